@@ -1,0 +1,114 @@
+# What a developer does here. Needs Python 3.11 or newer, git and make; everything else goes into .venv.
+#
+#   make demo · make test        each sets up what it needs
+#   make test ARGS="-k inbox"    ARGS reaches pytest, the demo and the benchmark
+#   make setup PYTHON=python3.13 makes a new .venv with this interpreter instead of the first one found
+
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+PYTHON ?= python3 python3.14 python3.13 python3.12 python3.11
+ARGS ?=
+
+# uv from PATH, else the pinned one in a virtual environment of its own.
+UV := $(or $(shell command -v uv 2>/dev/null),.venv-uv/bin/uv)
+
+# The interpreter is the one found below: nothing is downloaded behind the developer's back.
+export UV_PYTHON_DOWNLOADS := never
+
+# The tests call make in rendered services: flags and variables given here are none of theirs.
+unexport MAKEFLAGS MAKELEVEL VIRTUAL_ENV PYTHONPATH
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## show the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
+
+.PHONY: setup
+setup: $(READY) ## make the environment; leaves .venv/bin/dockyard
+	@echo "==> Setup: ready, $(BIN)/dockyard is there"
+
+.PHONY: demo
+demo: $(READY) ## two services and a broker on this machine, step by step
+	@echo "==> Demo: dockyard demo"
+	@$(BIN)/dockyard demo $(ARGS)
+
+.PHONY: test
+test: $(READY) ## all tests, against real servers
+	@echo "==> Tests: pytest, with NATS, RabbitMQ, Redis and PostgreSQL started by the tests themselves"
+	@$(BIN)/pytest $(ARGS)
+
+.PHONY: check
+check: $(READY) ## lint, format, types, workflows, generated reference
+	@echo "==> Lint: ruff check"
+	@$(BIN)/ruff check
+	@echo "==> Format: ruff format"
+	@$(BIN)/ruff format --check
+	@echo "==> Types: mypy --strict"
+	@$(BIN)/mypy
+	@echo "==> Workflows: zizmor"
+	@$(BIN)/zizmor --offline --quiet .github
+	@echo "==> Reference: docs/reference says what the code says"
+	@$(BIN)/python docs/reference.py --check
+
+.PHONY: format
+format: $(READY) ## format the code, mend what can be mended
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+.PHONY: docs
+docs: $(READY) ## write docs/reference from the code
+	$(BIN)/python docs/reference.py
+
+.PHONY: bench
+bench: $(READY) ## events per second against yardsticks in the same run
+	@echo "==> Benchmark: throughput"
+	@$(BIN)/python benchmarks/throughput.py $(ARGS)
+
+# Versions already in the file are kept: delete a package's entry to move it to the newest.
+.PHONY: lock
+lock: $(READY) ## write requirements-dev.txt from pyproject.toml
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	  --group dev --no-emit-package dockyard --no-emit-package dockyard-chassis \
+	  --custom-compile-command "make lock" --output-file requirements-dev.txt pyproject.toml
+
+.PHONY: clean
+clean: ## remove the environments and every cache
+	rm -rf $(VENV) .venv-uv .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(READY): requirements-dev.txt pyproject.toml template/chassis/pyproject.toml | $(UV)
+	@[ -x $(BIN)/python ] || { \
+	  $(find_python); \
+	  echo "==> Setup: making $(VENV) with $$python"; \
+	  rm -rf $(VENV) && $(UV) venv --quiet --no-project --python "$$python" $(VENV); \
+	}
+	@echo "==> Setup: installing the pinned dependencies"
+	@$(UV) pip sync --quiet --python $(BIN)/python --require-hashes requirements-dev.txt
+	@echo "==> Setup: installing dockyard and dockyard-chassis from this checkout"
+	@$(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation \
+	  --editable . --editable template/chassis
+	@touch $@
+
+# The version and the hashes of uv are those of requirements-dev.txt.
+.venv-uv/bin/uv:
+	@$(find_python); \
+	echo "==> Setup: uv is not in PATH, installing it into .venv-uv with $$python"; \
+	rm -rf .venv-uv; \
+	"$$python" -m venv .venv-uv || { rm -rf .venv-uv; \
+	  echo "$$python cannot make a virtual environment (Debian and Ubuntu: apt-get install python3-venv)" >&2; exit 1; }; \
+	awk '/^[^ #]/ {uv = /^uv==/} uv' requirements-dev.txt > .venv-uv/uv.txt && \
+	.venv-uv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r .venv-uv/uv.txt
+
+# Sets the shell variable `python` to an interpreter that is new enough, or ends with a sentence.
+define find_python
+for candidate in $(PYTHON); do \
+  python=$$("$$candidate" -c 'import sys; print(sys.executable if sys.version_info >= (3, 11) else "")' 2>/dev/null) \
+    && [ -n "$$python" ] && break; \
+  python=; \
+done; \
+[ -n "$$python" ] || { \
+  echo "Python 3.11 or newer is needed, and none of these is one: $(PYTHON)." \
+    "Install one, or say where it is: make setup PYTHON=/path/to/python" >&2; exit 1; }
+endef

@@ -1,0 +1,334 @@
+"""Writes the tables of docs/reference from the code; with --check only says which page is stale, and exits 1.
+
+A page is prose with regions, from `<!-- begin NAME -->` to `<!-- end NAME -->`, that belong to this program. Meanings
+that the code does not hold are kept here, and one that is missing or left over is an error. Describes, decides nothing.
+"""
+
+import argparse
+import ast
+import re
+import sys
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import fields
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import typer
+import yaml
+from pamqp.commands import Basic
+
+import chassis.cli
+import dockyard.cli
+from chassis.bus import Failure
+from chassis.bus.nats.copies import letter_lines
+from chassis.bus.rabbitmq.messages import Received, dead_properties, retry_properties
+from chassis.envelope import AMQP_PREFIX, NATS_PREFIX, Envelope, to_headers
+from chassis.service import Service
+from chassis.settings import PREFIX, Settings
+from chassis.telemetry.metrics import Metrics
+
+ROOT = Path(__file__).parents[1]
+PAGES = ROOT / "docs" / "reference"
+QUESTIONS = ROOT / "copier.yml"
+CHASSIS = ROOT / "template" / "chassis" / "src" / "chassis"
+
+ATTRIBUTES = {
+    "specversion": "Always `1.0`.",
+    "id": "Unique within `source`; at most 1024 characters. Required.",
+    "source": "Who published it: the service's name. Required.",
+    "type": "Protobuf full name of the body. Required.",
+    "time": "When it happened: RFC 3339 with an offset. The chassis writes UTC with microseconds.",
+    "subject": "What it is about. Carried, not interpreted.",
+    "traceparent": "W3C trace context.",
+    "tracestate": "W3C trace context.",
+}
+
+REASONS = {
+    "attempts_exhausted": "It failed `CHASSIS_MAX_ATTEMPTS` times.",
+    "bad_envelope": "Its headers are no CloudEvent; the message names the header.",
+    "bad_key": "The handler's `key=` raised, or gave no string.",
+    "crash": "NATS: handled on its own it was delivered again and again, never settled: it seems to kill the process.",
+    "crash_loop": "RabbitMQ: it came back unsettled as often as the queue's delivery limit allows.",
+    "expired": "It failed again `CHASSIS_MAX_AGE_SECONDS` or more after its first failure.",
+    "oversize": "Its body is larger than `CHASSIS_MAX_BODY_BYTES`.",
+    "payload_mismatch": "The inbox knows the same key with another body.",
+    "rejected": "A handler raised `Reject`.",
+    "undecodable": "Its body is no message of its type.",
+    "unknown_type": "No handler takes its type.",
+    "unsupported_version": "Handlers take other versions of its type, not this one.",
+}
+
+FAILURE = {
+    "reason": "One of the reasons above.",
+    "error": "Class of the exception, with its module.",
+    "message": "What the exception, or the chassis, says.",
+    "stack": "The stack's last 4096 characters.",
+    "handler": "Name of the handler that failed.",
+    "attempts": "How many attempts there were; 0 when no handler was tried.",
+    "service": "The service whose dead letter it is.",
+    "version": "That service's version.",
+    "first_failure": "RFC 3339 time of the first failed attempt.",
+    "last_failure": "RFC 3339 time of the last one.",
+}
+
+
+class StaleMeaningError(Exception):
+    """The code and the meanings in this file name different things."""
+
+
+def settings() -> Iterator[str]:
+    properties = Settings.model_json_schema()["properties"]
+    yield from _table(
+        ("Variable", "Default", "Allowed", "Meaning"),
+        (
+            (
+                f"`{PREFIX}{name.upper()}`",
+                ""
+                if field.default is None
+                else f"`{field.default:g}`"
+                if isinstance(field.default, float)
+                else f"`{field.default}`",
+                _allowed(properties[name]),
+                field.description or "",
+            )
+            for name, field in Settings.model_fields.items()
+        ),
+    )
+
+
+def service_command() -> Iterator[str]:
+    yield from _commands(chassis.cli.app(Service("billing-svc", version="0")), "billing-svc")
+
+
+def dockyard_command() -> Iterator[str]:
+    yield from _commands(dockyard.cli.app, "dockyard")
+
+
+def metrics() -> Iterator[str]:
+    bound = Metrics("service", "version", "version")
+    bound.for_type("…")
+    bound.for_handler("…", "…")
+    bound.dead("…")
+    for outcome in ("confirmed", "failed"):
+        bound.published("…", outcome)
+    yield from _table(
+        ("Metric", "Kind", "Labels", "Meaning"),
+        (
+            (
+                f"`{family.name}{_SUFFIX.get(family.type, '')}`",
+                family.type,
+                _labels(family.samples),
+                family.documentation,
+            )
+            for family in bound.registry.collect()
+            if family.name.startswith(("chassis_", "messaging_"))
+        ),
+    )
+
+
+def questions() -> Iterator[str]:
+    asked = {
+        name: question
+        for name, question in _copier().items()
+        if not name.startswith("_") and question.get("when") is not False
+    }
+    yield from _table(
+        ("Question", "Default", "Choices", "Meaning"),
+        (
+            (f"`{name}`", f"`{question['default']}`", _choices(question.get("choices", ())), question["help"])
+            for name, question in asked.items()
+        ),
+    )
+
+
+def yours() -> Iterator[str]:
+    yield "```"
+    yield from _copier()["yours"]["default"]
+    yield "```"
+
+
+def attributes() -> Iterator[str]:
+    now = datetime(2026, 1, 1, tzinfo=UTC)
+    full = Envelope("id", "source", "type", now, "subject", "traceparent", "tracestate")
+    amqp, nats = (
+        {header.removeprefix(prefix): header for header in to_headers(full, prefix)}
+        for prefix in (AMQP_PREFIX, NATS_PREFIX)
+    )
+    meant = _meant(ATTRIBUTES, amqp, "CloudEvents attributes")
+    rows = ((f"`{amqp[name]}`", f"`{nats[name]}`", meaning) for name, meaning in meant.items())
+    yield from _table(("AMQP header", "NATS header", "Meaning"), rows)
+
+
+def retry_headers() -> Iterator[str]:
+    headers = retry_properties(_RECEIVED, 2, "2026-01-01T00:00:00Z").headers or {}
+    meanings = {
+        "chassis-attempt": "Number of the coming attempt, from 1.",
+        "chassis-first-failure": "RFC 3339 time of the first failed attempt.",
+        "chassis-origin-exchange": "RabbitMQ: the exchange that it was first published to.",
+        "chassis-origin-routing-key": "RabbitMQ: its first routing key.",
+    }
+    meant = _meant(meanings, headers, "headers of a retry")
+    yield from _table(("Header", "Meaning"), ((f"`{name}`", meaning) for name, meaning in meant.items()))
+
+
+def reasons() -> Iterator[str]:
+    meant = _meant(REASONS, _reasons_in_code(), "reasons of dead letters")
+    yield from _table(("Reason", "Meaning"), ((f"`{name}`", meaning) for name, meaning in meant.items()))
+
+
+def dead_letter_headers() -> Iterator[str]:
+    meant = _meant(FAILURE, [field.name for field in fields(Failure)], "fields of a failure")
+    failure = Failure(reason="rejected")
+    amqp = dead_properties(_RECEIVED, "service", failure).headers or {}
+    nats = {line.partition(b":")[0].decode() for line in letter_lines([], "type", failure)}
+    named = {name: f"dead-letter-{name.replace('_', '-')}" for name in meant}
+    absent = [header for header in named.values() if header not in amqp or header not in nats]
+    if absent:
+        raise StaleMeaningError(f"no adapter writes the headers {', '.join(absent)}")
+    yield from _table(("Header", "Meaning"), ((f"`{named[name]}`", meaning) for name, meaning in meant.items()))
+
+
+REGIONS: Mapping[str, Callable[[], Iterable[str]]] = {
+    "attributes": attributes,
+    "dead-letter-headers": dead_letter_headers,
+    "dockyard-command": dockyard_command,
+    "metrics": metrics,
+    "questions": questions,
+    "reasons": reasons,
+    "retry-headers": retry_headers,
+    "service-command": service_command,
+    "settings": settings,
+    "yours": yours,
+}
+
+_REGION = re.compile(r"(?P<begin><!-- begin (?P<name>[a-z-]+) -->\n).*?(?P<end><!-- end (?P=name) -->)", re.DOTALL)
+_SUFFIX = {"counter": "_total", "info": "_info"}
+_RECEIVED = Received({}, b"", Basic.Properties(message_id="id"), "events", "type")
+
+
+def rewritten(page: str) -> str:
+    """`page` with every region as the code is now. Raises StaleMeaningError, KeyError for an unknown region."""
+
+    def written(found: re.Match[str]) -> str:
+        lines = "\n".join(REGIONS[found["name"]]()).strip("\n")
+        return f"{found['begin']}\n{lines}\n\n{found['end']}"
+
+    return _REGION.sub(written, page)
+
+
+def _commands(app: typer.Typer, name: str) -> Iterator[str]:
+    for path, command in _leaves(typer.main.get_command(app), name):
+        parameters = [parameter for parameter in command.params if not parameter.hidden]
+        arguments = [each.metavar or each.name.upper() for each in parameters if each.param_type_name == "argument"]
+        usage = " ".join((path, *arguments, *(["[OPTIONS]"] if len(parameters) > len(arguments) else [])))
+        yield from ("", f"### `{usage}`", "", str(command.help))
+        if parameters:
+            yield ""
+            yield from _table(("", "Default", "Meaning"), map(_parameter, parameters))
+
+
+def _leaves(command: Any, path: str) -> Iterator[tuple[str, Any]]:
+    if not hasattr(command, "commands"):
+        yield path, command
+        return
+    for name, below in command.commands.items():
+        yield from _leaves(below, f"{path} {name}")
+
+
+def _parameter(parameter: Any) -> tuple[str, str, str]:
+    if parameter.param_type_name == "argument":
+        shown = parameter.metavar or parameter.name.upper()
+        return f"`{shown}`", "", parameter.help
+    flag = parameter.is_flag
+    value = "" if flag else f" {parameter.metavar or parameter.name.strip('_').upper()}"
+    default = "" if flag or parameter.default is None else f"`{parameter.default}`"
+    return f"`{', '.join(parameter.opts)}{value}`", default, parameter.help
+
+
+def _allowed(schema: Mapping[str, Any]) -> str:
+    """The bounds of a setting, in words."""
+    if "enum" in schema:
+        return ", ".join(f"`{value}`" for value in schema["enum"])
+    words = {"minimum": "at least", "exclusiveMinimum": "above", "maximum": "at most"}
+    return ", ".join(f"{word} {schema[key]:g}" for key, word in words.items() if key in schema)
+
+
+def _labels(samples: Sequence[Any]) -> str:
+    """Names of the labels, with the values of those that have several."""
+    values: defaultdict[str, list[str]] = defaultdict(list)
+    for sample in samples:
+        for name, value in sample.labels.items():
+            if name != "le" and value not in values[name]:
+                values[name].append(value)
+    return "; ".join(
+        f"`{name}`" + (f": {', '.join(found)}" if len(found) > 1 else "") for name, found in sorted(values.items())
+    )
+
+
+def _reasons_in_code() -> set[str]:
+    """Every string in the chassis that stands where a reason belongs."""
+    found = set()
+    for path in CHASSIS.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.FunctionDef) and node.name.endswith("_reason"):
+                found |= {each.value for each in ast.walk(node) if isinstance(each, ast.Return) and each.value}
+            elif isinstance(node, ast.Call):
+                found |= set(_reason_of(node))
+    return {node.value for node in found if isinstance(node, ast.Constant) and isinstance(node.value, str)}
+
+
+def _reason_of(call: ast.Call) -> Iterator[ast.expr]:
+    """The argument of `call` that is a reason."""
+    called = ast.unparse(call.func).rpartition(".")[2]
+    place = {"Dead": 0, "dead": 1}.get(called)
+    if place is not None and len(call.args) > place:
+        yield call.args[place]
+    if called == "Failure":
+        yield from (keyword.value for keyword in call.keywords if keyword.arg == "reason")
+
+
+def _meant(meanings: Mapping[str, str], named: Iterable[str], what: str) -> Mapping[str, str]:
+    """`meanings`, if they are of what is `named` and of nothing else. Raises StaleMeaningError."""
+    if different := sorted(meanings.keys() ^ set(named)):
+        raise StaleMeaningError(f"{what}: {', '.join(different)} are only in the code or only in {Path(__file__).name}")
+    return meanings
+
+
+def _choices(choices: Mapping[str, str] | Sequence[str]) -> str:
+    values = choices.values() if isinstance(choices, Mapping) else choices
+    return ", ".join(f"`{value}`" for value in values)
+
+
+def _copier() -> dict[str, Any]:
+    loaded: dict[str, Any] = yaml.safe_load(QUESTIONS.read_text("utf-8"))
+    return loaded
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
+    for cells in (head, ["---"] * len(head), *rows):
+        yield "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Write the generated parts of docs/reference.")
+    parser.add_argument("--check", action="store_true", help="write nothing; exit 1 when a page is stale")
+    check = parser.parse_args().check
+    try:
+        pages = {path: (path.read_text("utf-8")) for path in sorted(PAGES.glob("*.md"))}
+        stale = {path: after for path, before in pages.items() if (after := rewritten(before)) != before}
+    except StaleMeaningError as error:
+        sys.stderr.write(f"{error}: mend its tables\n")
+        return 1
+    for path, after in stale.items():
+        if check:
+            sys.stderr.write(f"{path.relative_to(ROOT)} is not what the code says: run `make docs`\n")
+        else:
+            path.write_text(after, "utf-8")
+            sys.stdout.write(f"wrote {path.relative_to(ROOT)}\n")
+    return 1 if check and stale else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Dockyard: lays down event-driven services and keeps them alike."""

@@ -1,0 +1,19 @@
+"""billing-svc on a bus and an inbox in memory."""
+
+import pytest
+from chassis.testing import Harness
+
+from acme.billing.v1.account_opened_pb2 import AccountOpened
+from acme.signup.v1.user_signed_up_pb2 import UserSignedUp
+from billing_svc import handlers
+
+
+async def test_a_signup_is_handled_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[str] = []
+    monkeypatch.setattr(handlers, "call_provider", lambda _service, event_id, _key: calls.append(event_id))
+    async with Harness(handlers.service) as harness:
+        signup = UserSignedUp(user_id="ada", email="ada@example.com")
+        assert await harness.send(signup, id="e-1") == "done"
+        assert await harness.send(signup, id="e-1") == "duplicate"
+        assert calls == ["e-1"]
+        assert [type(event) for event in harness.published] == [AccountOpened]

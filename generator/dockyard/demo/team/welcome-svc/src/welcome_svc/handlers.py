@@ -1,0 +1,20 @@
+"""Welcomes everybody who signs up."""
+
+import asyncio
+
+from chassis import Context, Service
+
+from acme.signup.v1.user_signed_up_pb2 import UserSignedUp
+from acme.welcome.v1.welcome_sent_pb2 import WelcomeSent
+from welcome_svc.provider import call_provider
+
+service = Service("welcome-svc")
+
+
+@service.on(UserSignedUp)
+async def send_welcome(event: UserSignedUp, ctx: Context) -> None:
+    name, _domain = event.email.split("@")
+    await asyncio.sleep(0.005)  # the mail provider's round trip
+    call_provider(service.name, ctx.event_id, ctx.idempotency_key)
+    ctx.log.info("welcomed", name=name)
+    ctx.publish(WelcomeSent(user_id=event.user_id))

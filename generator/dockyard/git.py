@@ -1,0 +1,142 @@
+"""The few git calls, typed. Knows nothing of templates or services.
+
+Work that is Dockyard's own runs isolated from the user's taste (hooks, signing, line endings, ignore patterns), so
+that the same template gives the same bytes on every machine. What talks to a network keeps the user's whole
+configuration: credential helpers, proxies, SSH commands.
+"""
+
+import os
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from dockyard.errors import ToolFailed, ToolMissing
+
+# Set by git for its hooks; inherited, they would point our git at the user's repository.
+_REPOSITORY_VARIABLES = (
+    "GIT_ALTERNATE_OBJECT_DIRECTORIES",
+    "GIT_COMMON_DIR",
+    "GIT_DIR",
+    "GIT_INDEX_FILE",
+    "GIT_NAMESPACE",
+    "GIT_OBJECT_DIRECTORY",
+    "GIT_PREFIX",
+    "GIT_WORK_TREE",
+)
+_ISOLATION = {
+    "advice.detachedHead": "false",
+    "commit.gpgSign": "false",
+    "core.attributesFile": os.devnull,
+    "core.autocrlf": "false",
+    "core.excludesFile": os.devnull,
+    "core.fsmonitor": "false",
+    "core.hooksPath": os.devnull,
+    "gc.auto": "0",
+}
+_FALLBACK_IDENTITY = {
+    f"GIT_{role}_{field}": value
+    for role in ("AUTHOR", "COMMITTER")
+    for field, value in (("NAME", "Dockyard"), ("EMAIL", "dockyard@localhost.invalid"))
+}
+
+
+class GitFailed(ToolFailed):
+    """A git command ended with an error; `reason` is what it said."""
+
+    def __init__(self, command: str, folder: Path, reason: str) -> None:
+        super().__init__(f"run git {command} in {folder}", reason)
+        self.reason = reason
+
+
+@dataclass(frozen=True, slots=True)
+class FirstCommit:
+    """What `first_commit` made."""
+
+    branch: str
+    fallback_identity: bool
+    """Whether git knew no author, so that Dockyard's neutral one was used."""
+
+
+def environment() -> dict[str, str]:
+    """This process's environment with the user's git configuration, bound to no repository."""
+    return {name: value for name, value in os.environ.items() if name not in _REPOSITORY_VARIABLES}
+
+
+def isolated_environment(config: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The environment for Dockyard's own work; `config` adds git settings to the isolating ones."""
+    env = environment()
+    settings = {**_ISOLATION, **(config or {})}
+    taken = int(env.get("GIT_CONFIG_COUNT", "0"))
+    for number, (key, value) in enumerate(settings.items(), start=taken):
+        env[f"GIT_CONFIG_KEY_{number}"] = key
+        env[f"GIT_CONFIG_VALUE_{number}"] = value
+    env["GIT_CONFIG_COUNT"] = str(taken + len(settings))
+    env["GIT_TEMPLATE_DIR"] = ""
+    return env
+
+
+def run(*arguments: str, folder: Path, env: Mapping[str, str] | None = None) -> str:
+    """Standard output of `git <arguments>` in `folder`.
+
+    `env` defaults to `environment()`. Raises ToolMissing without a git, GitFailed when it ends with an error.
+    """
+    try:
+        # No own process group here: git asks for a password on the terminal, which only the foreground group may read.
+        done = subprocess.run(  # noqa: S603 - fixed program, arguments never pass a shell
+            ["git", "-C", str(folder), *arguments],  # noqa: S607 - the user's git, from PATH
+            check=False,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            env=environment() if env is None else env,
+        )
+    except FileNotFoundError as error:
+        raise ToolMissing("git") from error
+    if done.returncode:
+        command = next((word for word in arguments if not word.startswith("-") and "=" not in word), "")
+        raise GitFailed(command, folder, done.stderr.strip() or f"it ended with status {done.returncode}")
+    return done.stdout
+
+
+def first_commit(folder: Path, message: str) -> FirstCommit:
+    """Make `folder` a repository with one commit of all that its own .gitignore lets in; ignored files are removed.
+
+    The branch is the user's `init.defaultBranch` or `main`, the author the user, else a neutral fallback.
+    Raises GitFailed and ToolMissing.
+    """
+    env = isolated_environment()
+    branch = _setting("init.defaultBranch", folder, env) or "main"
+    run("init", "--quiet", f"--initial-branch={branch}", folder=folder, env=env)
+    known = commit_all(folder, message)
+    run("clean", "--quiet", "-fdX", folder=folder, env=env)
+    return FirstCommit(branch=branch, fallback_identity=not known)
+
+
+def commit_all(folder: Path, message: str) -> bool:
+    """Commit everything in the repository `folder` that its .gitignore lets in.
+
+    True when the author is the user, False when git knows none and the neutral fallback was taken.
+    """
+    env = isolated_environment()
+    known = _knows_its_user(folder, env)
+    if not known:
+        env |= _FALLBACK_IDENTITY
+    run("add", "--all", folder=folder, env=env)
+    run("commit", "--quiet", f"--message={message}", folder=folder, env=env)
+    return known
+
+
+def _setting(key: str, folder: Path, env: Mapping[str, str]) -> str:
+    return run("config", "--default=", "--get", key, folder=folder, env=env).strip()
+
+
+def _knows_its_user(folder: Path, env: Mapping[str, str]) -> bool:
+    """Whether the user named themselves; an identity that git would guess from the host does not count."""
+    try:
+        for identity in ("GIT_AUTHOR_IDENT", "GIT_COMMITTER_IDENT"):
+            run("-c", "user.useConfigOnly=true", "var", identity, folder=folder, env=env)
+    except GitFailed:
+        return False
+    return True

@@ -1,0 +1,124 @@
+"""Lays down a new service: rendered, locked, its contracts' code generated, committed — or nothing at all.
+
+All work happens in a temporary folder beside the destination; one rename at the end makes it real. Prints nothing:
+`progress` is told what begins.
+"""
+
+import os
+import re
+import shutil
+import signal
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from dockyard import git, toolchain
+from dockyard.errors import BadData, BadName, CannotWrite, NameGivenTwice, NameTaken, UnknownQuestion
+from dockyard.render import render
+from dockyard.template import Template
+
+_KEBAB_CASE = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
+_ENDINGS = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
+
+
+@dataclass(frozen=True, slots=True)
+class NewService:
+    """A service that was laid down."""
+
+    path: Path
+    template: Template
+    branch: str
+    fallback_identity: bool
+    """Whether git knew no author, so that the first commit bears a neutral one."""
+
+
+def place(name: str, into: Path) -> Path:
+    """Where the service `name` goes in the folder `into`. Raises BadName and NameTaken."""
+    if not _KEBAB_CASE.fullmatch(name):
+        raise BadName(name)
+    path = into.absolute() / name
+    if os.path.lexists(path):
+        raise NameTaken(path)
+    return path
+
+
+def parse_data(texts: Iterable[str]) -> dict[str, str]:
+    """The answers in `question=answer` texts. Raises BadData."""
+    answers = {}
+    for text in texts:
+        question, equals, answer = text.partition("=")
+        if not equals or not question:
+            raise BadData(text)
+        answers[question] = answer
+    return answers
+
+
+def open_questions(template: Template, data: Mapping[str, str]) -> list[str]:
+    """What the template asks beyond the service's name and `data`. Raises UnknownQuestion and NameGivenTwice."""
+    for question in data:
+        if question == "service_name":
+            raise NameGivenTwice
+        if question not in template.questions:
+            raise UnknownQuestion(question, template.source.recorded, template.questions)
+    return [question for question in template.questions if question != "service_name" and question not in data]
+
+
+def create(
+    path: Path, template: Template, data: Mapping[str, str], *, ask: bool, progress: Callable[[str], None]
+) -> NewService:
+    """Lay down a service at `path` from `template`; `ask` prompts for the answers that `data` leaves open.
+
+    Raises BadAnswer, RenderFailed, ToolMissing, ToolFailed, CannotWrite and NameTaken. Then, and when it is
+    interrupted, nothing is left behind.
+    """
+    existing = next(folder for folder in path.parents if os.path.lexists(folder))
+    # Missing folders on the way are built in the workspace too: one rename brings them all.
+    way = path.relative_to(existing)
+    with _workspace(existing) as workspace:
+        service = workspace / "tree" / way
+        scratch = workspace / "copier"
+        answers = {**data, "service_name": path.name}
+        progress(f"rendering {template.source.recorded} at {template.version}")
+        render(template, answers, service, ask=ask, scratch=scratch)
+        progress("locking its dependencies with uv")
+        toolchain.lock(service)
+        if toolchain.has_contracts(service):
+            progress("generating its contracts' code")
+            toolchain.generate_contracts(service)
+        progress("making its git repository")
+        commit = git.first_commit(service, _message(path.name, template))
+        try:
+            (workspace / "tree" / way.parts[0]).rename(existing / way.parts[0])
+        except OSError as error:
+            raise (NameTaken(path) if os.path.lexists(path) else CannotWrite(path, error)) from error
+    return NewService(path, template, commit.branch, commit.fallback_identity)
+
+
+def _message(name: str, template: Template) -> str:
+    return f"Lay down {name}\n\nTemplate: {template.source.recorded}\nVersion: {template.version} ({template.commit})\n"
+
+
+@contextmanager
+def _workspace(beside: Path) -> Iterator[Path]:
+    try:
+        workspace = Path(tempfile.mkdtemp(prefix=".dockyard-", dir=beside))
+        try:
+            yield workspace
+        finally:
+            _remove(workspace)
+    except OSError as error:
+        raise CannotWrite(beside, error) from error
+
+
+def _remove(folder: Path) -> None:
+    # A second Ctrl-C must not stop the tidying up; it is delivered afterwards.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDINGS)
+    try:
+        # A program that was just killed may have written a last file behind the first pass.
+        shutil.rmtree(folder, ignore_errors=True)
+        if folder.exists():
+            shutil.rmtree(folder)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -1,0 +1,136 @@
+"""Where a template lives: from what a user typed to a local git repository that has it.
+
+Knows git and the cache of mirrors; knows nothing of refs, questions or Copier's rendering. What is recorded in a
+service must mean the same on every machine and to bare Copier, so addresses are spelled as Copier understands them.
+"""
+
+import fcntl
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from dockyard import git
+from dockyard.errors import CannotWrite, CredentialsInSource, NotATemplate, NoTemplate, SourceUnreachable
+
+_ALIASES = {"gh:": "https://github.com/", "gl:": "https://gitlab.com/"}
+_SSH_SHORTHAND = re.compile(r"(?:[^/@:\s]+@)?[^/@:\s]+:(?!//)[^@\s]+")
+_REMOTE_HEAD = "refs/dockyard/head"
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A template's repository, at hand on this machine."""
+
+    recorded: str
+    """What a service records as `_src_path`: an absolute folder or an address without credentials."""
+    url: str | None
+    """What git calls it; None for a local folder."""
+    repository: Path
+    """The folder itself, or the mirror of `url`."""
+    head: str
+    """The ref of the source's default state in `repository`."""
+    has_worktree: bool
+    """Whether someone may have uncommitted changes there."""
+
+
+def default_source() -> str:
+    """The template to use when none is named: the checkout that this code runs from, else `DOCKYARD_TEMPLATE`.
+
+    Raises NoTemplate.
+    """
+    for folder in Path(__file__).resolve().parents:
+        if (folder / "copier.yml").is_file():
+            return str(folder)
+    if named := os.environ.get("DOCKYARD_TEMPLATE"):
+        return named
+    raise NoTemplate
+
+
+def locate(typed: str) -> Source:
+    """The repository behind `typed`: a folder, a git URL, `user@host:path`, `gh:owner/name` or `gl:owner/name`.
+
+    A remote one is brought into the cache of mirrors, or brought up to date there. Raises CredentialsInSource,
+    SourceUnreachable and NotATemplate.
+    """
+    folder = Path(os.path.abspath(Path(typed).expanduser()))  # noqa: PTH100 - resolve() would record what a link points to today
+    url = None if folder.exists() else _url(typed)
+    if url is None:
+        return _local(folder)
+    # Copier takes an address for a git repository only by its ending or by this prefix.
+    recorded = url if url.endswith(".git") else f"git+{url}"
+    return Source(recorded=recorded, url=url, repository=_mirror(url), head=_REMOTE_HEAD, has_worktree=False)
+
+
+def _url(typed: str) -> str | None:
+    for alias, host in _ALIASES.items():
+        if typed.startswith(alias):
+            return f"{host}{typed.removeprefix(alias).strip('/').removesuffix('.git')}.git"
+    address = typed.removeprefix("git+")
+    if "://" not in address:
+        return address if _SSH_SHORTHAND.fullmatch(address) else None
+    try:
+        parts = urlsplit(address)
+        host = parts.hostname or "its host"
+    except ValueError as error:
+        raise SourceUnreachable("given by --template", "its address is malformed") from error
+    # In HTTP a user name alone is a credential too: tokens are passed that way.
+    if parts.password is not None or (parts.username is not None and parts.scheme in {"http", "https"}):
+        raise CredentialsInSource(host)
+    return address
+
+
+def _local(folder: Path) -> Source:
+    if not folder.is_dir():
+        raise SourceUnreachable(str(folder), "there is no such folder")
+    try:
+        bare, up = git.run("rev-parse", "--is-bare-repository", "--show-cdup", folder=folder).split("\n")[:2]
+    except git.GitFailed as error:
+        raise NotATemplate(str(folder), error.reason) from error
+    if up:
+        raise NotATemplate(str(folder), "it is a folder inside a git repository, not its root")
+    if bare == "true" and folder.suffix != ".git":
+        raise NotATemplate(str(folder), "Copier knows a bare repository only by a name that ends in .git")
+    return Source(recorded=str(folder), url=None, repository=folder, head="HEAD", has_worktree=bare == "false")
+
+
+def _mirror(url: str) -> Path:
+    mirror = _cache() / f"{sha256(url.encode()).hexdigest()[:32]}.git"
+    with _locked(mirror.with_suffix(".lock")):
+        is_new = not mirror.exists()
+        git.run("init", "--quiet", "--bare", str(mirror), folder=mirror.parent, env=git.isolated_environment())
+        try:
+            git.run(
+                *("-c", "gc.auto=0", "fetch", "--quiet", "--prune", "--", url),
+                *(f"+HEAD:{_REMOTE_HEAD}", "+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*"),
+                folder=mirror,
+            )
+        except git.GitFailed as error:
+            if is_new:
+                shutil.rmtree(mirror)
+            raise SourceUnreachable(url, error.reason) from error
+    return mirror
+
+
+def _cache() -> Path:
+    own = os.environ.get("DOCKYARD_CACHE_DIR")
+    shared = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    folder = Path(own or Path(shared) / "dockyard").absolute() / "templates"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CannotWrite(folder, error) from error
+    return folder
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Only one process at a time: git does not wait when two fetches write the same refs."""
+    with path.open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield

@@ -1,0 +1,151 @@
+"""What a template is at one commit: its version, its questions. Reads git objects only, never a working tree.
+
+Knows nothing of Copier's rendering or of services. A version is never a moving name: whatever ref was asked for is
+settled here into a commit, and into the most precise release tag that marks it.
+"""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+from packaging.version import InvalidVersion, Version
+
+from dockyard import git
+from dockyard.errors import NotATemplate, UnknownRef
+from dockyard.source import Source, locate
+
+_CONFIG_FILE = re.compile(r"copier\.ya?ml", re.IGNORECASE)
+_RELEASES_TO_NAME = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """A template at one commit."""
+
+    source: Source
+    commit: str
+    """Full object id."""
+    tag: str | None
+    """The most precise version tag on the commit, if there is one."""
+    questions: tuple[str, ...]
+    """What it asks, in its order; computed answers are not questions."""
+    answers_file: str
+    """Where a service records its answers, relative to the service."""
+    uncommitted: int
+    """Changes in the source's working tree that are not part of any commit."""
+
+    @property
+    def version(self) -> str:
+        """The version for people: the tag, or the start of the commit's id."""
+        return self.tag or self.commit[:12]
+
+
+@dataclass(frozen=True, slots=True)
+class _Tag:
+    name: str
+    commit: str
+    version: Version
+
+    @property
+    def rank(self) -> tuple[Version, int]:
+        """Order of age; of equal versions (v1, v1.0.0) the precise one ranks higher, for the short one moves."""
+        return self.version, len(self.version.release)
+
+
+def open_template(typed: str, ref: str | None = None) -> Template:
+    """The template at `typed` (see `source.locate`) as of `ref`.
+
+    Without a ref it is the newest release (a PEP 440 tag that is no prerelease), or the default state of a source
+    that has no release. Raises UnknownRef, NotATemplate and whatever `locate` raises.
+    """
+    source = locate(typed)
+    tags = _version_tags(source)
+    commit = _commit(source, ref, tags)
+    config = _config(source, commit)
+    questions = tuple(name for name, question in config.items() if _is_asked(name, question))
+    if "service_name" not in questions:
+        raise NotATemplate(source.recorded, "its copier.yml does not ask service_name", "Name a template of services.")
+    precise = max((tag for tag in tags if tag.commit == commit), key=lambda tag: tag.rank, default=None)
+    return Template(
+        source=source,
+        commit=commit,
+        tag=precise.name if precise else None,
+        questions=questions,
+        answers_file=str(config.get("_answers_file", ".copier-answers.yml")),
+        uncommitted=_uncommitted(source),
+    )
+
+
+def _version_tags(source: Source) -> tuple[_Tag, ...]:
+    listing = git.run(
+        "for-each-ref",
+        "--format=%(refname:strip=2)%09%(objectname)%09%(*objectname)",
+        "refs/tags",
+        folder=source.repository,
+    )
+    return tuple(_parsed_tags(listing.splitlines()))
+
+
+def _parsed_tags(lines: Iterable[str]) -> Iterable[_Tag]:
+    for line in lines:
+        name, tagged, commit_of_annotated = line.split("\t")
+        try:
+            version = Version(name)
+        except InvalidVersion:
+            continue
+        yield _Tag(name, commit_of_annotated or tagged, version)
+
+
+def _commit(source: Source, ref: str | None, tags: tuple[_Tag, ...]) -> str:
+    releases = sorted((tag for tag in tags if not tag.version.is_prerelease), key=lambda tag: tag.rank, reverse=True)
+    if ref is None and releases:
+        return releases[0].commit
+    if ref is None or ref == "HEAD":
+        found = _resolve(source, source.head)
+        if found is None:
+            raise NotATemplate(source.recorded, "it has no commit yet", "Commit the template first.")
+        return found
+    # A branch that a clone has not checked out is known by its remote's name only.
+    found = _resolve(source, ref) or _resolve(source, f"refs/remotes/origin/{ref}")
+    if found is None:
+        raise UnknownRef(ref, source.recorded, [tag.name for tag in releases[:_RELEASES_TO_NAME]])
+    return found
+
+
+def _resolve(source: Source, ref: str) -> str | None:
+    try:
+        found = git.run(
+            "rev-parse", "--verify", "--quiet", "--end-of-options", f"{ref}^{{commit}}", folder=source.repository
+        )
+    except git.GitFailed:
+        return None
+    return found.strip()
+
+
+def _config(source: Source, commit: str) -> dict[str, Any]:
+    names = git.run("ls-tree", "--name-only", commit, folder=source.repository).splitlines()
+    found = [name for name in names if _CONFIG_FILE.fullmatch(name)]
+    if len(found) != 1:
+        raise NotATemplate(source.recorded, f"it has {' and '.join(found) or 'no copier.yml'} at {commit[:12]}")
+    text = git.run("show", f"{commit}:{found[0]}", folder=source.repository)
+    try:
+        sections = [section for section in yaml.safe_load_all(text) if section]
+    except yaml.YAMLError as error:
+        raise NotATemplate(
+            source.recorded, f"{found[0]} cannot be read: {error}", "Mend it; everything must be in this one file."
+        ) from error
+    if not all(isinstance(section, dict) for section in sections):
+        raise NotATemplate(source.recorded, f"{found[0]} holds something else than questions and settings")
+    return {str(key): value for section in sections for key, value in section.items()}
+
+
+def _is_asked(name: str, question: object) -> bool:
+    return not name.startswith("_") and not (isinstance(question, dict) and question.get("when") is False)
+
+
+def _uncommitted(source: Source) -> int:
+    if not source.has_worktree:
+        return 0
+    return len(git.run("status", "--porcelain", folder=source.repository).splitlines())

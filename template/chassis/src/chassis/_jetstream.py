@@ -1,0 +1,323 @@
+"""One supervised connection to a NATS server with JetStream, shared by the bus and the inbox adapter.
+
+Connection, reply inbox and whatever the adapter sets up on top live and die as one: after any loss a new client is
+made and `on_up` sets everything up again. Nothing that was sent on a lost connection is sent again by itself.
+Confirmed publishes and API calls are plain publishes whose replies come through one inbox into a table of futures.
+
+Knows JetStream's API; knows no events, no service and no inbox.
+"""
+
+import asyncio
+import json
+import random
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from datetime import datetime
+from time import monotonic, time
+from typing import Any
+from urllib.parse import urlsplit
+
+import nats.errors
+import structlog
+from nats.aio.subscription import Subscription
+
+from chassis._nats import OnMessage, WireClient, status_of
+
+_log = structlog.get_logger(__name__)
+
+_PULSE_SECONDS = 5.0
+_BACKOFF_SECONDS = 0.2
+_BACKOFF_MAX_SECONDS = 5.0
+_STEADY_SECONDS = 10.0  # a connection that lived this long was a good one: the next backoff starts anew
+
+Reply = dict[str, Any]
+
+_read_json = json.JSONDecoder().decode  # half the time of json.loads, which guesses the encoding first
+
+
+class JetStreamError(Exception):
+    """The server refused. `code` is JetStream's own error code, such as 10071 for a wrong expected sequence."""
+
+    def __init__(self, code: int, description: str) -> None:
+        super().__init__(f"{description} (JetStream error {code})")
+        self.code = code
+
+
+WRONG_LAST_SEQUENCE = 10071
+NO_MESSAGE = 10037
+NO_STREAM = 10059
+STREAM_EXISTS = 10058
+
+
+class JetStream:
+    """`url`: one or more `nats://` or `tls://` URLs, separated by commas, with user and password or a token.
+
+    `timeout` (seconds) bounds each answer of the server; what takes longer, and everything that is open when the
+    connection is lost, raises `unavailable`. `on_up` runs on each new connection before it counts as up;
+    `on_down` when it is lost; `on_tick` every `tick` seconds or more often in between. `oldest` is the first server
+    version that will do.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        name: str,
+        timeout: float,
+        unavailable: type[ConnectionError],
+        oldest: tuple[int, int],
+        on_up: Callable[[], Awaitable[None]],
+        on_down: Callable[[], None] = lambda: None,
+        on_tick: Callable[[], None] = lambda: None,
+        on_reconnect: Callable[[], None] = lambda: None,
+        tick: float = 1.0,
+    ) -> None:
+        self._urls = url.split(",")
+        self._name = name
+        self._timeout = timeout
+        self._unavailable = unavailable
+        self._oldest = oldest
+        self._on_up = on_up
+        self._on_down = on_down
+        self._on_tick = on_tick
+        self._on_reconnect = on_reconnect
+        self._tick_seconds = tick
+        self._client: WireClient | None = None
+        self._lost: asyncio.Future[str] | None = None
+        self._up = asyncio.Event()
+        self._supervisor: asyncio.Task[None] | None = None
+        self._reply_prefix = ""
+        self._prefix_size = 0
+        self._token = 0
+        self._waiting: dict[bytes, asyncio.Future[Reply]] = {}
+        self._overdue: dict[bytes, asyncio.Future[Reply]] = {}
+        self._clock_offset = 0.0
+        self._was_up = self._lived = self._told = False
+        self.trouble = "not connected yet"
+
+    @property
+    def up(self) -> bool:
+        return self._up.is_set()
+
+    @property
+    def where(self) -> str:
+        """The servers without user, password and token: fit for logs and errors."""
+        return ",".join(urlsplit(url).netloc.rpartition("@")[2] for url in self._urls)
+
+    @property
+    def max_payload(self) -> int:
+        """Bytes that body and headers of one message may have together."""
+        return self._connected().max_payload
+
+    def server_time(self) -> float:
+        """Seconds since the epoch by the server's clock, as far as its last answer tells."""
+        return time() + self._clock_offset
+
+    def start(self) -> None:
+        """Connect in the background and stay connected. Calling it again does nothing."""
+        if self._supervisor is None:
+            self._supervisor = asyncio.create_task(self._supervise(), name=f"nats {self._name}")
+
+    async def wait_up(self, timeout: float | None = None) -> None:  # noqa: ASYNC109 - what it raises is ours to say
+        """Return when connected and set up. Raises `unavailable` when that takes more than `timeout` seconds."""
+        try:
+            async with asyncio.timeout(timeout):
+                await self._up.wait()
+        except TimeoutError:
+            raise self._unavailable(f"no connection to NATS at {self.where}: {self.trouble}") from None
+
+    async def close(self) -> None:
+        """Write out what was sent, then disconnect."""
+        if self.up:
+            with suppress(nats.errors.Error, OSError):  # lost meanwhile: then there is nothing to write to
+                await self.flush()
+        if self._supervisor is not None:
+            self._supervisor.cancel()
+            await asyncio.gather(self._supervisor, return_exceptions=True)
+            self._supervisor = None
+
+    async def flush(self) -> None:
+        """Return when the server has read all that was sent. Raises nats.errors.Error."""
+        client = self._connected()
+        client.write_out()
+        await client.flush(timeout=max(1, round(self._timeout)))
+
+    def suspect(self, why: str) -> None:
+        """Something only a fresh start mends, such as a consumer that is gone: connect and set up anew."""
+        if self._lost is not None and not self._lost.done():
+            self._lost.set_result(why)
+
+    def post(self, subject: str, body: bytes = b"", reply: str = "") -> None:
+        """Publish without a confirmation. Does nothing when there is no connection."""
+        if self._client is not None:
+            self._client.send(subject, body, reply)
+
+    def ask(self, subject: str, body: bytes, headers: bytes = b"") -> asyncio.Future[Reply]:
+        """Publish and give the future of the answer. It raises `unavailable`, or JetStreamError when refused."""
+        client = self._connected()
+        self._token += 1
+        token = b"%d" % self._token
+        future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+        self._waiting[token] = future
+        client.send(subject, body, self._reply_prefix + str(self._token), headers)
+        return future
+
+    async def api(self, call: str, **request: Any) -> Reply:
+        """One call of JetStream's API, such as `STREAM.INFO.EVENTS`."""
+        return await self.ask(f"$JS.API.{call}", json.dumps(request).encode() if request else b"")
+
+    async def route(self, subject: str, on_message: OnMessage) -> Subscription:
+        return await self._connected().route(subject, on_message)
+
+    def new_inbox(self) -> str:
+        return self._connected().new_inbox()
+
+    async def read_clock(self, stream: str) -> Reply:
+        """The stream's information, which also tells the server's time."""
+        asked = time()
+        info = await self.api(f"STREAM.INFO.{stream}")
+        if "ts" in info:
+            self._clock_offset = datetime.fromisoformat(info["ts"]).timestamp() - (asked + time()) / 2
+        return info
+
+    def _connected(self) -> WireClient:
+        if self._client is None:
+            raise self._unavailable(f"no connection to NATS at {self.where}: {self.trouble}")
+        return self._client
+
+    async def _supervise(self) -> None:
+        failures = 0
+        while True:
+            began = monotonic()
+            self._lived = False
+            try:
+                await self._live()
+            except (OSError, TimeoutError, nats.errors.Error, JetStreamError) as error:
+                self.trouble = str(error) or type(error).__name__
+            if self._lived or not self._told:
+                _log.warning("nats.down", server=self.where, reason=self.trouble, note="retrying until it is there")
+                self._told = True
+            failures = 0 if self._lived and monotonic() - began > _STEADY_SECONDS else failures + 1
+            longest = min(_BACKOFF_MAX_SECONDS, _BACKOFF_SECONDS * 2 ** min(failures, 10))
+            await asyncio.sleep(random.uniform(longest / 4, longest))  # noqa: S311 - jitter, no secret
+
+    async def _live(self) -> None:
+        """One connection from beginning to end. Raises, or returns with `trouble` telling why it was lost."""
+        lost = self._lost = asyncio.get_running_loop().create_future()
+        lost.add_done_callback(lambda _: self._cut_off())
+        client = WireClient()
+        watchers: list[asyncio.Task[None]] = []
+        try:
+            await self._connect(client, lost)
+            self._client = client
+            prefix = client.new_inbox() + "."
+            self._reply_prefix, self._prefix_size = prefix, len(prefix)
+            await client.route(prefix + "*", self._on_reply)
+            watchers = [asyncio.create_task(self._turn()), asyncio.create_task(self._pulse(client))]
+            await self._on_up()
+            if not lost.done():
+                self._is_up()
+            self.trouble = await lost
+        finally:
+            self._cut_off()
+            for watcher in watchers:
+                watcher.cancel()
+            await client.discard()
+
+    def _is_up(self) -> None:
+        self._up.set()
+        self._lived = True
+        if self._told:
+            _log.info("nats.up", server=self.where)
+            self._told = False
+        if self._was_up:
+            self._on_reconnect()
+        self._was_up = True
+
+    async def _connect(self, client: WireClient, lost: asyncio.Future[str]) -> None:
+        errors: list[Exception] = []
+
+        async def on_error(error: Exception) -> None:
+            errors[:] = [error]
+
+        async def on_loss() -> None:
+            if not lost.done():
+                lost.set_result(f"connection lost: {errors[0] if errors else 'closed by the server'}")
+
+        try:
+            await client.connect(
+                servers=self._urls,
+                name=self._name,
+                error_cb=on_error,
+                disconnected_cb=on_loss,
+                closed_cb=on_loss,
+                max_reconnect_attempts=1,
+                reconnect_time_wait=0,
+                ping_interval=3600,  # the pulse below asks more often
+            )
+        except nats.errors.NoServersError:
+            raise OSError(f"cannot connect: {errors[0] if errors else 'no server answers'}") from None
+        version = client.connected_server_version
+        if (version.major, version.minor) < self._oldest:
+            oldest = ".".join(str(number) for number in self._oldest)
+            raise OSError(f"the server is {version.major}.{version.minor}.{version.patch}; at least {oldest} is needed")
+
+    def _cut_off(self) -> None:
+        """Whoever waits for an answer of the lost connection gets none."""
+        self._up.clear()
+        if self._client is None:
+            return
+        self._client = None
+        known = self._lost is not None and self._lost.done() and not self._lost.cancelled()
+        reason = self._lost.result() if self._lost is not None and known else "disconnected"
+        self._fail(self._overdue, reason)
+        self._fail(self._waiting, reason)
+        self._on_down()
+
+    def _fail(self, table: dict[bytes, asyncio.Future[Reply]], reason: str) -> None:
+        for future in table.values():
+            if not future.done():
+                future.set_exception(self._unavailable(f"no answer from NATS at {self.where}: {reason}"))
+        table.clear()
+
+    def _on_reply(self, subject: bytes, _: bytes, body: bytes, block: bytes | None) -> None:
+        token = subject[self._prefix_size :]
+        future = self._waiting.pop(token, None) or self._overdue.pop(token, None)
+        if future is None or future.done():
+            return
+        if not body and status_of(block) == "503":
+            self.suspect("JetStream is not enabled, or what was set up in it is gone")
+            future.set_exception(self._unavailable(f"nothing in NATS at {self.where} takes this: JetStream off?"))
+            return
+        try:
+            answer = _read_json(body.decode())
+        except ValueError as error:
+            future.set_exception(self._unavailable(f"NATS at {self.where} gave no JSON answer: {error}"))
+            return
+        refusal = answer.get("error")
+        if refusal is None:
+            future.set_result(answer)
+        else:
+            future.set_exception(JetStreamError(refusal.get("err_code", 0), refusal.get("description", "refused")))
+
+    async def _turn(self) -> None:
+        """Fail what waits too long (two tables by age: after half to all of `timeout`), and let the adapter tick."""
+        last_turn = monotonic()
+        while True:
+            await asyncio.sleep(min(self._tick_seconds, self._timeout / 4))
+            if monotonic() - last_turn >= self._timeout / 2:
+                last_turn = monotonic()
+                self._fail(self._overdue, f"none within {self._timeout:g} s")
+                self._overdue, self._waiting = self._waiting, self._overdue
+            if self.up:
+                self._on_tick()
+
+    async def _pulse(self, client: WireClient) -> None:
+        """Ask whether the server lives: a connection can hang without being closed."""
+        while True:
+            await asyncio.sleep(_PULSE_SECONDS)
+            try:
+                await client.flush(timeout=round(_PULSE_SECONDS))
+            except (nats.errors.Error, OSError) as error:
+                self.suspect(f"no sign of life: {error}")
+                return

@@ -1,0 +1,129 @@
+"""NATS on the wire: header blocks, and nats-py's client with a short way in and out.
+
+Knows bytes and subjects; knows no JetStream, no stream and no event.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+
+import nats.errors
+import structlog
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
+from nats.errors import BadSubscriptionError, ConnectionClosedError, ConnectionDrainingError
+
+OnMessage = Callable[[bytes, bytes, bytes, "bytes | None"], None]
+"""Takes subject, reply subject, body and header block (None: no headers). Must not raise."""
+
+_FIRST_LINE = b"NATS/1.0"
+_log = structlog.get_logger(__name__)
+
+
+def encode_headers(headers: Mapping[str, str] | Iterable[tuple[str, str]]) -> bytes:
+    """The header block. Line breaks in a value become spaces: a value never ends its line."""
+    pairs = headers.items() if isinstance(headers, Mapping) else headers
+    return header_block(f"{name}: {_one_line(value)}".encode() for name, value in pairs)
+
+
+def header_block(lines: Iterable[bytes]) -> bytes:
+    return b"\r\n".join((_FIRST_LINE, *lines, b"", b""))
+
+
+def header_lines(block: bytes | None) -> list[bytes]:
+    """The lines of a block that are headers, byte for byte; whatever else a broken block holds is left out."""
+    if not block:
+        return []
+    return [line for line in block.split(b"\r\n")[1:] if line.partition(b":")[0].strip() and b":" in line]
+
+
+def decode_headers(block: bytes | None) -> dict[str, str]:
+    """Names and values; bytes that are not UTF-8 are replaced. Never raises: anybody can publish anything."""
+    headers: dict[str, str] = {}
+    if block:
+        for line in block.decode("utf-8", "replace").split("\r\n")[1:]:
+            name, colon, value = line.partition(":")
+            if colon and (name := name.strip()):
+                headers[name] = value.strip()
+    return headers
+
+
+def status_of(block: bytes | None) -> str:
+    """The status code of a message from the server itself, such as 408; empty if there is none."""
+    if not block or not block.startswith(_FIRST_LINE + b" "):
+        return ""
+    return block[len(_FIRST_LINE) + 1 :][:3].decode("ascii", "replace")
+
+
+class WireClient(Client):
+    """nats-py's client, which connects and speaks the protocol, without its queues and its header parser.
+
+    Two reasons. Its parser raises on header blocks that the server lets pass, and that ends its read loop: one broken
+    message would stop a consumer for good. And a queue, a `Msg` and a dictionary for each message are most of its cost.
+    Commands go straight to the transport, all of one loop tick in one write.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._routes: dict[int, OnMessage] = {}
+        self._commands: list[bytes] = []
+        self._routed: list[Subscription] = []
+
+    async def route(self, subject: str, on_message: OnMessage) -> Subscription:
+        """Subscribe. The server knows of it when this returns, so replies to what is sent next are not missed."""
+        subscription = await self.subscribe(subject, cb=_unrouted)
+        self._routes[subscription._id] = on_message  # noqa: SLF001 - has no public name
+        self._routed.append(subscription)
+        await self.flush()
+        return subscription
+
+    def send(self, subject: str, body: bytes, reply: str = "", headers: bytes = b"") -> None:
+        """Publish at the end of this loop tick. Subjects must be valid: they are not looked at again."""
+        if headers:
+            size = len(headers)
+            head = f"HPUB {subject} {reply} {size} {size + len(body)}\r\n".encode()
+            self._push(b"".join((head, headers, body, b"\r\n")))
+        else:
+            self._push(b"".join((f"PUB {subject} {reply} {len(body)}\r\n".encode(), body, b"\r\n")))
+
+    async def discard(self) -> None:
+        """Close, whatever the state of the connection: lost, half open or hanging. Takes two seconds at most."""
+        try:
+            async with asyncio.timeout(2.0):
+                for subscription in self._routed:
+                    with suppress(BadSubscriptionError, ConnectionClosedError, ConnectionDrainingError):
+                        await subscription.unsubscribe()
+                if not self.is_closed and self._transport is not None:
+                    await self.close()
+        except (OSError, RuntimeError, TimeoutError, nats.errors.Error) as error:
+            _log.debug("nats.close_failed", error=str(error))
+
+    def write_out(self) -> None:
+        """Hand what was sent to the transport now, not at the end of the tick."""
+        commands, self._commands = self._commands, []
+        if not commands or not self.is_connected or self._transport is None:
+            return
+        try:
+            self._transport.write(b"".join(commands))
+        except RuntimeError as error:  # uvloop's answer for a transport that closed within this very tick
+            _log.debug("nats.write_refused", error=str(error))
+
+    def _push(self, command: bytes) -> None:
+        if not self._commands:
+            asyncio.get_running_loop().call_soon(self.write_out)
+        self._commands.append(command)
+
+    async def _process_msg(self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes | None) -> None:
+        """Called by nats-py's protocol parser for each message."""
+        route = self._routes.get(sid)
+        if route is not None:
+            route(subject, reply, data, headers)
+
+
+async def _unrouted(_: Msg) -> None:
+    """nats-py wants a coroutine function to subscribe; messages never reach it."""
+
+
+def _one_line(value: str) -> str:
+    return value if value.isprintable() else value.replace("\r", " ").replace("\n", " ")

@@ -1,0 +1,69 @@
+"""From a URL to the adapter behind it: one line a broker, one line a store.
+
+Adapters are imported only when their scheme is used, so a service installs only the clients it needs.
+"""
+
+from collections.abc import Callable
+from importlib import import_module
+from typing import cast
+from urllib.parse import urlsplit
+
+from chassis.bus import Bus, BusMetrics
+from chassis.inbox import Inbox
+from chassis.settings import Settings
+
+_BUSES = {
+    "amqp": ("chassis.bus.rabbitmq", "RabbitBus", "rabbitmq"),
+    "amqps": ("chassis.bus.rabbitmq", "RabbitBus", "rabbitmq"),
+    "nats": ("chassis.bus.nats", "NatsBus", "nats"),
+    "tls": ("chassis.bus.nats", "NatsBus", "nats"),
+}
+_INBOXES = {
+    "memory": ("chassis.inbox.memory", "MemoryInbox", ""),
+    "nats": ("chassis.inbox.nats_kv", "NatsKvInbox", "nats"),
+    "tls": ("chassis.inbox.nats_kv", "NatsKvInbox", "nats"),
+    "redis": ("chassis.inbox.redis", "RedisInbox", "redis"),
+    "rediss": ("chassis.inbox.redis", "RedisInbox", "redis"),
+    "postgresql": ("chassis.inbox.postgres", "PostgresInbox", "postgres"),
+}
+
+ACK_WAIT_LEASES = 2.0
+"""The broker waits this many leases for an acknowledgement: longer than any lease, so the inbox decides first."""
+
+
+class AdapterError(Exception):
+    """The client library for a URL's scheme is not installed; the message says how to add it."""
+
+
+def open_bus(settings: Settings, name: str, metrics: BusMetrics) -> Bus:
+    """The bus of `settings`, not started yet. `name` tells the broker who is connected."""
+    url = settings.bus
+    scheme = urlsplit(url).scheme
+    if scheme == "memory":
+        return cast("Bus", _load("chassis.bus.memory", "MemoryBus", "", scheme)())
+    adapter = _load(*_BUSES[scheme], scheme)
+    if scheme.startswith("amqp"):
+        return cast("Bus", adapter(url, name=name, metrics=metrics))
+    return cast("Bus", adapter(url, name=name, ack_wait=settings.lease_seconds * ACK_WAIT_LEASES, metrics=metrics))
+
+
+def open_inbox(settings: Settings) -> Inbox:
+    """The inbox of `settings`, not opened yet."""
+    scheme = urlsplit(settings.inbox).scheme
+    adapter = _load(*_INBOXES[scheme], scheme)
+    terms = {"lease_seconds": settings.lease_seconds, "retention_seconds": settings.retention_seconds}
+    if scheme == "memory":
+        return cast("Inbox", adapter(**terms))
+    return cast("Inbox", adapter(settings.inbox, **terms))
+
+
+def _load(module: str, name: str, extra: str, scheme: str) -> Callable[..., object]:
+    try:
+        return cast("Callable[..., object]", getattr(import_module(module), name))
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.startswith("chassis"):
+            raise
+        raise AdapterError(
+            f"{scheme}:// needs the package {error.name!r}, which is not installed: "
+            f"add dockyard-chassis[{extra}] to the dependencies in pyproject.toml"
+        ) from error

@@ -1,0 +1,222 @@
+"""One handler's attempt at one event: claim, call, publish, complete. Says how it ended, settles nothing."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from time import monotonic
+from typing import Any
+
+import structlog
+from google.protobuf.message import Message
+
+from chassis.bus import BusUnavailable, Delivery
+from chassis.context import Context
+from chassis.endings import End, Ending, Judge, Retry
+from chassis.envelope import Envelope
+from chassis.inbox import Inbox, InboxUnavailable, LeaseLost, Refusal, Refused, inbox_key, payload_digest
+from chassis.leases import LeaseKeeper, Work
+from chassis.outage import StoreOutage
+from chassis.publisher import Publisher
+from chassis.telemetry.logs import handling
+from chassis.telemetry.metrics import HandlerMetrics, Metrics
+from chassis.telemetry.traces import Carrier, Traces
+
+_log = structlog.get_logger(__name__)
+
+
+class HandlerTimeout(TimeoutError):
+    """The handler did not return in time; the message names the setting."""
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """A handler, bound at start to all that handling needs."""
+
+    call: Callable[[Any, Context], Awaitable[None]]
+    name: str
+    event_key: Callable[[Any], object] | None
+    metrics: HandlerMetrics
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """An event that can be handled, on its way through the handlers of its type."""
+
+    delivery: Delivery
+    envelope: Envelope
+    event: Message
+    task: asyncio.Task[Any]
+
+
+class Attempts:
+    """Makes attempts for `service`. `handler_timeout` and `probe_seconds` are seconds."""
+
+    def __init__(
+        self,
+        service: str,
+        *,
+        judge: Judge,
+        inbox: Inbox,
+        leases: LeaseKeeper,
+        publisher: Publisher,
+        outage: StoreOutage,
+        handler_timeout: float,
+        probe_seconds: float,
+        metrics: Metrics,
+        traces: Traces,
+    ) -> None:
+        self._service = service
+        self._judge = judge
+        self._inbox = inbox
+        self._leases = leases
+        self._publisher = publisher
+        self._outage = outage
+        self._handler_timeout = handler_timeout
+        self._probe_seconds = probe_seconds
+        self._metrics = metrics
+        self._traces = traces
+
+    async def make(self, case: Case, route: Route) -> Ending:
+        """Take `route` to its end for this event.
+
+        Raises InboxUnavailable or BusUnavailable when it could not be taken there: nothing is settled then, and
+        the claim is given up if that was possible. CancelledError likewise.
+        """
+        try:
+            key, digest = self._identified(case, route)
+        except Exception as error:  # noqa: BLE001 - the key function is the team's own; it is in the dead letter
+            return self._judge.dead(case.delivery, "bad_key", str(error) or repr(error), error, route.name)
+        asked_at = monotonic()
+        try:
+            claim = await self._inbox.claim(key, digest)
+        except InboxUnavailable:
+            self._metrics.claim_unavailable.inc()
+            raise
+        if isinstance(claim, Refused):
+            return self._refused(case, route, claim)
+        self._metrics.claimed.inc()
+        context = Context(
+            case.envelope,
+            handler=route.name,
+            attempt=case.delivery.attempt,
+            idempotency_key=key,
+            fence=claim.fence,
+            source=self._service,
+        )
+        work = self._leases.hold(case.task, claim, asked_at)
+        handling.set(context)
+        started = monotonic()
+        try:
+            return await self._under_claim(case, route, context, work)
+        finally:
+            handling.set(None)
+            self._leases.forget(work)
+            route.metrics.duration.observe(monotonic() - started)
+
+    def _identified(self, case: Case, route: Route) -> tuple[str, str]:
+        """The key of the claim and the digest that all deliveries under this key must have."""
+        envelope = case.envelope
+        if route.event_key is None:
+            event_key = f"{envelope.source}\0{envelope.id}"
+            return inbox_key(self._service, route.name, event_key), payload_digest(case.delivery.body)
+        own_key = route.event_key(case.event)
+        if not isinstance(own_key, str) or not own_key:
+            raise ValueError(f"the key function of handler {route.name} gave {own_key!r}, expected a non-empty string")
+        key = inbox_key(self._service, route.name, f"{envelope.type}\0{own_key}")
+        return key, payload_digest(own_key.encode())
+
+    def _refused(self, case: Case, route: Route, claim: Refused) -> Ending:
+        if claim.refusal is Refusal.DUPLICATE:
+            self._metrics.claim_duplicate.inc()
+            return End.DUPLICATE
+        if claim.refusal is Refusal.MISMATCH:
+            self._metrics.claim_mismatch.inc()
+            why = "the same event id came before with another payload"
+            return self._judge.dead(case.delivery, "payload_mismatch", why, handler=route.name)
+        self._metrics.claim_busy.inc()
+        return Retry(claim.retry_after, counted=False)
+
+    async def _under_claim(self, case: Case, route: Route, context: Context, work: Work) -> Ending:
+        """Every way out has completed the claim, given it up, or lost it."""
+        envelope = context.envelope
+        try:
+            if self._traces.enabled:
+                with self._traces.handle(envelope.type, route.name, envelope.id, _carrier(envelope)) as carrier:
+                    context.traceparent = carrier.get("traceparent")
+                    await self._run(case, route, context, work, carrier)
+            else:
+                await self._run(case, route, context, work, None)
+            await self._complete(work)
+        except LeaseLost:
+            return self._lost()
+        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - whatever a handler raises is judged
+            return await self._failed(case, route, work, error)
+        return End.DONE
+
+    async def _run(self, case: Case, route: Route, context: Context, work: Work, carrier: Carrier | None) -> None:
+        limit = asyncio.timeout(self._handler_timeout)
+        try:
+            async with limit:
+                await route.call(case.event, context)
+        finally:
+            if limit.expired():  # also when the handler swallowed the cancellation
+                raise HandlerTimeout(
+                    f"the handler took longer than {self._handler_timeout:g} s (CHASSIS_HANDLER_TIMEOUT_SECONDS)"
+                )
+        if work.lost:
+            raise LeaseLost(work.lease.key)
+        if context.outgoing:
+            await self._publisher.publish(context.outgoing, carrier or _carrier(context.envelope))
+
+    async def _complete(self, work: Work) -> None:
+        """Mark as done; while the store is away, try again until the lease is over."""
+        lease = await self._leases.let_go(work)
+        while True:
+            try:
+                await self._inbox.complete(lease)
+            except InboxUnavailable as error:
+                self._outage.report(error)
+                if self._leases.seconds_left(work) <= self._probe_seconds:
+                    raise
+                await asyncio.sleep(self._probe_seconds)
+            except LeaseLost:
+                self._metrics.leases_lost.inc()
+                raise
+            else:
+                return
+
+    async def _failed(self, case: Case, route: Route, work: Work, error: BaseException) -> Ending:
+        """Tell a failure of the handler from one of the world around it."""
+        if work.lost:
+            return self._lost()
+        await self._give_up(work)
+        if case.task.cancelling():
+            raise asyncio.CancelledError from error
+        if isinstance(error, BusUnavailable | InboxUnavailable):
+            raise error
+        route.metrics.failures.inc()
+        ending = self._judge.failed(case.delivery, error, route.name)
+        if isinstance(ending, Retry):
+            _log.warning("handling failed, trying again", error=repr(error), delay=round(ending.delay, 3))
+        return ending
+
+    def _lost(self) -> Ending:
+        _log.warning("the lease was lost; another replica may be at work on the event")
+        return End.LOST
+
+    async def _give_up(self, work: Work) -> None:
+        """Release the claim if that is possible now; if not, it ends with its lease."""
+        try:
+            await self._inbox.release(await self._leases.let_go(work))
+        except LeaseLost:
+            _log.debug("the lease was over already")
+        except InboxUnavailable as error:
+            _log.warning("the claim could not be released; it ends with its lease", error=str(error))
+
+
+def _carrier(envelope: Envelope) -> Carrier:
+    if envelope.traceparent is None:
+        return {}
+    if envelope.tracestate is None:
+        return {"traceparent": envelope.traceparent}
+    return {"traceparent": envelope.traceparent, "tracestate": envelope.tracestate}

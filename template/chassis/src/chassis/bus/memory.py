@@ -1,0 +1,223 @@
+"""A bus in this process: for tests and for `memory://`. Everything is gone with the process.
+
+`MemoryBroker` stands for the server, `MemoryBus` for one replica's connection to it.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from hashlib import blake2b
+from typing import Any
+
+from chassis.bus import DeadLetter, Failure, Message, OnDelivery, Subscription, Verdict
+from chassis.envelope import AMQP_PREFIX, CONTENT_TYPE, Envelope, format_time, from_headers, to_headers
+
+
+@dataclass(frozen=True, slots=True)
+class _Item:
+    type: str
+    headers: Mapping[str, object]
+    body: bytes
+    attempt: int = 1
+    first_failure: str = ""
+
+
+@dataclass(eq=False)
+class _Queue:
+    """Items in order, and the event that wakes those who wait for one."""
+
+    types: frozenset[str] | None
+    items: deque[_Item] = field(default_factory=deque)
+    filled: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def put(self, item: _Item, *, first: bool = False) -> None:
+        if first:
+            self.items.appendleft(item)
+        else:
+            self.items.append(item)
+        self.filled.set()
+
+    async def get(self) -> _Item:
+        while not self.items:
+            self.filled.clear()
+            await self.filled.wait()
+        return self.items.popleft()
+
+
+class MemoryBroker:
+    """The server's side: one queue a service, queues of single replicas, dead letters."""
+
+    def __init__(self) -> None:
+        self.queues: dict[str, _Queue] = {}
+        self.private: set[_Queue] = set()
+        self.dead: dict[str, dict[str, DeadLetter]] = {}
+
+    def publish(self, type_: str, headers: Mapping[str, object], body: bytes) -> None:
+        """Give the event to every queue that takes its type."""
+        for queue in (*self.queues.values(), *self.private):
+            if queue.types is None or type_ in queue.types:
+                queue.put(_Item(type_, headers, body))
+
+    def queue_for(self, subscription: Subscription) -> _Queue:
+        if subscription.mode == "every_replica":
+            queue = _Queue(subscription.types)
+            self.private.add(queue)
+            return queue
+        queue = self.queues.setdefault(subscription.service, _Queue(subscription.types))
+        queue.types = subscription.types
+        return queue
+
+
+class MemoryDelivery:
+    def __init__(self, item: _Item, queue: _Queue, broker: MemoryBroker, settled: Callable[["MemoryDelivery"], None]):
+        self._item = item
+        self._queue = queue
+        self._broker = broker
+        self._settled = settled
+        self._open = True
+
+    @property
+    def headers(self) -> Mapping[str, object]:
+        return self._item.headers
+
+    @property
+    def body(self) -> bytes:
+        return self._item.body
+
+    @property
+    def attempt(self) -> int:
+        return self._item.attempt
+
+    @property
+    def first_failure(self) -> str:
+        return self._item.first_failure
+
+    def envelope(self) -> Envelope:
+        return from_headers(self._item.headers, AMQP_PREFIX)
+
+    def done(self) -> None:
+        self._settle()
+
+    async def later(self, delay: float, *, counted: bool) -> None:
+        item = self._item
+        if counted:
+            first = item.first_failure or format_time(datetime.now(UTC))
+            item = replace(item, attempt=item.attempt + 1, first_failure=first)
+        if self._settle():
+            asyncio.get_running_loop().call_later(delay, self._queue.put, item)
+
+    async def dead(self, failure: Failure) -> None:
+        if self._settle():
+            message = repr(sorted(self._item.headers.items())).encode() + self._item.body
+            letter_id = blake2b(failure.service.encode() + b"\0" + message, digest_size=16).hexdigest()
+            letter = DeadLetter(letter_id, self._item.headers, self._item.body, self._item.type, failure)
+            self._broker.dead.setdefault(failure.service, {}).setdefault(letter_id, letter)
+
+    async def hand_back(self) -> None:
+        if self._settle():
+            self._queue.put(self._item, first=True)
+
+    def _settle(self) -> bool:
+        was_open, self._open = self._open, False
+        if was_open:
+            self._settled(self)
+        return was_open
+
+    def abandon(self) -> None:
+        """The connection is gone: the broker gives the message to somebody else."""
+        if self._settle():
+            self._queue.put(self._item, first=True)
+
+
+class MemoryBus:
+    system = "memory"
+
+    def __init__(self, broker: MemoryBroker | None = None) -> None:
+        self.broker = broker or MemoryBroker()
+        self._subscriptions: list[tuple[Subscription, OnDelivery]] = []
+        self._queues: list[_Queue] = []
+        self._pumps: list[asyncio.Task[None]] = []
+        self._handling: set[asyncio.Task[None]] = set()
+        self._unsettled: set[MemoryDelivery] = set()
+        self._started = False
+        self._running = asyncio.Event()
+
+    @property
+    def connected(self) -> bool:
+        return self._started
+
+    @property
+    def consuming(self) -> bool:
+        return self._started and self._running.is_set()
+
+    def subscribe(self, subscription: Subscription, on_delivery: OnDelivery) -> None:
+        self._subscriptions.append((subscription, on_delivery))
+
+    async def start(self) -> None:
+        self._started = True
+        self._running.set()
+        for subscription, on_delivery in self._subscriptions:
+            queue = self.broker.queue_for(subscription)
+            self._queues.append(queue)
+            self._pumps.append(asyncio.create_task(self._pump(queue, subscription.prefetch, on_delivery)))
+
+    async def wait_ready(self) -> None:
+        await self._running.wait()
+
+    async def publish(self, message: Message) -> None:
+        headers = to_headers(message.envelope, AMQP_PREFIX) | {"content-type": CONTENT_TYPE}
+        self.broker.publish(message.envelope.type, headers, message.body)
+
+    async def pause(self) -> None:
+        self._running.clear()
+
+    async def resume(self) -> None:
+        self._running.set()
+
+    async def sweep(self, service: str, decide: Callable[[DeadLetter], Awaitable[Verdict]]) -> None:
+        letters = self.broker.dead.setdefault(service, {})
+        for letter in list(letters.values()):
+            verdict = await decide(letter)
+            if verdict is Verdict.REPLAY:
+                queue = self.broker.queues.setdefault(service, _Queue(frozenset()))
+                queue.put(_Item(letter.type, letter.headers, letter.body))
+            if verdict is not Verdict.KEEP:
+                letters.pop(letter.id, None)
+
+    async def close(self) -> None:
+        self._started = False
+        self._running.clear()
+        tasks: list[asyncio.Task[Any]] = [*self._pumps, *self._handling]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for delivery in list(self._unsettled):
+            delivery.abandon()
+        self.broker.private.difference_update(self._queues)
+
+    async def _pump(self, queue: _Queue, prefetch: int, on_delivery: OnDelivery) -> None:
+        slots = asyncio.Semaphore(prefetch)
+
+        def settled(delivery: MemoryDelivery) -> None:
+            self._unsettled.discard(delivery)
+            slots.release()
+
+        while True:
+            await self._running.wait()
+            await slots.acquire()
+            item = await queue.get()
+            if not self._running.is_set():
+                queue.put(item, first=True)
+                slots.release()
+                continue
+            delivery = MemoryDelivery(item, queue, self.broker, settled)
+            self._unsettled.add(delivery)
+            task = asyncio.create_task(_run(on_delivery, delivery))
+            self._handling.add(task)
+            task.add_done_callback(self._handling.discard)
+
+
+async def _run(on_delivery: OnDelivery, delivery: MemoryDelivery) -> None:
+    await on_delivery(delivery)

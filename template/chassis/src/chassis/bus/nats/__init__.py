@@ -1,0 +1,242 @@
+"""The bus on NATS JetStream (nats-server 2.12 or newer).
+
+Stream `EVENTS`   events.<type>              what services publish; each reads the types it handles
+                  replay.<service>.<type>    a later attempt, or a replay: for one service only
+                  delayed.<service>.<place>  a later attempt in the server's schedule, until its time has come
+                  alone.<service>.<type>     suspected of killing the process, handled one at a time
+Stream `DLQ_<service>`  dlq.<service>.<id>   dead letters, bounded: a full stream refuses, and the message is kept
+
+A service has two durable consumers, `<service>` and `<service>-alone`. A message that kills the process is delivered
+again and again; after five deliveries it is set apart, and if it kills there too it becomes a dead letter with the
+reason `crash`. Whatever was prefetched beside it is handled.
+
+An event is published without `Nats-Msg-Id`: the server's window would drop, without a word, another event under the
+same id, and remembers every id for two minutes. Telling duplicates is the inbox's part. Copies of the chassis do carry
+one, derived from their place in the stream, so a crash between copying and acknowledging makes no second copy.
+
+Knows no handler, no inbox and no retry policy.
+"""
+
+import asyncio
+import base64
+import re
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from typing import Any
+from uuid import uuid4
+
+from chassis._jetstream import NO_MESSAGE, NO_STREAM, STREAM_EXISTS, JetStream, JetStreamError
+from chassis._nats import encode_headers, header_block
+from chassis.bus import BusMetrics, BusUnavailable, DeadLetter, Message, NoBusMetrics, OnDelivery, Subscription, Verdict
+from chassis.bus.nats.copies import DEDUPLICATE, carried, originals, read_letter
+from chassis.bus.nats.lane import EVENTS, Lane
+from chassis.bus.nats.lanes import AloneLane, PrivateLane, SharedLane
+from chassis.envelope import CONTENT_TYPE, NATS_PREFIX, to_headers
+
+_SUBJECTS = ["events.>", "replay.>", "delayed.>", "alone.>"]
+_TYPE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*", re.ASCII)
+
+
+class NatsBus:
+    """`url`: one or more `nats://` or `tls://` URLs, separated by commas, with user and password or a token.
+
+    `ack_wait` (seconds) is how long the broker waits for a replica that gives no sign of life before another gets its
+    deliveries. `timeout` (seconds) bounds each confirmation. What follows counts only when a stream is created:
+    `retention` (seconds) that events are kept, `replicas`, and the bounds of the dead letters.
+    """
+
+    system = "nats"
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        name: str,
+        ack_wait: float,
+        metrics: BusMetrics | None = None,
+        timeout: float = 5.0,
+        retention: float = 7 * 86_400.0,
+        replicas: int = 1,
+        dead_letters: int = 100_000,
+        dead_letter_bytes: int = 256 * 1024 * 1024,
+    ) -> None:
+        self._ack_wait = ack_wait
+        self._metrics = metrics or NoBusMetrics()
+        self._retention = retention
+        self._replicas = replicas
+        self._dead_letters = dead_letters
+        self._dead_letter_bytes = dead_letter_bytes
+        self._lanes: list[Lane] = []
+        self._types: set[str] = set()
+        self._paused = False
+        self._link = JetStream(
+            url,
+            name=name,
+            timeout=timeout,
+            unavailable=BusUnavailable,
+            oldest=(2, 12),
+            on_up=self._set_up,
+            on_down=self._lost,
+            on_tick=self._tick,
+            on_reconnect=self._metrics.reconnected,
+            tick=min(1.0, ack_wait / 6),
+        )
+
+    @property
+    def connected(self) -> bool:
+        return self._link.up
+
+    @property
+    def consuming(self) -> bool:
+        return self._link.up and not self._paused and all(lane.live for lane in self._lanes)
+
+    def subscribe(self, subscription: Subscription, on_delivery: OnDelivery) -> None:
+        service = subscription.service
+
+        def add(kind: type[Lane], subscription: Subscription, consumer: str) -> None:
+            self._lanes.append(
+                kind(
+                    self._link,
+                    subscription,
+                    on_delivery,
+                    consumer=consumer,
+                    ack_wait=self._ack_wait,
+                    metrics=self._metrics,
+                )
+            )
+
+        if subscription.mode == "every_replica":
+            add(PrivateLane, subscription, f"{service}-{uuid4().hex}")
+            return
+        if any(lane.consumer == service for lane in self._lanes):
+            raise ValueError(f"{service} is subscribed already: one subscription holds all its types")
+        if subscription.types is None:
+            raise ValueError(f"{service} must name the types it takes: only every_replica takes all")
+        add(SharedLane, subscription, service)
+        add(AloneLane, replace(subscription, prefetch=1), f"{service}-alone")
+
+    async def start(self) -> None:
+        self._link.start()
+
+    async def wait_ready(self) -> None:
+        await self._link.wait_up()
+
+    async def publish(self, message: Message) -> None:
+        """Raises ValueError for what can never be published: no valid type, or too large for the server."""
+        type_ = message.envelope.type
+        if type_ not in self._types:
+            if not _TYPE.fullmatch(type_):
+                raise ValueError(f"{type_!r} is not the full name of a message type")
+            self._types.add(type_)
+        headers = encode_headers(to_headers(message.envelope, NATS_PREFIX) | {"content-type": CONTENT_TYPE})
+        if len(headers) + len(message.body) > self._link.max_payload:
+            raise ValueError(
+                f"the event {type_} has {len(message.body)} bytes, with its headers more than the server takes: "
+                f"{self._link.max_payload} (max_payload)"
+            )
+        try:
+            await self._link.ask("events." + type_, message.body, headers)
+        except JetStreamError as error:
+            raise BusUnavailable(f"{EVENTS} did not store the event {type_}: {error}") from error
+
+    async def pause(self) -> None:
+        self._paused = True
+        await asyncio.gather(*(lane.pause() for lane in self._lanes))
+
+    async def resume(self) -> None:
+        self._paused = False
+        try:
+            await asyncio.gather(*(lane.resume() for lane in self._lanes))
+        except ConnectionError as error:
+            self._link.suspect(f"could not resume: {error}")
+
+    async def sweep(self, service: str, decide: Callable[[DeadLetter], Awaitable[Verdict]]) -> None:
+        stream = f"DLQ_{service}"
+        try:
+            last: int = (await self._link.api(f"STREAM.INFO.{stream}"))["state"]["last_seq"]
+        except JetStreamError as error:
+            if error.code == NO_STREAM:
+                return
+            raise BusUnavailable(f"cannot read the dead letters of {service}: {error}") from error
+        at = 1
+        while at <= last and (entry := await self._next_letter(service, at, last)) is not None:
+            at = entry["seq"] + 1
+            await self._carry_out(service, entry, decide)
+
+    async def close(self) -> None:
+        await self.pause()
+        await asyncio.gather(*(lane.close() for lane in self._lanes))
+        await self._link.close()
+
+    async def _next_letter(self, service: str, at: int, last: int) -> dict[str, Any] | None:
+        try:
+            found = await self._link.api(f"STREAM.MSG.GET.DLQ_{service}", seq=at, next_by_subj=f"dlq.{service}.>")
+        except JetStreamError as error:
+            if error.code == NO_MESSAGE:
+                return None
+            raise BusUnavailable(f"cannot read the dead letters of {service}: {error}") from error
+        message: dict[str, Any] = found["message"]
+        return message if message["seq"] <= last else None
+
+    async def _carry_out(
+        self, service: str, entry: dict[str, Any], decide: Callable[[DeadLetter], Awaitable[Verdict]]
+    ) -> None:
+        block = base64.b64decode(entry.get("hdrs", ""))
+        body = base64.b64decode(entry.get("data", ""))
+        letter = read_letter(entry["subject"].rpartition(".")[2], block, body)
+        verdict = await decide(letter)
+        if verdict is Verdict.KEEP:
+            return
+        try:
+            if verdict is Verdict.REPLAY:  # the moment it died is in the id: a later death of it can be replayed too
+                once = [f"{DEDUPLICATE}: replay-{letter.id}-{entry['time']}".encode()]
+                headers = header_block(once + carried(originals(block, moved=True)))
+                await self._link.ask(f"replay.{service}.{letter.type}", body, headers)
+            await self._link.api(f"STREAM.MSG.DELETE.DLQ_{service}", seq=entry["seq"], no_erase=True)
+        except JetStreamError as error:
+            if error.code != NO_MESSAGE:  # somebody else swept it away at the same time
+                raise BusUnavailable(f"the dead letter {letter.id} of {service} stays: {error}") from error
+
+    async def _set_up(self) -> None:
+        await self._create(
+            EVENTS,
+            subjects=_SUBJECTS,
+            max_age=round(self._retention * 1e9),
+            allow_msg_schedules=True,
+        )
+        await self._grow_events()
+        for service in {lane.subscription.service for lane in self._lanes}:
+            await self._create(
+                f"DLQ_{service}",
+                subjects=[f"dlq.{service}.>"],
+                max_msgs=self._dead_letters,
+                max_bytes=self._dead_letter_bytes,
+                discard="new",
+            )
+        for lane in self._lanes:
+            await lane.set_up()
+
+    async def _create(self, stream: str, **config: Any) -> None:
+        """Create the stream unless it is there; one that is there stays as its operator made it."""
+        config = {"name": stream, "storage": "file", "num_replicas": self._replicas} | config
+        try:
+            await self._link.api(f"STREAM.CREATE.{stream}", **config)
+        except JetStreamError as error:
+            if error.code != STREAM_EXISTS:
+                raise
+
+    async def _grow_events(self) -> None:
+        """Add what an `EVENTS` made by something else lacks."""
+        config = (await self._link.read_clock(EVENTS))["config"]
+        lacking = [subject for subject in _SUBJECTS if subject not in config["subjects"]]
+        if lacking or not config.get("allow_msg_schedules"):
+            grown = {"subjects": config["subjects"] + lacking, "allow_msg_schedules": True}
+            await self._link.api(f"STREAM.UPDATE.{EVENTS}", **config | grown)
+
+    def _lost(self) -> None:
+        for lane in self._lanes:
+            lane.lost()
+
+    def _tick(self) -> None:
+        for lane in self._lanes:
+            lane.tick()

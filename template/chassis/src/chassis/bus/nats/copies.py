@@ -1,0 +1,82 @@
+"""Headers of a message that moves within NATS: a retry, a replay, a dead letter.
+
+The server acts on headers named `Nats-…` and the chassis on its own, so a copy carries those of the original under
+another name. `originals` undoes what `carried` did, byte for byte. Knows no connection.
+"""
+
+from dataclasses import fields
+from datetime import datetime
+from urllib.parse import quote, unquote
+
+from chassis._nats import decode_headers, header_block, header_lines
+from chassis.bus import DeadLetter, Failure
+from chassis.envelope import NATS_PREFIX
+
+ATTEMPT = "chassis-attempt"
+FIRST_FAILURE = "chassis-first-failure"
+DEDUPLICATE = "Nats-Msg-Id"
+
+_KEPT = b"chassis-kept-"
+_ACTED_ON = (b"nats-", b"chassis-", b"dead-letter-")
+_LETTER = "dead-letter-"
+_READABLE = "".join(chr(code) for code in range(0x21, 0x7F) if chr(code) != "%")
+
+
+def originals(block: bytes | None, *, moved: bool) -> list[bytes]:
+    """The header lines as they were published first. `moved`: the block is of a copy that the chassis made."""
+    lines = header_lines(block)
+    if not moved:
+        return lines
+    kept = [line for line in lines if line.startswith(_KEPT) or not _is_acted_on(line)]
+    return [line.removeprefix(_KEPT) for line in kept]
+
+
+def carried(lines: list[bytes]) -> list[bytes]:
+    """Original header lines, fit to be put on a copy."""
+    return [_KEPT + line if _is_acted_on(line) else line for line in lines]
+
+
+def marks(block: bytes | None) -> dict[str, str]:
+    """What the chassis wrote on a copy."""
+    lines = [line for line in header_lines(block) if _is_acted_on(line) and not line.startswith(_KEPT)]
+    return decode_headers(header_block(lines))
+
+
+def named(**headers: object) -> list[bytes]:
+    """Header lines; `_` in a name stands for `-`."""
+    return [f"{name.replace('_', '-')}: {value}".encode() for name, value in headers.items()]
+
+
+def schedule(target: str, at: float) -> list[bytes]:
+    """Headers with which the server publishes the message to `target` when its clock shows `at` (ADR-51)."""
+    moment = datetime.fromtimestamp(at).astimezone().isoformat(timespec="milliseconds")
+    return named(Nats_Schedule=f"@at {moment}", Nats_Schedule_Target=target)
+
+
+def letter_lines(lines: list[bytes], type_: str, failure: Failure) -> list[bytes]:
+    """Header lines of a dead letter: the original ones and the failure, percent-encoded."""
+    values = {"type": type_} | {field.name: str(getattr(failure, field.name)) for field in fields(Failure)}
+    about = {_LETTER + name.replace("_", "-"): quote(value, safe=_READABLE) for name, value in values.items()}
+    return carried(lines) + [f"{name}: {value}".encode() for name, value in about.items()]
+
+
+def read_letter(id_: str, block: bytes | None, body: bytes) -> DeadLetter:
+    about = marks(block)
+
+    def said(name: str) -> str:
+        return unquote(about.get(_LETTER + name.replace("_", "-"), ""))
+
+    texts = {field.name: said(field.name) for field in fields(Failure) if field.name != "attempts"}
+    attempts = said("attempts")
+    headers = decode_headers(header_block(originals(block, moved=True)))
+    return DeadLetter(
+        id=id_,
+        headers=headers,
+        body=body,
+        type=said("type") or headers.get(NATS_PREFIX + "type", ""),
+        failure=Failure(**texts, attempts=int(attempts) if attempts.isdecimal() else 0),
+    )
+
+
+def _is_acted_on(line: bytes) -> bool:
+    return line.lstrip().lower().startswith(_ACTED_ON)

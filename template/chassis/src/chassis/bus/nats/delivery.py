@@ -1,0 +1,138 @@
+"""One message as JetStream delivered it. How it is settled is its lane's part.
+
+Knows subjects, acknowledgement subjects and headers; knows no connection.
+"""
+
+from collections.abc import Mapping
+from hashlib import blake2b
+from typing import Protocol
+
+from chassis._nats import decode_headers, header_block
+from chassis.bus import Failure
+from chassis.bus.nats.copies import marks, originals
+from chassis.envelope import NATS_PREFIX, Envelope, EnvelopeError, from_headers
+
+
+class Settler(Protocol):
+    """What a delivery asks of the lane that brought it."""
+
+    def history(self, delivery: "NatsDelivery") -> tuple[int, str]:
+        """Attempt, and time of the first failure."""
+
+    def release(self, delivery: "NatsDelivery") -> None:
+        """It is no longer in hand."""
+
+    def acknowledge(self, delivery: "NatsDelivery", ack: str) -> None: ...
+
+    def post(self, ack: str, answer: bytes) -> None:
+        """Another answer than an acknowledgement."""
+
+    async def later(self, delivery: "NatsDelivery", delay: float, *, counted: bool) -> None: ...
+
+    async def bury(self, delivery: "NatsDelivery", failure: Failure) -> None:
+        """Store as a dead letter. Raises BusUnavailable."""
+
+    async def hand_back(self, delivery: "NatsDelivery") -> None: ...
+
+
+class NatsDelivery:
+    """See the port. `subject` says which kind it is: `events.<type>`, or `<kind>.<service>.<type>` for a copy."""
+
+    __slots__ = ("_ack", "_block", "_headers", "_lane", "_open", "_subject", "body")
+
+    def __init__(self, lane: Settler, subject: str, ack: str, body: bytes, block: bytes | None) -> None:
+        self._lane = lane
+        self._subject = subject
+        self._ack = ack
+        self._block = block
+        self._headers: dict[str, str] | None = None
+        self._open = True
+        self.body = body
+
+    @property
+    def headers(self) -> Mapping[str, object]:
+        if self._headers is None:
+            block = header_block(self.original_lines()) if self.moved else self._block
+            self._headers = decode_headers(block)
+        return self._headers
+
+    @property
+    def attempt(self) -> int:
+        return self._lane.history(self)[0]
+
+    @property
+    def first_failure(self) -> str:
+        return self._lane.history(self)[1]
+
+    def envelope(self) -> Envelope:
+        return from_headers(self.headers, NATS_PREFIX)
+
+    def done(self) -> None:
+        if self._open:
+            self.close()
+            self._lane.acknowledge(self, self._ack)
+
+    async def later(self, delay: float, *, counted: bool) -> None:
+        if self._open:
+            await self._lane.later(self, delay, counted=counted)
+
+    async def dead(self, failure: Failure) -> None:
+        if self._open:
+            await self._lane.bury(self, failure)
+            self.done()
+
+    async def hand_back(self) -> None:
+        if self._open:
+            await self._lane.hand_back(self)
+
+    def refuse(self, delay: float = 0.0) -> None:
+        """Negative acknowledgement: the server delivers it again after `delay` seconds."""
+        if self._open:
+            self.close()
+            self._lane.post(self._ack, b'-NAK {"delay":%d}' % (delay * 1e9) if delay > 0 else b"-NAK")
+
+    def close(self) -> None:
+        """No longer in hand: settled, or its connection is lost."""
+        self._open = False
+        self._lane.release(self)
+
+    def keep_alive(self) -> None:
+        self._lane.post(self._ack, b"+WPI")
+
+    @property
+    def moved(self) -> bool:
+        return not self._subject.startswith("events.")
+
+    @property
+    def type(self) -> str:
+        """The type as it was routed, also of a message whose headers say nothing."""
+        return self._subject.split(".", 2 if self.moved else 1)[-1]
+
+    @property
+    def times(self) -> int:
+        """How often the server has delivered it, this time included."""
+        tokens = self._ack.split(".")
+        return int(tokens[4 if len(tokens) < 11 else 6])
+
+    @property
+    def place(self) -> str:
+        """Sequence and time in the stream: different for any two messages."""
+        tokens = self._ack.split(".")
+        first = 5 if len(tokens) < 11 else 7
+        return f"{tokens[first]}-{tokens[first + 2]}"
+
+    def original_lines(self) -> list[bytes]:
+        return originals(self._block, moved=self.moved)
+
+    def marks(self) -> dict[str, str]:
+        return marks(self._block) if self.moved else {}
+
+    @property
+    def identity(self) -> str:
+        """What makes two deliveries the same message: the event with its body, or else the place in the stream."""
+        try:
+            envelope = self.envelope()
+        except EnvelopeError:
+            return self.place
+        body = blake2b(self.body, digest_size=16).hexdigest()
+        return f"{envelope.source}\0{envelope.id}\0{envelope.type}\0{body}"

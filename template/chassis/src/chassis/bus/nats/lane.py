@@ -1,0 +1,253 @@
+"""One JetStream consumer: the standing pull, the deliveries in hand, dead letters and moved copies.
+
+Knows the wire; knows no handler, no inbox and no retry policy.
+"""
+
+import asyncio
+import json
+from collections.abc import Awaitable
+from contextlib import suppress
+from dataclasses import replace
+from hashlib import blake2b
+from time import monotonic
+from typing import Any
+
+import nats.errors
+import structlog
+from nats.aio.subscription import Subscription as Inbox
+
+from chassis._jetstream import WRONG_LAST_SEQUENCE, JetStream, JetStreamError
+from chassis._nats import decode_headers, header_block, status_of
+from chassis.bus import BusMetrics, BusUnavailable, Failure, OnDelivery, Subscription
+from chassis.bus.nats.copies import DEDUPLICATE, carried, letter_lines, named
+from chassis.bus.nats.delivery import NatsDelivery
+
+EVENTS = "EVENTS"
+
+_PULL_SECONDS = 30
+_HEARTBEAT_SECONDS = 5
+_GATHER_SECONDS = 0.002  # places that get free within this time are asked for together
+_GOES_ON = frozenset({"404", "408"})
+
+_log = structlog.get_logger(__name__)
+
+
+class Lane:
+    """What all consumers have in common; a message is put aside and given back by the subclasses."""
+
+    def __init__(
+        self,
+        link: JetStream,
+        subscription: Subscription,
+        on_delivery: OnDelivery,
+        *,
+        consumer: str,
+        ack_wait: float,
+        metrics: BusMetrics,
+    ) -> None:
+        self.link = link
+        self.subscription = subscription
+        self.consumer = consumer
+        self.live = False
+        self.paused = False
+        self._on_delivery = on_delivery
+        self._ack_wait = ack_wait
+        self._metrics = metrics
+        self._prefetch = subscription.prefetch
+        self._inbox: Inbox | None = None
+        self._inbox_name = ""
+        self._in_hand: set[NatsDelivery] = set()
+        self._asked_for = 0
+        self._gathering: asyncio.TimerHandle | None = None
+        self._heard = self._kept_alive = 0.0
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def config(self) -> dict[str, Any]:
+        """The consumer as the server is told to make it. `max_deliver` has no limit: no message is ever orphaned."""
+        types = self.subscription.types
+        return {
+            "name": self.consumer,
+            "ack_policy": "explicit",
+            "ack_wait": round(self._ack_wait * 1e9),
+            "max_deliver": -1,
+            "deliver_policy": "new",
+            "filter_subjects": ["events.>"] if types is None else sorted(f"events.{type_}" for type_ in types),
+            "max_ack_pending": max(1000, self._prefetch * 20),  # of all replicas together
+        }
+
+    def history(self, delivery: NatsDelivery) -> tuple[int, str]:
+        """Attempt and time of the first failure."""
+        raise NotImplementedError
+
+    async def later(self, delivery: NatsDelivery, delay: float, *, counted: bool) -> None:
+        raise NotImplementedError
+
+    async def hand_back(self, delivery: NatsDelivery) -> None:
+        delivery.refuse()
+
+    def receive(self, delivery: NatsDelivery) -> Awaitable[None]:
+        """What is to be done with a delivery that came in."""
+        return self._on_delivery(delivery)
+
+    async def set_up(self) -> None:
+        """Create or change the consumer, then begin to pull."""
+        await self.link.api(f"CONSUMER.CREATE.{EVENTS}.{self.consumer}", stream_name=EVENTS, config=self.config())
+        self.live = True
+        if not self.paused:
+            await self._begin()
+
+    def lost(self) -> None:
+        """The connection is gone, and with it the pulls and whatever was in hand."""
+        self.live = False
+        self._inbox = None
+        self._asked_for = 0
+        for delivery in list(self._in_hand):
+            delivery.close()
+
+    async def pause(self) -> None:
+        self.paused = True
+        inbox, self._inbox = self._inbox, None
+        if inbox is not None:
+            with suppress(nats.errors.Error, OSError):  # lost meanwhile: the server has forgotten the pulls too
+                await inbox.drain()  # type: ignore[no-untyped-call] # nats-py says nothing
+        self._asked_for = 0
+
+    async def resume(self) -> None:
+        self.paused = False
+        if self.live and self._inbox is None:
+            await self._begin()
+
+    async def close(self) -> None:
+        """Hand back what is in hand. Pause first."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for delivery in list(self._in_hand):
+            try:
+                await self.hand_back(delivery)
+            except BusUnavailable as error:
+                _log.warning("nats.hand_back_failed", error=str(error), note="delivered again after the ack wait")
+
+    def tick(self) -> None:
+        """About once a second: keep deliveries in hand from being given to another replica; notice a dead pull."""
+        now = monotonic()
+        if now - self._kept_alive >= self._ack_wait / 3:
+            self._kept_alive = now
+            for delivery in self._in_hand:
+                delivery.keep_alive()
+        if self._asked_for and now - self._heard > 3 * _HEARTBEAT_SECONDS:
+            self.link.suspect(f"the consumer {self.consumer} gives no heartbeat")
+
+    def release(self, delivery: NatsDelivery) -> None:
+        self._in_hand.discard(delivery)
+        self._top_up()
+
+    def post(self, ack: str, answer: bytes) -> None:
+        self.link.post(ack, answer)
+
+    def acknowledge(self, _: NatsDelivery, ack: str) -> None:
+        self.link.post(ack, b"+ACK")
+        self._metrics.acknowledged(1)
+
+    async def bury(self, delivery: NatsDelivery, failure: Failure) -> None:
+        """Store as a dead letter, once: whoever comes second finds it there."""
+        service = self.subscription.service
+        letter = blake2b(f"{service}\0{delivery.identity}".encode(), digest_size=16).hexdigest()
+        lines = delivery.original_lines()
+        expected = named(Nats_Expected_Last_Subject_Sequence=0)
+        headers = header_block(expected + letter_lines(lines, delivery.type, failure))
+        if not self._fits(headers, delivery.body):  # what says most about it in the least room
+            short = replace(failure, stack="", message=failure.message[:100])
+            headers = header_block(expected + letter_lines(lines, delivery.type, short))
+        try:
+            await self._store(f"dlq.{service}.{letter}", delivery.body, headers)
+        except JetStreamError as error:
+            if error.code != WRONG_LAST_SEQUENCE:
+                raise BusUnavailable(f"the dead letters of {service} took no further one: {error}") from error
+
+    async def move(self, delivery: NatsDelivery, subject: str, extra: list[bytes]) -> None:
+        """Publish a copy, confirmed, then acknowledge. A move that is repeated after a crash is dropped by its id."""
+        once = [f"{DEDUPLICATE}: {self.subscription.service}-{delivery.place}".encode()]
+        headers = header_block(once + extra + carried(delivery.original_lines()))
+        try:
+            await self._store(subject, delivery.body, headers)
+        except JetStreamError as error:
+            raise BusUnavailable(f"{EVENTS} took no copy of a message: {error}") from error
+        delivery.done()
+
+    async def _store(self, subject: str, body: bytes, headers: bytes) -> None:
+        if not self._fits(headers, body):
+            raise BusUnavailable(
+                f"a message of {len(body)} bytes leaves no room for the headers of its copy: "
+                f"the server takes {self.link.max_payload} (max_payload)"
+            )
+        await self.link.ask(subject, body, headers)
+
+    def _fits(self, headers: bytes, body: bytes) -> bool:
+        return len(headers) + len(body) <= self.link.max_payload
+
+    async def _begin(self) -> None:
+        self._asked_for = 0
+        self._heard = self._kept_alive = monotonic()
+        self._inbox_name = self.link.new_inbox()
+        self._inbox = await self.link.route(self._inbox_name, self._on_message)
+        self._top_up()
+
+    def _top_up(self) -> None:
+        """Ask for as many as there are free places: at once when half are free, else together with the next ones."""
+        free = self._prefetch - len(self._in_hand) - self._asked_for
+        if self._inbox is None or free <= 0:
+            return
+        if free * 2 >= self._prefetch:
+            self._ask_for(free)
+        elif self._gathering is None and free >= self._asked_for:
+            self._gathering = asyncio.get_running_loop().call_later(_GATHER_SECONDS, self._gathered)
+
+    def _gathered(self) -> None:
+        self._gathering = None
+        free = self._prefetch - len(self._in_hand) - self._asked_for
+        if self._inbox is not None and free > 0:
+            self._ask_for(free)
+
+    def _ask_for(self, count: int) -> None:
+        if not self._asked_for:
+            self._heard = monotonic()
+        self._asked_for += count
+        request = {"batch": count, "expires": _PULL_SECONDS * 10**9, "idle_heartbeat": _HEARTBEAT_SECONDS * 10**9}
+        pull = f"$JS.API.CONSUMER.MSG.NEXT.{EVENTS}.{self.consumer}"
+        self.link.post(pull, json.dumps(request).encode(), self._inbox_name)
+
+    def _on_message(self, subject: bytes, ack: bytes, body: bytes, block: bytes | None) -> None:
+        if not ack:
+            self._on_status(block)
+            return
+        if self._asked_for:
+            self._asked_for -= 1
+        delivery = NatsDelivery(self, subject.decode("utf-8", "replace"), ack.decode(), body, block)
+        if self.paused:
+            delivery.refuse()
+            return
+        self._in_hand.add(delivery)
+        task = asyncio.get_running_loop().create_task(self._run(delivery))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _on_status(self, block: bytes | None) -> None:
+        """From the server itself: a heartbeat, or why a pull ended."""
+        self._heard = monotonic()
+        status = status_of(block)
+        if status == "100":
+            return
+        if status not in _GOES_ON:
+            self.link.suspect(f"the consumer {self.consumer} stopped (status {status})")
+            return
+        pending = decode_headers(block).get("Nats-Pending-Messages", "")
+        self._asked_for = max(0, self._asked_for - int(pending)) if pending.isdecimal() else 0
+        self._top_up()
+
+    async def _run(self, delivery: NatsDelivery) -> None:
+        try:
+            await self.receive(delivery)
+        except Exception:  # noqa: BLE001 - a defect above must not take the event with it
+            _log.exception("nats.delivery_failed", consumer=self.consumer, type=delivery.type)
+            delivery.refuse(self._ack_wait)

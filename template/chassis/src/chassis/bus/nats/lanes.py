@@ -1,0 +1,139 @@
+"""The three kinds of consumers: a service's own, its suspicious messages, and one for this process alone.
+
+Knows how each counts attempts and gives messages back; knows no handler and no retry policy.
+"""
+
+from collections.abc import Awaitable
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import Any
+
+import structlog
+
+from chassis._jetstream import JetStreamError
+from chassis.bus import BusUnavailable, Failure
+from chassis.bus.nats.copies import ATTEMPT, FIRST_FAILURE, named, schedule
+from chassis.bus.nats.delivery import NatsDelivery
+from chassis.bus.nats.lane import EVENTS, Lane
+from chassis.envelope import format_time
+
+_SUSPICIOUS = 5  # deliveries without an outcome after which a message may be what kills the process
+_CONDEMNED = 3  # deliveries on its own without an outcome after which it is
+
+_log = structlog.get_logger(__name__)
+
+
+class SharedLane(Lane):
+    """The durable consumer of a service.
+
+    A message that waits for a later attempt is a copy in the server's schedule, not an unsettled delivery: however
+    many wait, the others get through, and the attempt in its headers is exact whatever happens to deliveries.
+    """
+
+    def config(self) -> dict[str, Any]:
+        config = super().config()
+        replays = f"replay.{self.subscription.service}.>"
+        return config | {"durable_name": self.consumer, "filter_subjects": [*config["filter_subjects"], replays]}
+
+    def history(self, delivery: NatsDelivery) -> tuple[int, str]:
+        said = delivery.marks()
+        attempt = said.get(ATTEMPT, "")
+        return (int(attempt) if attempt.isdecimal() else 1), said.get(FIRST_FAILURE, "")
+
+    async def later(self, delivery: NatsDelivery, delay: float, *, counted: bool) -> None:
+        target = f"replay.{self.subscription.service}.{delivery.type}"
+        try:
+            if delay <= 0:
+                await self.move(delivery, target, self._passed_on(delivery, counted=counted))
+            else:
+                at = self.link.server_time() + delay
+                waiting = f"delayed.{self.subscription.service}.{delivery.place}"
+                extra = schedule(target, at) + self._passed_on(delivery, counted=counted)
+                await self.move(delivery, waiting, extra)
+        except BusUnavailable as error:
+            _log.warning("nats.later_failed", error=str(error), note="given back with the delay, attempt not counted")
+            delivery.refuse(delay)
+
+    def receive(self, delivery: NatsDelivery) -> Awaitable[None]:
+        return super().receive(delivery) if delivery.times <= _SUSPICIOUS else self._set_apart(delivery)
+
+    async def _set_apart(self, delivery: NatsDelivery) -> None:
+        subject = f"alone.{self.subscription.service}.{delivery.type}"
+        try:
+            await self.move(delivery, subject, self._passed_on(delivery, counted=False))
+        except BusUnavailable as error:
+            _log.warning("nats.set_apart_failed", error=str(error), note="tried again at its next delivery")
+            delivery.refuse(self._ack_wait)
+
+    def _passed_on(self, delivery: NatsDelivery, *, counted: bool) -> list[bytes]:
+        """What a copy says of the attempts so far."""
+        attempt, first = self.history(delivery)
+        if counted:
+            attempt, first = attempt + 1, first or format_time(datetime.now(UTC))
+        return named(chassis_attempt=attempt, **({"chassis_first_failure": first} if first else {}))
+
+
+class AloneLane(SharedLane):
+    """Where a service handles suspicious messages one at a time, over all its replicas.
+
+    Only the one message in hand gains a delivery when the process dies, so the one that kills it is known: it goes to
+    the dead letters, and those that were merely prefetched beside it are handled.
+    """
+
+    def config(self) -> dict[str, Any]:
+        filters = [f"alone.{self.subscription.service}.>"]
+        return super().config() | {"filter_subjects": filters, "max_ack_pending": 1}
+
+    async def hand_back(self, delivery: NatsDelivery) -> None:
+        await self._set_apart(delivery)
+
+    def receive(self, delivery: NatsDelivery) -> Awaitable[None]:
+        return self._on_delivery(delivery) if delivery.times <= _CONDEMNED else self._condemn(delivery)
+
+    async def _condemn(self, delivery: NatsDelivery) -> None:
+        now = format_time(datetime.now(UTC))
+        attempt, first = self.history(delivery)
+        failure = Failure(
+            reason="crash",
+            message=f"delivered {delivery.times} times on its own and never settled: it seems to kill the process",
+            attempts=attempt,
+            service=self.subscription.service,
+            first_failure=first or now,
+            last_failure=now,
+        )
+        try:
+            await delivery.dead(failure)
+        except BusUnavailable as error:
+            _log.warning("nats.dead_letter_failed", error=str(error), note="tried again at its next delivery")
+            delivery.refuse(self._ack_wait)
+
+
+class PrivateLane(Lane):
+    """A consumer for this process alone. It is gone with the process, so attempts are counted here."""
+
+    _FORGOTTEN_AFTER_SECONDS = 60
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._failed: dict[str, tuple[int, str]] = {}
+
+    def config(self) -> dict[str, Any]:
+        return super().config() | {"inactive_threshold": self._FORGOTTEN_AFTER_SECONDS * 10**9}
+
+    def history(self, delivery: NatsDelivery) -> tuple[int, str]:
+        return self._failed.get(delivery.place, (1, "")) if self._failed else (1, "")
+
+    async def later(self, delivery: NatsDelivery, delay: float, *, counted: bool) -> None:
+        if counted:
+            attempt, first = self.history(delivery)
+            self._failed[delivery.place] = (attempt + 1, first or format_time(datetime.now(UTC)))
+        delivery.refuse(delay)
+
+    def acknowledge(self, delivery: NatsDelivery, ack: str) -> None:
+        self._failed.pop(delivery.place, None)
+        super().acknowledge(delivery, ack)
+
+    async def close(self) -> None:
+        await super().close()
+        with suppress(BusUnavailable, JetStreamError):  # not there: the server forgets the consumer by itself
+            await self.link.api(f"CONSUMER.DELETE.{EVENTS}.{self.consumer}")

@@ -1,0 +1,212 @@
+"""The supervisor: one link at a time, rebuilt as one after any loss, for as long as the bus is open.
+
+Implements the bus port. Knows when to connect, to consume and to give up; how is the link's business.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from random import uniform
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+
+import structlog
+
+from chassis.bus import BusMetrics, BusUnavailable, Message, NoBusMetrics, OnDelivery, Subscription
+from chassis.bus.rabbitmq.link import Link
+from chassis.bus.rabbitmq.messages import event_properties
+from chassis.bus.rabbitmq.sweep import Decide, sweep
+from chassis.bus.rabbitmq.topology import EXCHANGE, Version
+
+HEARTBEAT_SECONDS = 15
+STABLE_SECONDS = 10.0
+"""A link that lived longer than this was a good one: its loss is a first failure again."""
+
+_log = structlog.get_logger(__name__)
+
+
+def reconnect_delay(failures: int) -> float:
+    """Seconds to wait after so many failures in a row: up to 10, with full jitter."""
+    return uniform(0.0, min(10.0, 0.1 * 2.0 ** min(failures, 10)))  # noqa: S311 - spreads load, keeps no secret
+
+
+class RabbitBus:
+    """`url` is `amqp://` or `amqps://`; aiormq's query parameters (cafile, certfile, keyfile, heartbeat) hold.
+
+    `name` is shown as the connection's name and as `app_id` of what is published.
+    `backoff` gives the seconds to wait after n failures in a row.
+    """
+
+    system = "rabbitmq"
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        name: str,
+        backoff: Callable[[int], float] = reconnect_delay,
+        metrics: BusMetrics | None = None,
+    ) -> None:
+        self._url = _with_heartbeat(url)
+        self._shown_url = _without_secrets(url)
+        self._name = name
+        self._backoff = backoff
+        self._metrics = metrics or NoBusMetrics()
+        self._subscriptions: list[tuple[Subscription, OnDelivery]] = []
+        self._link: Link | None = None
+        self._ready = asyncio.Event()
+        self._switching = asyncio.Lock()
+        self._paused = False
+        self._supervisor: asyncio.Task[None] | None = None
+        self._handling: set[asyncio.Task[None]] = set()
+        self._complaint = ""
+        logging.getLogger("aiormq.connection").addFilter(_is_not_ours_to_tell)
+
+    @property
+    def connected(self) -> bool:
+        return self._link is not None and not self._link.lost.is_set()
+
+    @property
+    def consuming(self) -> bool:
+        return self.connected and self._ready.is_set() and not self._paused
+
+    @property
+    def server_version(self) -> Version:
+        """`(3, 10, 8)`; empty while not connected."""
+        return () if self._link is None else self._link.version
+
+    def subscribe(self, subscription: Subscription, on_delivery: OnDelivery) -> None:
+        if self._supervisor is not None:
+            raise RuntimeError("subscribe before the bus is started")
+        self._subscriptions.append((subscription, on_delivery))
+
+    async def start(self) -> None:
+        self._supervisor = asyncio.create_task(self._supervise())
+
+    async def wait_ready(self) -> None:
+        await self._ready.wait()
+
+    async def publish(self, message: Message) -> None:
+        properties = event_properties(message, self._name)
+        await self._current().send(EXCHANGE, message.envelope.type, properties, message.body)
+
+    async def pause(self) -> None:
+        self._paused = True
+        await self._follow()
+
+    async def resume(self) -> None:
+        self._paused = False
+        await self._follow()
+
+    async def sweep(self, service: str, decide: Decide) -> None:
+        await sweep(self._current(), service, decide)
+
+    async def close(self) -> None:
+        if self._supervisor is not None:
+            self._supervisor.cancel()
+            await asyncio.gather(self._supervisor, return_exceptions=True)
+        await self.pause()
+        for task in self._handling:
+            task.cancel()
+        await asyncio.gather(*self._handling, return_exceptions=True)
+        self._ready.clear()
+        link, self._link = self._link, None
+        if link is not None:
+            await link.close(orderly=True)
+
+    def _current(self) -> Link:
+        link = self._link
+        if link is None or link.lost.is_set():
+            raise BusUnavailable(f"not connected to RabbitMQ at {self._shown_url}")
+        return link
+
+    async def _supervise(self) -> None:
+        failures = 0
+        was_connected = False
+        clock = asyncio.get_running_loop().time
+        while True:
+            started = clock()
+            try:
+                await self._connect()
+            except Exception as error:  # noqa: BLE001 - also a defect or a bad URL: the only way on is to try again
+                self._tell_waiting(error)
+                failures += 1
+            else:
+                self._tell_connected()
+                if was_connected:
+                    self._metrics.reconnected()
+                was_connected = True
+                await self._watch()
+                failures = 1 if clock() - started > STABLE_SECONDS else failures + 1
+            await self._disconnect()
+            await asyncio.sleep(self._backoff(failures))
+
+    async def _connect(self) -> None:
+        self._link = await Link.open(self._url, self._name, self._subscriptions, self._spawn, self._metrics)
+        await self._follow(raising=True)
+        self._ready.set()
+
+    async def _watch(self) -> None:
+        if self._link is not None:
+            await self._link.lost.wait()
+        _log.warning("lost RabbitMQ; connecting again", server=self._shown_url)
+
+    async def _disconnect(self) -> None:
+        self._ready.clear()
+        link, self._link = self._link, None
+        if link is not None:
+            await link.close(orderly=False)
+
+    async def _follow(self, *, raising: bool = False) -> None:
+        """Make the link consume, or not, as was asked for last."""
+        async with self._switching:
+            link = self._link
+            if link is None or link.lost.is_set():
+                return
+            try:
+                await (link.cancel() if self._paused else link.consume())
+            except BusUnavailable as error:
+                link.lost.set()
+                if raising:
+                    raise
+                _log.warning("lost RabbitMQ while switching consumers", server=self._shown_url, error=str(error))
+
+    def _spawn(self, handling: Awaitable[None]) -> None:
+        task = asyncio.ensure_future(handling)
+        self._handling.add(task)
+        task.add_done_callback(self._handled)
+
+    def _handled(self, task: asyncio.Future[None]) -> None:
+        self._handling.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            _log.error("handling a delivery raised; the event stays unsettled", exc_info=error)
+
+    def _tell_waiting(self, error: Exception) -> None:
+        """Once for each cause, not once for each try."""
+        complaint = str(error) if isinstance(error, BusUnavailable) else f"{type(error).__name__}: {error}"
+        if complaint != self._complaint:
+            self._complaint = complaint
+            _log.warning("cannot use RabbitMQ yet; trying until it works", server=self._shown_url, error=complaint)
+
+    def _tell_connected(self) -> None:
+        self._complaint = ""
+        version = ".".join(map(str, self.server_version))
+        _log.info("connected to RabbitMQ", server=self._shown_url, version=version)
+
+
+def _with_heartbeat(url: str) -> str:
+    parts = urlsplit(url)
+    query = dict(parse_qsl(parts.query, keep_blank_values=True))
+    query.setdefault("heartbeat", str(HEARTBEAT_SECONDS))
+    return urlunsplit(parts._replace(query=urlencode(query)))
+
+
+def _without_secrets(url: str) -> str:
+    """Scheme, host, port and virtual host."""
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    return f"{parts.scheme}://{host}{f':{parts.port}' if parts.port else ''}{parts.path}"
+
+
+def _is_not_ours_to_tell(record: logging.LogRecord) -> bool:
+    """Drops what aiormq says at every try and every loss: the supervisor says it once, without a traceback."""
+    return not str(record.msg).startswith(("error when creating transport", "Cancelling cause reader exited"))

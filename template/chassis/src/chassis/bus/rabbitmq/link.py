@@ -1,0 +1,217 @@
+"""One connection and everything on it: publishing channel, topology, consumers. Built as one, lost as one.
+
+Knows how to build and to take down; the supervisor decides when.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from secrets import token_hex
+from typing import NoReturn, cast
+
+import structlog
+from aiormq.abc import AbstractChannel
+from aiormq.channel import Channel
+from aiormq.connection import Connection
+from aiormq.exceptions import DeliveryError, PublishError
+from pamqp.commands import Basic
+
+from chassis.bus import BusMetrics, BusUnavailable, OnDelivery, Subscription
+from chassis.bus.rabbitmq.consumer import Consumer
+from chassis.bus.rabbitmq.topology import (
+    Queue,
+    Version,
+    dead_letter_queue,
+    declare,
+    declare_exchange,
+    replica_queue,
+    server_version,
+    shared_queue,
+)
+
+ANSWER_SECONDS = 10.0
+CONFIRM_SECONDS = 30.0
+CLOSE_SECONDS = 5.0
+
+_FRAMES_BUFFERED = 1024
+_BYTES_BUFFERED = 2**20
+
+_log = structlog.get_logger(__name__)
+
+
+class QueueMissing(BusUnavailable):
+    """The queue that a message was to be moved to does not exist."""
+
+
+class Link:
+    """`lost` is set once anything on the connection is gone; nothing is mended, a new link is built."""
+
+    def __init__(self, connection: Connection, publishing: Channel) -> None:
+        self.connection = connection
+        self.version: Version = server_version(connection.server_properties)
+        self.lost = asyncio.Event()
+        self._publishing = publishing
+        self._consumers: list[Consumer] = []
+        self._declared: set[str] = set()
+        self._declaring = asyncio.Lock()
+        self._watch(connection)
+        self._watch(publishing)
+
+    @classmethod
+    async def open(
+        cls,
+        url: str,
+        name: str,
+        subscriptions: Sequence[tuple[Subscription, OnDelivery]],
+        spawn: Callable[[Awaitable[None]], None],
+        metrics: BusMetrics,
+    ) -> "Link":
+        """A link with its topology, not consuming yet. Raises BusUnavailable."""
+        connection = Connection(url, client_properties={"connection_name": name}, limit=_BYTES_BUFFERED)
+        try:
+            async with broker_errors("connecting"), asyncio.timeout(ANSWER_SECONDS):
+                await connection.connect()
+                link = cls(connection, cast("Channel", await connection.channel()))
+                await declare_exchange(connection)
+                for subscription, on_delivery in subscriptions:
+                    await link._add(subscription, on_delivery, spawn, metrics)
+        except BaseException:
+            await connection.close(timeout=CLOSE_SECONDS)
+            raise
+        return link
+
+    async def _add(
+        self,
+        subscription: Subscription,
+        on_delivery: OnDelivery,
+        spawn: Callable[[Awaitable[None]], None],
+        metrics: BusMetrics,
+    ) -> None:
+        await declare(self.connection, dead_letter_queue(subscription.service, self.version))
+        shared = subscription.mode == "shared"
+        queue = shared_queue(subscription.service) if shared else replica_queue(subscription.service, token_hex(8))
+        await declare(self.connection, queue, subscription.types)
+        channel = await self.connection.channel(publisher_confirms=False, frame_buffer_size=_FRAMES_BUFFERED)
+        self._watch(channel)
+        channel.on_consumer_cancel_callbacks.add(self._on_cancelled_by_broker)
+        self._consumers.append(
+            Consumer(
+                link=self,
+                channel=channel,
+                queue=queue,
+                subscription=subscription,
+                on_delivery=on_delivery,
+                spawn=spawn,
+                metrics=metrics,
+            )
+        )
+
+    async def consume(self) -> None:
+        """Take deliveries on every subscription. Raises BusUnavailable, also when a queue does not answer."""
+        async with broker_errors("consuming"), asyncio.timeout(ANSWER_SECONDS):
+            for consumer in self._consumers:
+                await consumer.consume()
+
+    async def cancel(self) -> None:
+        """Take no more deliveries; return when none can arrive any more. Raises BusUnavailable."""
+        async with broker_errors("cancelling consumers"), asyncio.timeout(ANSWER_SECONDS):
+            for consumer in self._consumers:
+                await consumer.cancel()
+
+    async def send(
+        self, exchange: str, key: str, properties: Basic.Properties, body: bytes, *, mandatory: bool = False
+    ) -> None:
+        """Publish and return when the broker has stored it.
+
+        Raises BusUnavailable when that is not certain, QueueMissing when it is `mandatory` and no queue takes it.
+        """
+        async with broker_errors(f"publishing to {key}"):
+            await self._publishing.basic_publish(
+                body,
+                exchange=exchange,
+                routing_key=key,
+                properties=properties,
+                mandatory=mandatory,
+                timeout=CONFIRM_SECONDS,
+                wait=False,
+            )
+
+    async def move(self, queue: Queue | str, properties: Basic.Properties, body: bytes) -> None:
+        """Put a message into a queue, past any exchange, confirmed. A Queue is declared first, once a link."""
+        try:
+            if isinstance(queue, Queue):
+                await self._declare_once(queue)
+                queue = queue.name
+            await self.send("", queue, properties, body, mandatory=True)
+        except QueueMissing:
+            self.lost.set()
+            raise
+
+    async def close(self, *, orderly: bool) -> None:
+        """Disconnect. `orderly`: confirms and acknowledgements first, what is not settled goes back explicitly."""
+        try:
+            async with asyncio.timeout(CLOSE_SECONDS):
+                if orderly and not self.lost.is_set():
+                    await self._settle_up()
+        except TimeoutError:
+            _log.warning("RabbitMQ did not take the last acknowledgements in time; it will deliver those events again")
+        self.lost.set()
+        for consumer in self._consumers:
+            consumer.acks.abandon()
+        await self.connection.close(timeout=CLOSE_SECONDS)
+        await self._release_writers()
+
+    async def _settle_up(self) -> None:
+        confirmations = list(self._publishing.confirmations.values())
+        if confirmations:
+            await asyncio.wait(confirmations)
+        for consumer in self._consumers:
+            await consumer.acks.close()
+
+    async def _release_writers(self) -> None:
+        """Let those go who wait for room in the queue of a writer that is gone: aiormq would let them wait for ever."""
+        queue = self.connection.write_queue
+        while not queue.empty():
+            queue.get_nowait()
+            await asyncio.sleep(0)
+
+    async def _declare_once(self, queue: Queue) -> None:
+        if queue.name in self._declared:
+            return
+        async with self._declaring:
+            if queue.name not in self._declared:
+                async with broker_errors(f"declaring {queue.name}"):
+                    await declare(self.connection, queue, frozenset())
+                self._declared.add(queue.name)
+
+    def _watch(self, part: Connection | AbstractChannel) -> None:
+        part.closing.add_done_callback(lambda _: self.lost.set())
+
+    def _on_cancelled_by_broker(self, _: Basic.Cancel) -> None:
+        self.lost.set()
+
+
+@asynccontextmanager
+async def broker_errors(doing: str) -> AsyncIterator[None]:
+    """Translate what aiormq raises into BusUnavailable. Mistakes in the arguments pass through."""
+    try:
+        yield
+    except (TypeError, ValueError, BusUnavailable):
+        raise
+    except asyncio.CancelledError as error:
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            raise
+        _unavailable(doing, "the connection was lost", error)  # aiormq cancels what waits for an answer
+    except PublishError as error:
+        raise QueueMissing(f"{doing} failed: there is no such queue") from error
+    except DeliveryError as error:
+        _unavailable(doing, "RabbitMQ refused the message, a queue that takes it is full or has no leader", error)
+    except TimeoutError as error:
+        _unavailable(doing, "RabbitMQ did not answer in time; is a queue without a leader?", error)
+    except Exception as error:  # noqa: BLE001 - aiormq rejects what waits with a bare Exception when the socket closes
+        _unavailable(doing, f"the connection was lost ({type(error).__name__}: {error})", error)
+
+
+def _unavailable(doing: str, why: str, cause: BaseException) -> NoReturn:
+    raise BusUnavailable(f"{doing} failed: {why}") from cause

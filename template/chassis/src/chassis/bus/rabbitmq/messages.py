@@ -1,0 +1,232 @@
+"""Headers and properties: what goes out as an event, a retry or a dead letter, and what a dead letter says.
+
+Pure functions. Knows AMQP properties, knows no channel. Headers of foreign publishers may hold any AMQP value.
+"""
+
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from datetime import UTC, datetime
+from decimal import Decimal
+from hashlib import blake2b
+
+from pamqp.commands import Basic
+from pamqp.common import FieldTable, FieldValue
+from pamqp.encode import encode_table_value
+
+from chassis.bus import DeadLetter, Failure, Message
+from chassis.envelope import AMQP_PREFIX, AMQP_PREFIX_ALTERNATIVE, CONTENT_TYPE, to_headers
+
+ATTEMPT = "chassis-attempt"
+FIRST_FAILURE = "chassis-first-failure"
+ORIGIN_EXCHANGE = "chassis-origin-exchange"
+ORIGIN_KEY = "chassis-origin-routing-key"
+DELIVERY_COUNT = "x-delivery-count"
+
+_DEAD = "dead-letter-"
+_FAILURE_HEADERS = {field.name: _DEAD + field.name.replace("_", "-") for field in fields(Failure)}
+_REASON = _FAILURE_HEADERS["reason"]
+_DEAD_MESSAGE_ID = _DEAD + "message-id"
+_DEAD_EXCHANGE = _DEAD + "exchange"
+_DEAD_KEY = _DEAD + "routing-key"
+
+_NOT_OF_THE_MESSAGE = frozenset(
+    {
+        ATTEMPT,
+        FIRST_FAILURE,
+        ORIGIN_EXCHANGE,
+        ORIGIN_KEY,
+        *_FAILURE_HEADERS.values(),
+        _DEAD_MESSAGE_ID,
+        _DEAD_EXCHANGE,
+        _DEAD_KEY,
+        # what the broker keeps books with
+        "x-death",
+        "x-first-death-exchange",
+        "x-first-death-queue",
+        "x-first-death-reason",
+        "x-last-death-exchange",
+        "x-last-death-queue",
+        "x-last-death-reason",
+        DELIVERY_COUNT,
+        "x-acquired-count",
+        # further routing keys: through the default exchange they would be names of queues
+        "CC",
+        "BCC",
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """A message as the broker gave it out, wherever it came from."""
+
+    headers: Mapping[str, object]
+    body: bytes
+    properties: Basic.Properties
+    exchange: str
+    routing_key: str
+
+    @property
+    def attempt(self) -> int:
+        attempt = self.headers.get(ATTEMPT)
+        return attempt if type(attempt) is int and attempt > 0 else 1
+
+    @property
+    def first_failure(self) -> str:
+        first = self.headers.get(FIRST_FAILURE)
+        return first if isinstance(first, str) else ""
+
+    @property
+    def origin(self) -> tuple[str, str]:
+        """Exchange and routing key of the first delivery, before any retry."""
+        exchange, key = self.headers.get(ORIGIN_EXCHANGE), self.headers.get(ORIGIN_KEY)
+        if isinstance(exchange, str) and isinstance(key, str):
+            return exchange, key
+        return self.exchange, self.routing_key
+
+
+def event_properties(message: Message, app_id: str) -> Basic.Properties:
+    """Properties of an event. An id that is too long for `message_id` (255 bytes) is hashed there."""
+    envelope = message.envelope
+    raw_id = envelope.id.encode()
+    headers: FieldTable = dict(to_headers(envelope, AMQP_PREFIX))
+    return Basic.Properties(
+        content_type=CONTENT_TYPE,
+        delivery_mode=2,
+        app_id=app_id,
+        message_id=envelope.id if len(raw_id) <= 255 else blake2b(raw_id, digest_size=16).hexdigest(),
+        timestamp=envelope.time if envelope.time is not None and envelope.time.timestamp() >= 0 else None,
+        headers=headers,
+    )
+
+
+def retry_properties(received: Received, attempt: int, first_failure: str) -> Basic.Properties:
+    """Properties of the same message, on its way back to its own queue as `attempt`."""
+    exchange, key = received.origin
+    headers = _original(received.headers)
+    headers |= {ATTEMPT: attempt, ORIGIN_EXCHANGE: exchange, ORIGIN_KEY: key}
+    if first_failure:
+        headers[FIRST_FAILURE] = first_failure
+    return _moved(received, headers, received.properties.message_id)
+
+
+def dead_properties(received: Received, service: str, failure: Failure) -> Basic.Properties:
+    """Properties of a dead letter. Its message id is the same however often this message dies."""
+    exchange, key = received.origin
+    headers = _original(received.headers)
+    headers |= {name: getattr(failure, attribute) for attribute, name in _FAILURE_HEADERS.items()}
+    headers |= {_DEAD_EXCHANGE: exchange, _DEAD_KEY: key}
+    if received.properties.message_id is not None:
+        headers[_DEAD_MESSAGE_ID] = received.properties.message_id
+    return _moved(received, headers, _dead_letter_id(service, received))
+
+
+def replay_properties(received: Received) -> Basic.Properties:
+    """Properties of a dead letter that becomes a first attempt again."""
+    message_id = received.properties.message_id
+    if _REASON in received.headers:
+        original_id = received.headers.get(_DEAD_MESSAGE_ID)
+        message_id = original_id if isinstance(original_id, str) else None
+    return _moved(received, _original(received.headers), message_id)
+
+
+def dead_letter(received: Received, service: str) -> DeadLetter:
+    """The entry that `received` is, put there by the chassis or by the broker itself."""
+    headers = received.headers
+    by_chassis = _REASON in headers and received.properties.message_id is not None
+    type_ = headers.get(AMQP_PREFIX + "type", headers.get(AMQP_PREFIX_ALTERNATIVE + "type"))
+    return DeadLetter(
+        id=str(received.properties.message_id) if by_chassis else _dead_letter_id(service, received),
+        headers=_original(headers),
+        body=received.body,
+        type=type_ if isinstance(type_, str) else "",
+        failure=_failure(headers) if by_chassis else _crash_loop(received, service),
+    )
+
+
+def _failure(headers: Mapping[str, object]) -> Failure:
+    attempts = headers.get(_FAILURE_HEADERS["attempts"])
+    texts = {name: str(headers.get(header, "")) for name, header in _FAILURE_HEADERS.items() if name != "attempts"}
+    return Failure(**texts, attempts=attempts if isinstance(attempts, int) else 0)
+
+
+def _crash_loop(received: Received, service: str) -> Failure:
+    """The broker moved it: it was delivered too often, and nobody lived to tell why."""
+    deaths = received.headers.get("x-death")
+    death = deaths[0] if isinstance(deaths, list) and deaths and isinstance(deaths[0], dict) else {}
+    time = death.get("time")
+    return Failure(
+        reason="crash_loop",
+        message=f"moved here by RabbitMQ: {death.get('reason', 'no reason given')}",
+        attempts=received.attempt,
+        service=service,
+        first_failure=received.first_failure,
+        last_failure=time.astimezone(UTC).isoformat().replace("+00:00", "Z") if isinstance(time, datetime) else "",
+    )
+
+
+def _dead_letter_id(service: str, received: Received) -> str:
+    """A hash of service, source and event id; of headers and body where there are none."""
+    for prefix in (AMQP_PREFIX, AMQP_PREFIX_ALTERNATIVE):
+        source, id_ = received.headers.get(prefix + "source"), received.headers.get(prefix + "id")
+        if isinstance(source, str) and isinstance(id_, str) and id_:
+            return blake2b(f"{service}\0{source}\0{id_}".encode(), digest_size=16).hexdigest()
+    headers = repr(sorted(_original(received.headers).items(), key=lambda item: item[0]))
+    return blake2b(f"{service}\0{headers}\0".encode() + received.body, digest_size=16).hexdigest()
+
+
+def _moved(received: Received, headers: FieldTable, message_id: str | None) -> Basic.Properties:
+    """The properties of the message itself.
+
+    Left out: `expiration`, which would let it vanish, and `user_id`, which the broker refuses from anybody else.
+    """
+    properties = received.properties
+    return Basic.Properties(
+        content_type=properties.content_type,
+        content_encoding=properties.content_encoding,
+        headers=headers,
+        delivery_mode=2,
+        priority=properties.priority,
+        correlation_id=properties.correlation_id,
+        reply_to=properties.reply_to,
+        message_id=message_id,
+        timestamp=properties.timestamp,
+        message_type=properties.message_type,
+        app_id=properties.app_id,
+    )
+
+
+def _original(headers: Mapping[str, object]) -> FieldTable:
+    return {name: _encodable(value) for name, value in headers.items() if name not in _NOT_OF_THE_MESSAGE}
+
+
+def _encodable(value: object) -> FieldValue:
+    """`value`, or the nearest that the client can write.
+
+    It reads more than it writes: strings that are not UTF-8 go out as byte arrays, numbers that do not fit as text.
+    """
+    match value:
+        case None | bool() | str() | bytearray() | datetime():
+            return value
+        case bytes():
+            return bytearray(value)
+        case dict():
+            return {str(key): _encodable(item) for key, item in value.items()}
+        case list():
+            return [_encodable(item) for item in value]
+        case int() | float() | Decimal():
+            return value if _survives(value) else str(value)
+        case _:
+            return str(value)
+
+
+def _survives(number: float | Decimal) -> bool:
+    """Whether the client writes `number` unchanged: floats have 32 bits there."""
+    try:
+        if isinstance(number, float):
+            return bool(struct.unpack(">f", struct.pack(">f", number))[0] == number)
+        encode_table_value(number)
+    except (TypeError, ValueError, ArithmeticError, struct.error):
+        return False
+    return True

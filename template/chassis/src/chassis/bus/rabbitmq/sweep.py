@@ -1,0 +1,75 @@
+"""A pass over the dead letters of a service: show each, carry out the verdict.
+
+Reads with basic.get, so that only one body is held at a time; what is kept stays unacknowledged until the end.
+"""
+
+from collections.abc import Awaitable, Callable
+
+from aiormq.abc import AbstractChannel, DeliveredMessage
+from aiormq.exceptions import ChannelNotFoundEntity
+from pamqp.commands import Basic
+
+from chassis.bus import BusUnavailable, DeadLetter, Verdict
+from chassis.bus.rabbitmq.link import Link, QueueMissing, broker_errors
+from chassis.bus.rabbitmq.messages import Received, dead_letter, replay_properties
+from chassis.bus.rabbitmq.topology import dead_letter_name
+
+Decide = Callable[[DeadLetter], Awaitable[Verdict]]
+
+
+async def sweep(link: Link, service: str, decide: Decide) -> None:
+    """Show the entries that are there at the start, oldest first. Entries with the id of an earlier one are dropped.
+
+    Raises BusUnavailable; every entry without a carried-out verdict is then still there.
+    """
+    async with broker_errors(f"opening the dead letters of {service}"):
+        channel = await link.connection.channel(publisher_confirms=False)
+    try:
+        await _pass(link, channel, service, decide)
+    finally:
+        if not channel.is_closed:
+            async with broker_errors(f"putting the dead letters of {service} back"):
+                await channel.basic_nack(0, multiple=True, requeue=True)
+                await channel.close()
+
+
+async def _pass(link: Link, channel: AbstractChannel, service: str, decide: Decide) -> None:
+    queue = dead_letter_name(service)
+    seen: set[str] = set()
+    for _ in range(await _length(channel, queue)):
+        async with broker_errors(f"reading {queue}"):
+            message = await channel.basic_get(queue)
+        if not isinstance(message.delivery, Basic.GetOk):
+            return  # somebody else took the rest
+        received = _received(message, message.delivery)
+        letter = dead_letter(received, service)
+        verdict = Verdict.DISCARD if letter.id in seen else await decide(letter)
+        seen.add(letter.id)
+        if verdict is Verdict.REPLAY:
+            await _replay(link, service, received)
+        if verdict is not Verdict.KEEP:
+            async with broker_errors(f"removing a dead letter from {queue}"):
+                await channel.basic_ack(message.delivery.delivery_tag or 0)
+
+
+async def _length(channel: AbstractChannel, queue: str) -> int:
+    """Entries in `queue`, 0 when there is no such queue."""
+    async with broker_errors(f"looking for {queue}"):
+        try:
+            return (await channel.queue_declare(queue, passive=True)).message_count or 0
+        except ChannelNotFoundEntity:
+            return 0
+
+
+async def _replay(link: Link, service: str, received: Received) -> None:
+    try:
+        await link.send("", service, replay_properties(received), received.body, mandatory=True)
+    except QueueMissing:
+        raise BusUnavailable(f"{service} has no queue to replay into: start the service once, then replay") from None
+
+
+def _received(message: DeliveredMessage, delivery: Basic.GetOk) -> Received:
+    properties = message.header.properties
+    return Received(
+        properties.headers or {}, message.body, properties, delivery.exchange or "", delivery.routing_key or ""
+    )

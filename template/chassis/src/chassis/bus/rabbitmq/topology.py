@@ -1,0 +1,132 @@
+"""Names and arguments of the exchange and the queues, and how they are declared.
+
+    events (topic, durable) --type--> <service> ---crash net---> <service>.dead
+                                          ^  |
+             default exchange, after TTL  |  | default exchange, on a failure
+                                  <service>.later.<n>ms
+
+Everything durable is a quorum queue. One TTL a delay queue, because a queue expires messages only at its head.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import structlog
+from aiormq.abc import AbstractConnection
+from aiormq.exceptions import ChannelPreconditionFailed
+from pamqp.common import Arguments
+
+EXCHANGE = "events"
+DELIVERY_LIMIT = 20
+DEAD_LETTERS_AT_MOST = 100_000
+RUNGS = tuple(0.1 * 2**step for step in range(21))
+"""Seconds of the delay queues: 0.1 s to 29 hours. A longer delay is cut to the last one."""
+
+_log = structlog.get_logger(__name__)
+
+Version = tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Queue:
+    """A queue as it is declared. `exclusive`: of one connection, and gone with it."""
+
+    name: str
+    arguments: Mapping[str, str | int] = field(default_factory=dict)
+    exclusive: bool = False
+
+
+def server_version(properties: Mapping[str, object]) -> Version:
+    """`(3, 10, 8)` from the properties that the server sent on connecting; empty when it does not tell."""
+    parts = str(properties.get("version", "")).split("-", 1)[0].split(".")
+    return tuple(int(part) for part in parts) if all(part.isdecimal() for part in parts) else ()
+
+
+def dead_letter_name(service: str) -> str:
+    return f"{service}.dead"
+
+
+def shared_queue(service: str) -> Queue:
+    """The queue of `service`. What crashes its replicas again and again, the broker moves to the dead letters itself.
+
+    At-least-once dead-lettering works only together with `reject-publish`; otherwise the broker may lose.
+    """
+    return Queue(
+        service,
+        {
+            "x-queue-type": "quorum",
+            "x-delivery-limit": DELIVERY_LIMIT,
+            "x-dead-letter-exchange": "",
+            "x-dead-letter-routing-key": dead_letter_name(service),
+            "x-dead-letter-strategy": "at-least-once",
+            "x-overflow": "reject-publish",
+        },
+    )
+
+
+def replica_queue(service: str, token: str) -> Queue:
+    """A queue for one connection. Not auto-delete: that would lose it, and what is in it, during a pause."""
+    return Queue(f"{service}.replica.{token}", exclusive=True)
+
+
+def dead_letter_queue(service: str, version: Version) -> Queue:
+    """Bounded, and a sweep may look at an entry as often as it likes: since 4.0 that takes a limit of -1."""
+    arguments: dict[str, str | int] = {
+        "x-queue-type": "quorum",
+        "x-max-length": DEAD_LETTERS_AT_MOST,
+        "x-overflow": "reject-publish",
+    }
+    if version >= (4,):
+        arguments["x-delivery-limit"] = -1
+    return Queue(dead_letter_name(service), arguments)
+
+
+def delay_queue(home: Queue, delay: float) -> Queue:
+    """Keeps a message for at least `delay` seconds (the next rung), then puts it into `home`, past any exchange."""
+    rung = next((rung for rung in RUNGS if rung >= delay), RUNGS[-1])
+    milliseconds = round(rung * 1000)
+    arguments: dict[str, str | int] = {
+        "x-message-ttl": milliseconds,
+        "x-dead-letter-exchange": "",
+        "x-dead-letter-routing-key": home.name,
+    }
+    if not home.exclusive:
+        arguments |= {
+            "x-queue-type": "quorum",
+            "x-dead-letter-strategy": "at-least-once",
+            "x-overflow": "reject-publish",
+        }
+    return Queue(f"{home.name}.later.{milliseconds}ms", arguments, home.exclusive)
+
+
+async def declare_exchange(connection: AbstractConnection) -> None:
+    channel = await connection.channel(publisher_confirms=False)
+    await channel.exchange_declare(EXCHANGE, exchange_type="topic", durable=True)
+    await channel.close()
+
+
+async def declare(connection: AbstractConnection, queue: Queue, types: frozenset[str] | None = frozenset()) -> None:
+    """Make sure that `queue` is there and bound to `types` (None: to every type).
+
+    A queue that exists with other arguments (an older chassis, a server upgrade, an operator) is used as it is:
+    replacing it would lose what is in it. On a channel of its own, because the broker closes it on a refusal.
+    """
+    channel = await connection.channel(publisher_confirms=False)
+    arguments: Arguments = dict(queue.arguments)
+    try:
+        await channel.queue_declare(
+            queue.name, durable=not queue.exclusive, exclusive=queue.exclusive, arguments=arguments
+        )
+    except ChannelPreconditionFailed as refusal:
+        channel = await connection.channel(publisher_confirms=False)
+        await channel.queue_declare(queue.name, passive=True)
+        _log.warning(
+            "a queue exists with other arguments and is used as it is; "
+            "to have it as declared, drain it, delete it and restart the service",
+            queue=queue.name,
+            wanted=dict(queue.arguments),
+            broker=str(refusal),
+        )
+    for key in sorted(types) if types is not None else ("#",):
+        await channel.queue_bind(queue.name, EXCHANGE, key)
+    await channel.close()

@@ -1,0 +1,95 @@
+"""The command of a service: run, dev, publish, tail, dlq, config. The only room that prints or asks."""
+
+import asyncio
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from chassis import settings as settings_module
+from chassis.adapters import AdapterError
+from chassis.bus import BusUnavailable
+from chassis.cli import dlq, events
+from chassis.cli.session import Session, UsageError
+from chassis.contracts import ContractError
+from chassis.dev import develop
+from chassis.embedded import ServerMissingError
+from chassis.ops import PortTaken
+from chassis.publisher import TooLarge
+from chassis.service import Service
+from chassis.settings import SettingsError
+from chassis.telemetry import logs
+from chassis.telemetry.traces import TracesError
+
+_MISTAKES = (
+    AdapterError,
+    BusUnavailable,
+    ContractError,
+    PortTaken,
+    ServerMissingError,
+    SettingsError,
+    TooLarge,
+    TracesError,
+    UsageError,
+)
+
+
+def main(service: Service) -> None:
+    """Run the command line of `service`. A mistake of the user's is one line on stderr and exit code 2."""
+    try:
+        app(service)()
+    except _MISTAKES as error:
+        typer.echo(f"{service.name}: {error}", err=True)
+        raise SystemExit(2) from error
+
+
+def app(service: Service) -> typer.Typer:
+    """The commands of `service`."""
+    cli = typer.Typer(
+        name=service.name,
+        help=f"{service.name} {service.version}",
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        add_completion=False,
+    )
+
+    @cli.command()
+    def run() -> None:
+        """Consume events until SIGTERM, then drain and exit 0. Configured by CHASSIS_* variables."""
+        settings = settings_module.load()
+        logs.configure(settings.log_format, settings.log_level, service.name)
+        _run(service.run(settings))
+
+    @cli.command()
+    def dev(
+        data: Annotated[Path, typer.Option(help="Folder for the embedded broker's data.")] = Path(".dockyard"),
+    ) -> None:
+        """Run with an embedded NATS when CHASSIS_BUS_URL is not set: nothing else to install."""
+        settings = settings_module.load()
+        logs.configure(settings.log_format, settings.log_level, service.name)
+        _run(develop(service, settings, data))
+
+    @cli.command()
+    def config() -> None:
+        """The effective settings, secrets masked; `*` marks those that are not the default."""
+        for variable, value, is_default, meaning in settings_module.effective(settings_module.load()):
+            typer.echo(f"{' ' if is_default else '*'} {variable}={value}\n      {meaning}")
+
+    session = Session(service, _run)
+    cli.command("publish")(events.publish(session))
+    cli.command("tail")(events.tail(session))
+    cli.add_typer(dlq.app(session), name="dlq")
+    return cli
+
+
+def _run(main_: Coroutine[Any, Any, None]) -> None:
+    """Run on uvloop where there is one."""
+    try:
+        import uvloop  # noqa: PLC0415 - not on every platform
+    except ModuleNotFoundError:
+        factory = None
+    else:
+        factory = uvloop.new_event_loop
+    with asyncio.Runner(loop_factory=factory) as runner:
+        runner.run(main_)

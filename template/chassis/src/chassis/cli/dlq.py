@@ -1,0 +1,148 @@
+"""`dlq`: look at a service's dead letters, replay them, discard them."""
+
+import json
+import re
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from functools import partial
+from typing import Annotated
+
+import typer
+
+from chassis import deadletter
+from chassis.bus import Bus, DeadLetter
+from chassis.cli import letters
+from chassis.cli.session import Session, UsageError
+from chassis.deadletter import Filter
+
+Act = Callable[[Bus, str, Filter], Awaitable[list[DeadLetter]]]
+
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+TypeOption = Annotated[str | None, typer.Option("--type", help="Only this event type.")]
+ReasonOption = Annotated[str | None, typer.Option("--reason", help="Only this reason, such as attempts_exhausted.")]
+OlderOption = Annotated[
+    str | None, typer.Option("--older-than", help="Only those that last failed so long ago: 90s, 15m, 2h, 7d.")
+]
+NewerOption = Annotated[str | None, typer.Option("--newer-than", help="Only those that last failed since: 90s, 15m, …")]
+EveryOption = Annotated[bool, typer.Option("--all", help="Every entry.")]
+IdArgument = Annotated[str, typer.Argument(metavar="[ID]", help="Beginning of an entry's id.")]
+
+
+def app(session: Session) -> typer.Typer:
+    """The commands under `dlq`."""
+    cli = typer.Typer(help="Dead letters: list, show, replay, discard.", no_args_is_help=True)
+    cli.command("list")(_list(session))
+    cli.command("show")(_show(session))
+    cli.command("replay")(_replay(session))
+    cli.command("discard")(_discard(session))
+    return cli
+
+
+def _list(session: Session) -> Callable[..., None]:
+    def command(
+        *,
+        type_: TypeOption = None,
+        reason: ReasonOption = None,
+        older_than: OlderOption = None,
+        newer_than: NewerOption = None,
+        as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+    ) -> None:
+        """What is there, oldest first."""
+        found = _sweep(session, deadletter.select, _filter("", type_, reason, older_than, newer_than))
+        if as_json:
+            for letter in found:
+                typer.echo(json.dumps(letters.summary(letter)))
+        else:
+            letters.print_table(found)
+
+    return command
+
+
+def _show(session: Session) -> Callable[..., None]:
+    def command(id_: Annotated[str, typer.Argument(metavar="ID", help="Beginning of an entry's id.")]) -> None:
+        """One entry: why it died, and the event, decoded where that is possible."""
+        session.load_contracts()
+        found = _sweep(session, deadletter.select, Filter(id_prefix=id_))
+        if not found:
+            raise UsageError(f"no dead letter's id begins with {id_!r}: see `{session.service.name} dlq list`")
+        if len(found) > 1:
+            raise UsageError(f"{len(found)} ids begin with {id_!r}: give more of it")
+        typer.echo(letters.described(found[0]))
+
+    return command
+
+
+def _replay(session: Session) -> Callable[..., None]:
+    def command(
+        *,
+        id_: IdArgument = "",
+        type_: TypeOption = None,
+        reason: ReasonOption = None,
+        older_than: OlderOption = None,
+        newer_than: NewerOption = None,
+        every: EveryOption = False,
+        rate: Annotated[float | None, typer.Option(min=0.01, help="At most so many a second.")] = None,
+        dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be replayed.")] = False,
+    ) -> None:
+        """Put entries into this service's own queue again. Other services see nothing; what was handled is ignored."""
+        which = _chosen(session, "replay", _filter(id_, type_, reason, older_than, newer_than), every=every)
+        if dry_run:
+            typer.echo(f"would replay {len(_sweep(session, deadletter.select, which))}")
+        else:
+            act = partial(deadletter.replay, per_second=rate)
+            typer.echo(f"replayed {len(_sweep(session, act, which))}")
+
+    return command
+
+
+def _discard(session: Session) -> Callable[..., None]:
+    def command(
+        *,
+        id_: IdArgument = "",
+        type_: TypeOption = None,
+        reason: ReasonOption = None,
+        older_than: OlderOption = None,
+        newer_than: NewerOption = None,
+        every: EveryOption = False,
+        yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    ) -> None:
+        """Remove entries for good."""
+        which = _chosen(session, "discard", _filter(id_, type_, reason, older_than, newer_than), every=every)
+        if not yes:
+            count = len(_sweep(session, deadletter.select, which))
+            typer.confirm(f"Discard {count} dead letters for good?", abort=True)
+        typer.echo(f"discarded {len(_sweep(session, deadletter.discard, which))}")
+
+    return command
+
+
+def _sweep(session: Session, act: Act, which: Filter) -> list[DeadLetter]:
+    found: list[DeadLetter] = []
+
+    async def collect() -> None:
+        async with session.bus() as bus:
+            found.extend(await act(bus, session.service.name, which))
+
+    session.run(collect())
+    return found
+
+
+def _chosen(session: Session, verb: str, which: Filter, *, every: bool) -> Filter:
+    """`which`, if anything was chosen: nothing happens to all entries by an empty command."""
+    if which == Filter() and not every:
+        raise UsageError(f"say which: `{session.service.name} dlq {verb} ID`, --type, --reason, … or --all")
+    return which
+
+
+def _filter(id_: str, type_: str | None, reason: str | None, older_than: str | None, newer_than: str | None) -> Filter:
+    return Filter(id_, type_, reason, _duration(older_than), _duration(newer_than))
+
+
+def _duration(text: str | None) -> timedelta | None:
+    if text is None:
+        return None
+    match = re.fullmatch(r"(\d+)([smhd])", text)
+    if match is None:
+        raise UsageError(f"{text!r} is not a duration: a number and one of s, m, h, d, such as 15m")
+    return timedelta(seconds=int(match[1]) * _UNITS[match[2]])

@@ -1,0 +1,264 @@
+"""The one way through: delivery, claim, handler, publish, complete, acknowledge.
+
+Knows the ports (bus, inbox), never a broker or a store. The bus runs `Consumer.on_delivery` in a task of its
+own for each delivery; nothing here makes another task or a lookup for each event.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import structlog
+from google.protobuf.message import DecodeError, Message
+
+from chassis.attempts import Attempts, Case, Route
+from chassis.bus import Bus, BusUnavailable, Delivery, Failure
+from chassis.contracts import unknown_type_reason
+from chassis.endings import End, Ending, Identity, Judge, Retry
+from chassis.envelope import Envelope, EnvelopeError
+from chassis.inbox import Inbox, InboxUnavailable
+from chassis.leases import LeaseKeeper
+from chassis.outage import StoreOutage
+from chassis.publisher import Publisher
+from chassis.retry import RetryPolicy
+from chassis.telemetry.metrics import Metrics, TypeMetrics
+from chassis.telemetry.traces import Traces
+
+__all__ = ["Consumer", "Entry", "Identity", "Limits", "Route"]
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """An event type that the service takes, and its handlers, each with a claim of its own."""
+
+    parse: Callable[[bytes], Message]
+    routes: tuple[Route, ...]
+    metrics: TypeMetrics
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Seconds and bytes. `probe`: between two tries while the store or the broker is away; `cancel`: until a cancelled
+    handler is left behind."""
+
+    handler_timeout: float
+    lease: float
+    max_body: int
+    probe: float = 0.5
+    cancel: float = 5.0
+
+
+class Consumer:
+    """Takes each delivery to one of five outcomes: done, later, dead, drop (a duplicate), hand back."""
+
+    def __init__(
+        self,
+        identity: Identity,
+        entries: Mapping[str, Entry],
+        *,
+        bus: Bus,
+        inbox: Inbox,
+        publisher: Publisher,
+        policy: RetryPolicy,
+        limits: Limits,
+        metrics: Metrics,
+        traces: Traces,
+    ) -> None:
+        self._entries = entries
+        self._bus = bus
+        self._limits = limits
+        self._metrics = metrics
+        self._unknown = metrics.for_type("unknown")
+        self._judge = Judge(identity, policy)
+        self._leases = LeaseKeeper(inbox, limits.lease, metrics.leases_lost.inc)
+        self._outage = StoreOutage(bus, inbox, metrics.paused, limits.probe)
+        self._attempts = Attempts(
+            identity.service,
+            judge=self._judge,
+            inbox=inbox,
+            leases=self._leases,
+            publisher=publisher,
+            outage=self._outage,
+            handler_timeout=limits.handler_timeout,
+            probe_seconds=limits.probe,
+            metrics=metrics,
+            traces=traces,
+        )
+        self._in_flight: set[asyncio.Task[Any]] = set()
+        self._draining = False
+        self._keeping: asyncio.Task[None] | None = None
+        metrics.watch_in_flight(lambda: len(self._in_flight))
+
+    @property
+    def store_reachable(self) -> bool:
+        """True from `start` on, but not while the store does not answer."""
+        return self._keeping is not None and not self._outage.active
+
+    def start(self) -> None:
+        """Begin to keep leases alive. Call once the inbox is open, before the bus starts."""
+        self._keeping = asyncio.create_task(self._leases.run())
+
+    async def drain(self, deadline: float) -> int:
+        """Stop taking first; let what is in flight finish, after `deadline` seconds cancel it and hand it back.
+
+        Returns how many handlings were cancelled.
+        """
+        self._draining = True
+        self._outage.stop()
+        ends_at = asyncio.get_running_loop().time() + deadline
+        await self._bus.pause()
+        late: set[asyncio.Task[Any]] = set()
+        if self._in_flight:
+            left = ends_at - asyncio.get_running_loop().time()
+            _, late = await asyncio.wait(self._in_flight, timeout=max(0.0, left))
+        for task in late:
+            task.cancel()
+        if late:
+            await asyncio.wait(late, timeout=self._limits.cancel)
+        if self._keeping is not None:
+            self._keeping.cancel()
+        self._metrics.abandoned.inc(len(late))
+        return len(late)
+
+    async def on_delivery(self, delivery: Delivery) -> None:
+        """Take one delivery to its outcome."""
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101 - a coroutine always runs in a task
+        if self._draining:
+            await self._hand_back(delivery)
+            return
+        self._in_flight.add(task)
+        try:
+            await self._take(task, delivery)
+        except asyncio.CancelledError:
+            await self._hand_back(delivery)
+            raise
+        except InboxUnavailable as error:
+            self._outage.report(error)
+            await self._hand_back(delivery)
+        except BusUnavailable as error:
+            _log.warning("the bus refused; the event is tried again", error=str(error), **_identified(delivery))
+            await self._hold_off(delivery)
+        except Exception as error:  # noqa: BLE001 - nothing may leave the event unsettled; it is logged with its stack
+            _log.exception("a defect of the chassis; the attempt has failed", **_identified(delivery))
+            await self._settle_after_defect(delivery, error)
+        finally:
+            self._in_flight.discard(task)
+
+    async def _take(self, task: asyncio.Task[Any], delivery: Delivery) -> None:
+        """Refuse what can never be handled before anything is claimed; run the handlers of the rest."""
+        body = delivery.body
+        try:
+            envelope = delivery.envelope()
+        except EnvelopeError as error:
+            await self._bury(delivery, self._unknown, self._judge.dead(delivery, "bad_envelope", str(error)))
+            return
+        entry = self._entries.get(envelope.type)
+        if entry is None:
+            reason = unknown_type_reason(envelope.type, frozenset(self._entries))
+            failure = self._judge.dead(delivery, reason, f"no handler takes {envelope.type}")
+            await self._bury(delivery, self._unknown, failure)
+            return
+        if len(body) > self._limits.max_body:
+            why = f"the body has {len(body)} bytes, at most {self._limits.max_body} allowed"
+            await self._bury(delivery, entry.metrics, self._judge.dead(delivery, "oversize", why))
+            return
+        try:
+            event = entry.parse(body)
+        except DecodeError as error:
+            why = f"not a {envelope.type}: {error}"
+            await self._bury(delivery, entry.metrics, self._judge.dead(delivery, "undecodable", why))
+            return
+        case = Case(delivery, envelope, event, task)
+        endings: list[Ending] = []
+        for route in entry.routes:
+            endings.append(await self._attempts.make(case, route))
+            if endings[-1] is End.LOST:
+                break
+        await self._settle(case, entry.metrics, endings)
+
+    async def _settle(self, case: Case, metrics: TypeMetrics, endings: Sequence[Ending]) -> None:
+        """One outcome for all handlers: none is condemned, or acknowledged, while another is to be tried again."""
+        delivery = case.delivery
+        if all(ending is End.DONE or ending is End.DUPLICATE for ending in endings):
+            delivery.done()
+            if End.DONE not in endings:
+                metrics.duplicate.inc()
+                return
+            metrics.done.inc()
+            if case.envelope.time is not None:
+                metrics.age.observe(max(0.0, (datetime.now(UTC) - case.envelope.time).total_seconds()))
+            return
+        if End.LOST in endings:
+            await delivery.hand_back()
+            metrics.handed_back.inc()
+            return
+        retries = [ending for ending in endings if isinstance(ending, Retry)]
+        if retries:
+            counted = any(retry.counted for retry in retries)
+            await delivery.later(max(retry.delay for retry in retries), counted=counted)
+            (metrics.retried if counted else metrics.busy).inc()
+            return
+        await self._bury(delivery, metrics, next(ending for ending in endings if isinstance(ending, Failure)))
+
+    async def _bury(self, delivery: Delivery, metrics: TypeMetrics, failure: Failure) -> None:
+        await delivery.dead(failure)
+        metrics.dead.inc()
+        self._metrics.dead(failure.reason)
+        _log.error(
+            "dead letter",
+            reason=failure.reason,
+            why=failure.message[:200],
+            handler=failure.handler,
+            **_identified(delivery),
+        )
+
+    async def _hand_back(self, delivery: Delivery) -> None:
+        await delivery.hand_back()
+        self._metrics_of(delivery).handed_back.inc()
+
+    async def _hold_off(self, delivery: Delivery) -> None:
+        """Give the delivery back, but not at once: the bus has just failed."""
+        try:
+            await delivery.later(self._limits.probe, counted=False)
+        except BusUnavailable:
+            await asyncio.sleep(self._limits.probe)
+            await delivery.hand_back()
+        self._metrics_of(delivery).handed_back.inc()
+
+    async def _settle_after_defect(self, delivery: Delivery, error: Exception) -> None:
+        """As if a handler had failed, so that an event which the chassis cannot bear ends in the dead letters."""
+        ending = self._judge.failed(delivery, error)
+        try:
+            if isinstance(ending, Retry):
+                await delivery.later(ending.delay, counted=True)
+                self._metrics_of(delivery).retried.inc()
+            else:
+                await self._bury(delivery, self._metrics_of(delivery), ending)
+        except BusUnavailable:
+            await self._hold_off(delivery)
+
+    def _metrics_of(self, delivery: Delivery) -> TypeMetrics:
+        envelope = _envelope(delivery)
+        entry = None if envelope is None else self._entries.get(envelope.type)
+        return self._unknown if entry is None else entry.metrics
+
+
+def _identified(delivery: Delivery) -> dict[str, object]:
+    """What a log line outside of a handler says of the event."""
+    envelope = _envelope(delivery)
+    if envelope is None:
+        return {"attempt": delivery.attempt}
+    return {"event_id": envelope.id, "type": envelope.type, "attempt": delivery.attempt}
+
+
+def _envelope(delivery: Delivery) -> Envelope | None:
+    """For settling and logs, where nothing may fail any more."""
+    try:
+        return delivery.envelope()
+    except Exception:  # noqa: BLE001 - met and reported before, when the delivery was taken
+        return None

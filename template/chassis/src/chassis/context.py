@@ -1,0 +1,77 @@
+"""What a handler is given beside the event."""
+
+from collections.abc import Mapping
+from datetime import datetime
+
+import structlog
+from google.protobuf.message import Message
+from structlog.stdlib import BoundLogger
+
+from chassis import bus
+from chassis.contracts import to_event
+from chassis.envelope import Envelope, derived_id
+
+_log: BoundLogger = structlog.get_logger("handler")
+
+
+class Context:
+    """The event's identity, the attempt, and the way to publish. One for each handling."""
+
+    __slots__ = ("_outgoing", "_source", "attempt", "envelope", "fence", "handler", "idempotency_key", "traceparent")
+
+    def __init__(
+        self, envelope: Envelope, *, handler: str, attempt: int, idempotency_key: str, fence: int, source: str
+    ) -> None:
+        self.envelope = envelope
+        """CloudEvents attributes of the event."""
+        self.handler = handler
+        self.attempt = attempt
+        """1 at the first attempt."""
+        self.idempotency_key = idempotency_key
+        """The same at every attempt of this handler on this event: hand it to payment providers, mail gateways…"""
+        self.fence = fence
+        """Grows with every claim of this event: a resource that remembers it can refuse a late writer."""
+        self.traceparent = envelope.traceparent
+        """W3C trace context of this handling: the publisher's, or that of the span around the handler."""
+        self._source = source
+        self._outgoing: list[bus.Message] = []
+
+    @property
+    def log(self) -> BoundLogger:
+        """A logger; its lines carry `log_fields`, as every line written while a handler runs does."""
+        return _log
+
+    @property
+    def event_id(self) -> str:
+        return self.envelope.id
+
+    @property
+    def time(self) -> datetime | None:
+        """When the event happened, if its publisher said so."""
+        return self.envelope.time
+
+    def publish(self, message: Message) -> None:
+        """Publish `message` once the handler has returned; not at all when it raises.
+
+        Its id is derived from this event and the order of the calls, so a repeated handling publishes
+        the same ids, which the next inbox drops.
+        """
+        id_ = derived_id(self.idempotency_key, len(self._outgoing))
+        self._outgoing.append(to_event(message, source=self._source, id_=id_))
+
+    @property
+    def outgoing(self) -> tuple[bus.Message, ...]:
+        """What `publish` collected so far, in order."""
+        return tuple(self._outgoing)
+
+    def log_fields(self) -> Mapping[str, object]:
+        """Fields of every log line written while the handler runs."""
+        fields: dict[str, object] = {
+            "event_id": self.envelope.id,
+            "type": self.envelope.type,
+            "handler": self.handler,
+            "attempt": self.attempt,
+        }
+        if self.traceparent is not None:
+            fields["trace_id"] = self.traceparent[3:35]
+        return fields

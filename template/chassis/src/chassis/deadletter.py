@@ -1,0 +1,95 @@
+"""Dead letters: select, replay, discard. Works on every bus through its `sweep`; shows nothing itself."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from chassis.bus import Bus, DeadLetter, Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Which dead letters are meant: those that fit every field given.
+
+    `id_prefix` fits the beginning of an entry's id; `older_than` and `newer_than` look at the last failure.
+    """
+
+    id_prefix: str = ""
+    type: str | None = None
+    reason: str | None = None
+    older_than: timedelta | None = None
+    newer_than: timedelta | None = None
+
+    def fits(self, letter: DeadLetter, now: datetime) -> bool:
+        if not letter.id.startswith(self.id_prefix):
+            return False
+        if self.type is not None and letter.type != self.type:
+            return False
+        if self.reason is not None and letter.failure.reason != self.reason:
+            return False
+        if self.older_than is None and self.newer_than is None:
+            return True
+        age = _age(letter, now)
+        if age is None:
+            return False
+        return (self.older_than is None or age >= self.older_than) and (
+            self.newer_than is None or age < self.newer_than
+        )
+
+
+async def select(bus: Bus, service: str, which: Filter) -> list[DeadLetter]:
+    """The dead letters of `service` that fit, oldest first. Changes nothing."""
+    return await _sweep(bus, service, which, Verdict.KEEP)
+
+
+async def replay(
+    bus: Bus,
+    service: str,
+    which: Filter,
+    *,
+    per_second: float | None = None,
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+) -> list[DeadLetter]:
+    """Put those that fit into the service's own queue again, at most `per_second`; returns them."""
+    pause = 0.0 if per_second is None else 1.0 / per_second
+
+    async def wait() -> None:
+        if pause:
+            await sleep(pause)
+
+    return await _sweep(bus, service, which, Verdict.REPLAY, wait)
+
+
+async def discard(bus: Bus, service: str, which: Filter) -> list[DeadLetter]:
+    """Remove those that fit for good; returns them."""
+    return await _sweep(bus, service, which, Verdict.DISCARD)
+
+
+async def _sweep(
+    bus: Bus,
+    service: str,
+    which: Filter,
+    verdict: Verdict,
+    before_each: Callable[[], Awaitable[None]] | None = None,
+) -> list[DeadLetter]:
+    met: list[DeadLetter] = []
+    now = datetime.now(UTC)
+
+    async def decide(letter: DeadLetter) -> Verdict:
+        if not which.fits(letter, now):
+            return Verdict.KEEP
+        if before_each is not None and met:
+            await before_each()
+        met.append(letter)
+        return verdict
+
+    await bus.sweep(service, decide)
+    return met
+
+
+def _age(letter: DeadLetter, now: datetime) -> timedelta | None:
+    try:
+        return now - datetime.fromisoformat(letter.failure.last_failure)
+    except ValueError:
+        return None

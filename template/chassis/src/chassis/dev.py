@@ -1,0 +1,47 @@
+"""`dev`: the service with an embedded NATS, its data in a folder that git ignores."""
+
+import os
+import socket
+from pathlib import Path
+
+import structlog
+
+from chassis.embedded import embedded_nats
+from chassis.service import Service
+from chassis.settings import Settings
+
+_log = structlog.get_logger(__name__)
+
+_URL_FILE = "dev.url"
+
+
+async def develop(service: Service, settings: Settings, data: Path) -> None:
+    """Run `service`; with no broker in `settings`, on a NATS of its own that keeps its data in `data`."""
+    if settings.bus_url is not None:
+        await service.run(settings)
+        return
+    async with embedded_nats(data / "nats") as url:
+        (data / ".gitignore").write_text("*\n")
+        address = data / _URL_FILE
+        address.write_text(f"{os.getpid()} {url}\n")
+        try:
+            _log.info("embedded NATS", url=url, data=str(data))
+            port = settings.http_port if _free(settings.http_port) else 0
+            await service.run(settings.model_copy(update={"bus_url": url, "http_port": port}))
+        finally:
+            address.unlink(missing_ok=True)
+
+
+def running(data: Path) -> str | None:
+    """The URL of the NATS of a `dev` that runs now with `data`, if there is one."""
+    try:
+        pid, url = (data / _URL_FILE).read_text().split()
+        os.kill(int(pid), 0)
+    except (OSError, ValueError):
+        return None
+    return url
+
+
+def _free(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) != 0

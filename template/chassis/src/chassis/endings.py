@@ -1,0 +1,84 @@
+"""How one handler's attempt at one event can end, and how a failure is judged.
+
+Knows what a dead letter says and when a failure is retried; settles nothing.
+"""
+
+import traceback
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import Enum
+from random import random
+
+from chassis.bus import Delivery, Failure
+from chassis.envelope import format_time
+from chassis.retry import Later, RetryPolicy, age_since
+
+STACK_BYTES = 4096
+MESSAGE_BYTES = 2048
+
+
+class End(Enum):
+    """An end that needs no further word."""
+
+    DONE = "done"
+    DUPLICATE = "duplicate"
+    LOST = "lost"  # the lease was lost: somebody else may be at work on the event
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """Try again after `delay` seconds; `counted` when it used up an attempt."""
+
+    delay: float
+    counted: bool
+
+
+Ending = End | Retry | Failure
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who writes the dead letters."""
+
+    service: str
+    version: str
+
+
+class Judge:
+    """Turns what went wrong into a retry or a dead letter."""
+
+    def __init__(self, identity: Identity, policy: RetryPolicy) -> None:
+        self._identity = identity
+        self._policy = policy
+
+    def failed(self, delivery: Delivery, error: BaseException, handler: str = "") -> Retry | Failure:
+        """What follows from an attempt that raised `error`."""
+        age = age_since(delivery.first_failure, datetime.now(UTC))
+        decision = self._policy.decide(error, delivery.attempt, age, random)
+        if isinstance(decision, Later):
+            return Retry(decision.delay, counted=True)
+        return self.dead(delivery, decision.reason, str(error) or repr(error), error, handler)
+
+    def dead(
+        self, delivery: Delivery, reason: str, message: str, error: BaseException | None = None, handler: str = ""
+    ) -> Failure:
+        """No attempt will help: why, for the dead letters. `reason` is one of the chassis' own few words."""
+        now = format_time(datetime.now(UTC))
+        return Failure(
+            reason=reason,
+            error="" if error is None else f"{type(error).__module__}.{type(error).__qualname__}",
+            message=message.encode(errors="replace")[:MESSAGE_BYTES].decode(errors="ignore"),
+            stack="" if error is None else _end_of_stack(error),
+            handler=handler,
+            attempts=0 if error is None else delivery.attempt,
+            service=self._identity.service,
+            version=self._identity.version,
+            first_failure=delivery.first_failure or now,
+            last_failure=now,
+        )
+
+
+def _end_of_stack(error: BaseException) -> str:
+    """The last STACK_BYTES of the stack: the place of the error is at its end."""
+    text = "".join(traceback.format_exception(error))
+    return text.encode(errors="replace")[-STACK_BYTES:].decode(errors="ignore")

@@ -1,0 +1,138 @@
+"""CloudEvents 1.0 attributes and the headers that carry them (binary content mode).
+
+Knows the names and the encoding of attributes; knows no broker and no protobuf.
+Source: the CloudEvents specification 1.0.2 and its AMQP and NATS protocol bindings.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from hashlib import blake2b
+from urllib.parse import quote, unquote
+
+CONTENT_TYPE = "application/protobuf"
+SPEC_VERSION = "1.0"
+
+AMQP_PREFIX = "cloudEvents:"
+AMQP_PREFIX_ALTERNATIVE = "cloudEvents_"
+NATS_PREFIX = "ce-"
+
+_UNESCAPED = "".join(chr(code) for code in range(0x21, 0x7F) if chr(code) not in '"%')
+
+
+class EnvelopeError(ValueError):
+    """The headers of a message are not a CloudEvent that this service can read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """What is known of an event without decoding its body.
+
+    `id` is unique within `source`; `type` is the protobuf full name of the body;
+    `time` is when the event happened. `traceparent` and `tracestate` are W3C trace context.
+    """
+
+    id: str
+    source: str
+    type: str
+    time: datetime | None = None
+    subject: str | None = None
+    traceparent: str | None = None
+    tracestate: str | None = None
+
+    def with_trace(self, traceparent: str | None, tracestate: str | None) -> "Envelope":
+        return replace(self, traceparent=traceparent, tracestate=tracestate)
+
+
+def derived_id(key: str, index: int) -> str:
+    """Id of the `index`-th event published while handling `key`: the same at every attempt."""
+    return blake2b(f"{key}/{index}".encode(), digest_size=16).hexdigest()
+
+
+def to_headers(envelope: Envelope, prefix: str) -> dict[str, str]:
+    """Headers of `envelope`, attribute names prefixed with `prefix`."""
+    encode = _percent_encode if prefix == NATS_PREFIX else str
+    headers = {
+        prefix + "specversion": SPEC_VERSION,
+        prefix + "id": encode(envelope.id),
+        prefix + "source": encode(envelope.source),
+        prefix + "type": envelope.type,
+    }
+    if envelope.time is not None:
+        headers[prefix + "time"] = format_time(envelope.time)
+    if envelope.subject is not None:
+        headers[prefix + "subject"] = encode(envelope.subject)
+    if envelope.traceparent is not None:
+        headers["traceparent"] = envelope.traceparent
+    if envelope.tracestate is not None:
+        headers["tracestate"] = envelope.tracestate
+    return headers
+
+
+def from_headers(headers: Mapping[str, object], prefix: str) -> Envelope:
+    """The envelope in `headers`.
+
+    Raises EnvelopeError, naming the attribute, when a required one is missing or one is malformed.
+    """
+    if prefix not in _KNOWN_PREFIXES:
+        raise ValueError(f"unknown CloudEvents header prefix {prefix!r}")
+    get = headers.get
+    version = get(prefix + "specversion")
+    if version is None and prefix == AMQP_PREFIX and AMQP_PREFIX_ALTERNATIVE + "specversion" in headers:
+        prefix = AMQP_PREFIX_ALTERNATIVE
+        version = get(prefix + "specversion")
+    if version != SPEC_VERSION:
+        raise EnvelopeError(f"header {prefix}specversion is {_shown(version)}, expected {SPEC_VERSION}")
+    time = get(prefix + "time")
+    subject = get(prefix + "subject")
+    traceparent = get("traceparent")
+    tracestate = get("tracestate")
+    decode = unquote if prefix == NATS_PREFIX else str
+    return Envelope(
+        decode(_required(prefix + "id", get(prefix + "id"))),
+        decode(_required(prefix + "source", get(prefix + "source"))),
+        _required(prefix + "type", get(prefix + "type")),
+        None if time is None else parse_time(time),
+        decode(subject) if isinstance(subject, str) else None,
+        traceparent if isinstance(traceparent, str) else None,
+        tracestate if isinstance(tracestate, str) else None,
+    )
+
+
+def format_time(time: datetime) -> str:
+    """RFC 3339 in UTC with microseconds."""
+    return time.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def parse_time(text: object) -> datetime:
+    """An RFC 3339 time, in UTC; raises EnvelopeError when it is none or has no offset."""
+    try:
+        time = text if isinstance(text, datetime) else datetime.fromisoformat(str(text))
+        if time.tzinfo is not UTC and time.tzinfo is not None:
+            time = time.astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise EnvelopeError(f"attribute time is {_shown(text)}, not an RFC 3339 time") from None
+    if time.tzinfo is None:
+        raise EnvelopeError(f"attribute time is {_shown(text)}, it has no UTC offset")
+    return time
+
+
+_KNOWN_PREFIXES = {AMQP_PREFIX, NATS_PREFIX}
+_LONGEST_ATTRIBUTE = 1024
+
+
+def _required(name: str, value: object) -> str:
+    if not isinstance(value, str) or not value:
+        raise EnvelopeError(f"header {name} is {_shown(value)}, expected a non-empty string")
+    if len(value) > _LONGEST_ATTRIBUTE:
+        raise EnvelopeError(f"header {name} has {len(value)} characters, at most {_LONGEST_ATTRIBUTE} allowed")
+    return value
+
+
+def _shown(value: object) -> str:
+    return "missing" if value is None else repr(value)[:80]
+
+
+def _percent_encode(text: str) -> str:
+    """Percent-encoding of the NATS protocol binding: everything but printable ASCII, `"` and `%`."""
+    return text if text.isascii() and text.isalnum() else quote(text, safe=_UNESCAPED)

@@ -1,0 +1,84 @@
+"""The inbox port: which events were handled, and who is handling which right now.
+
+    absent --claim--> claimed(owner, fence, lease) --complete--> done (kept for the retention)
+                          |   lease over: absent again, the next claim has a higher fence
+                          +--release--> absent
+
+Every adapter passes one conformance suite. An adapter stores the key (a hash), a digest of the payload
+and an owner's token: never a payload, never personal data.
+"""
+
+from dataclasses import dataclass
+from enum import Enum
+from hashlib import blake2b
+from typing import Protocol
+
+
+class InboxUnavailable(ConnectionError):
+    """The store did not answer. Whether the operation took effect is not known."""
+
+
+class LeaseLost(Exception):
+    """The fence is not ours any more: somebody else may be handling the event. Do not publish, do not acknowledge."""
+
+
+class Refusal(Enum):
+    """Why a claim was not given."""
+
+    BUSY = "busy"
+    DUPLICATE = "duplicate"
+    MISMATCH = "mismatch"
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """A claim that was given: this process alone handles the event until the lease is over.
+
+    `fence` grows with every claim of the same key, so a resource can refuse a late writer.
+    """
+
+    key: str
+    digest: str
+    fence: int
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A claim that was not given. `retry_after` (seconds) is when a BUSY one is worth another try."""
+
+    refusal: Refusal
+    retry_after: float = 0.0
+
+
+class Inbox(Protocol):
+    """Atomic claims with a lease. Every method raises InboxUnavailable when the store does not answer."""
+
+    async def open(self) -> None:
+        """Connect and create what the store needs, if it is not there."""
+
+    async def claim(self, key: str, digest: str) -> Lease | Refused:
+        """Claim `key`, atomically. Same key with another payload `digest`: refused as MISMATCH."""
+
+    async def extend(self, lease: Lease) -> Lease:
+        """The lease, with a full term from now. Raises LeaseLost."""
+
+    async def complete(self, lease: Lease) -> None:
+        """Mark as done for the retention. Raises LeaseLost."""
+
+    async def release(self, lease: Lease) -> None:
+        """Give the claim up: absent again. Does nothing when the lease was lost."""
+
+    async def ping(self) -> None:
+        """Return if the store answers."""
+
+    async def close(self) -> None: ...
+
+
+def inbox_key(service: str, handler: str, event_key: str) -> str:
+    """The stored key: a 128-bit hash, so that no id from outside reaches the store as it is."""
+    return blake2b(f"{service}\0{handler}\0{event_key}".encode(), digest_size=16).hexdigest()
+
+
+def payload_digest(body: bytes) -> str:
+    """64-bit hash of the payload, to tell a duplicate from another event under the same id."""
+    return blake2b(body, digest_size=8).hexdigest()

@@ -1,0 +1,172 @@
+"""The inbox in a NATS key-value bucket: the stream `KV_<bucket>`, one message a key.
+
+claim     publish, expecting that the key has no message; the message expires with the lease (`Nats-TTL`).
+          Its sequence is the fence: sequences only grow, so a take-over has a higher one.
+extend    publish again, expecting the fence; the new sequence is the new fence.
+complete  publish expecting the fence, without the lease's expiry; the bucket's maximum age is the retention.
+release   delete the message with the fence as its sequence; then the key has none.
+
+Only the server's clock counts. A claim that was refused is looked up at the stream's leader, never before: asking
+first and writing then would let two through. Knows no bus.
+"""
+
+import base64
+import math
+from datetime import datetime
+
+from chassis._jetstream import NO_MESSAGE, NO_STREAM, STREAM_EXISTS, WRONG_LAST_SEQUENCE, JetStream, JetStreamError
+from chassis._nats import encode_headers
+from chassis.inbox import InboxUnavailable, Lease, LeaseLost, Refusal, Refused
+
+_EXPECTED = "Nats-Expected-Last-Subject-Sequence"
+_EXPIRES = "Nats-TTL"
+_CLAIMED = b"c:"
+_DONE = b"d:"
+_LEAST_WAIT_SECONDS = 0.1
+
+
+class NatsKvInbox:
+    """Leases are whole seconds, rounded up: the server knows no finer ones. Needs nats-server 2.11.
+
+    Services may share a bucket: its maximum age is the longest retention of them, and those with a shorter one say so
+    in each record. `replicas` counts when the bucket is created. `timeout` (seconds) bounds each answer.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        bucket: str = "inbox",
+        lease_seconds: float,
+        retention_seconds: float,
+        replicas: int = 1,
+        timeout: float = 5.0,
+    ) -> None:
+        self._stream = f"KV_{bucket}"
+        self._subject = f"$KV.{bucket}."
+        self._lease = max(1, math.ceil(lease_seconds))
+        self._retention = max(1, math.ceil(retention_seconds))
+        self._done_expires: int | None = None
+        self._replicas = replicas
+        self._timeout = timeout
+        self._claim_headers = _expecting(0, self._lease)
+        self._link = JetStream(
+            url,
+            name=f"inbox {bucket}",
+            timeout=timeout,
+            unavailable=InboxUnavailable,
+            oldest=(2, 11),
+            on_up=self._set_up,
+        )
+
+    async def open(self) -> None:
+        """Connect and create the bucket. Raises InboxUnavailable, and goes on trying: it may be called again."""
+        self._link.start()
+        await self._link.wait_up(self._timeout)
+
+    async def claim(self, key: str, digest: str) -> Lease | Refused:
+        body = _CLAIMED + digest.encode()
+        try:
+            return Lease(key, digest, await self._put(key, body, self._claim_headers))
+        except LeaseLost:
+            refused = await self._refusal(key, digest)
+        if refused is not None:
+            return refused
+        try:  # it expired in between
+            return Lease(key, digest, await self._put(key, body, self._claim_headers))
+        except LeaseLost:
+            return Refused(Refusal.BUSY, float(self._lease))
+
+    async def extend(self, lease: Lease) -> Lease:
+        headers = _expecting(lease.fence, self._lease)
+        return Lease(lease.key, lease.digest, await self._put(lease.key, _CLAIMED + lease.digest.encode(), headers))
+
+    async def complete(self, lease: Lease) -> None:
+        headers = _expecting(lease.fence, self._done_expires)
+        await self._put(lease.key, _DONE + lease.digest.encode(), headers)
+
+    async def release(self, lease: Lease) -> None:
+        try:
+            await self._link.api(f"STREAM.MSG.DELETE.{self._stream}", seq=lease.fence, no_erase=True)
+        except JetStreamError as error:
+            if error.code not in _GONE:
+                raise self._unusable(error) from error
+
+    async def ping(self) -> None:
+        try:
+            await self._link.read_clock(self._stream)
+        except JetStreamError as error:
+            raise self._unusable(error) from error
+
+    async def close(self) -> None:
+        await self._link.close()
+
+    async def _put(self, key: str, body: bytes, headers: bytes) -> int:
+        """The sequence under which it was stored. Raises LeaseLost when the key is not as expected."""
+        try:
+            return int((await self._link.ask(self._subject + key, body, headers))["seq"])
+        except JetStreamError as error:
+            if error.code == WRONG_LAST_SEQUENCE:
+                raise LeaseLost(key) from None
+            raise self._unusable(error) from error
+
+    async def _refusal(self, key: str, digest: str) -> Refused | None:
+        """Why the key could not be claimed; None when it is free by now."""
+        try:
+            answer = await self._link.api(f"STREAM.MSG.GET.{self._stream}", last_by_subj=self._subject + key)
+        except JetStreamError as error:
+            if error.code == NO_MESSAGE:
+                return None
+            raise self._unusable(error) from error
+        message = answer["message"]
+        body = base64.b64decode(message.get("data", ""))
+        if body[2:] != digest.encode():
+            return Refused(Refusal.MISMATCH)
+        if body.startswith(_DONE):
+            return Refused(Refusal.DUPLICATE)
+        rest = datetime.fromisoformat(message["time"]).timestamp() + self._lease - self._link.server_time()
+        return Refused(Refusal.BUSY, min(max(rest, _LEAST_WAIT_SECONDS), float(self._lease)))
+
+    async def _set_up(self) -> None:
+        wanted = {
+            "name": self._stream,
+            "subjects": [self._subject + ">"],
+            "max_msgs_per_subject": 1,
+            "max_age": self._retention * 10**9,
+            "num_replicas": self._replicas,
+            "storage": "file",
+            "discard": "new",
+            "allow_msg_ttl": True,
+        }
+        try:
+            await self._link.api(f"STREAM.CREATE.{self._stream}", **wanted)
+        except JetStreamError as error:
+            if error.code != STREAM_EXISTS:
+                raise
+        config = (await self._link.read_clock(self._stream))["config"]
+        if config.get("deny_delete") or config.get("max_msgs_per_subject") != 1:
+            raise InboxUnavailable(
+                f"the stream {self._stream} was made by something else (it denies deletes or keeps a history): "
+                "choose another bucket, or delete this one"
+            )
+        kept = config.get("max_age", 0) // 10**9
+        longest = max(kept, self._retention) if kept else 0
+        self._done_expires = None if longest == self._retention else self._retention
+        if longest != kept or not config.get("allow_msg_ttl"):
+            grown = {"allow_msg_ttl": True, "max_age": longest * 10**9}
+            await self._link.api(f"STREAM.UPDATE.{self._stream}", **config | grown)
+
+    def _unusable(self, error: JetStreamError) -> InboxUnavailable:
+        if error.code == NO_STREAM:
+            self._link.suspect(f"the stream {self._stream} is gone")
+        return InboxUnavailable(f"the bucket {self._stream} in NATS at {self._link.where}: {error}")
+
+
+_GONE = frozenset({NO_MESSAGE, 10043, 10057})
+"""Codes of a delete whose message is not there: no message found, invalid sequence, delete failed."""
+
+
+def _expecting(sequence: int, expires: int | None) -> bytes:
+    """Headers of a write that needs `sequence` to be the key's last, and that is gone after `expires` seconds."""
+    headers = {_EXPECTED: str(sequence)}
+    return encode_headers(headers if expires is None else headers | {_EXPIRES: str(expires)})

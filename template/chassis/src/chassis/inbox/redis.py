@@ -1,0 +1,213 @@
+"""The inbox in Redis: a string a key, with the server's own expiry, changed only by one Lua script.
+
+Operations that are asked for while another batch is on its way go together: one script call, one round trip,
+executed in order and each one atomic. Knows nothing of buses and handlers.
+
+Redis must not evict (`maxmemory-policy noeviction`): an evicted record is an event that is handled again. Replication
+is asynchronous: a failover can forget the last records, so an event may then be handled once more.
+Needs Redis 5 or later, not a cluster (the keys of a batch lie in different slots).
+"""
+
+import asyncio
+from dataclasses import dataclass
+from hashlib import sha1
+from typing import Any, Literal
+
+import structlog
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import NoScriptError, RedisError
+
+from chassis.inbox import InboxUnavailable, Lease, LeaseLost, Refusal, Refused
+
+PREFIX = "inbox:"
+
+_FENCE = f"{PREFIX}fence"
+_LARGEST_BATCH = 512
+
+# A record is `c:<digest>:<fence>` while claimed and `d:<digest>` when done.
+# Fences come from a counter that never lags behind the server's clock (microseconds), so that they go on
+# growing when the counter is lost; each call reserves one for each of its keys.
+_SCRIPT = """
+local lease, retention = ARGV[1], ARGV[2]
+local time = redis.call('TIME')
+local fences = math.max(tonumber(redis.call('GET', KEYS[1]) or 0), time[1] * 1000000 + time[2])
+redis.call('SET', KEYS[1], string.format('%.0f', fences + #KEYS))
+
+local function claimed(digest, fence)
+  return 'c:' .. digest .. ':' .. fence
+end
+
+local perform = {
+  claim = function(key, digest, _, new_fence)
+    local record = redis.call('GET', key)
+    if not record then
+      redis.call('SET', key, claimed(digest, string.format('%.0f', new_fence)), 'PX', lease)
+      return new_fence
+    end
+    local state, known = string.match(record, '^(.):([^:]*)')
+    if known ~= digest then return {'mismatch', 0} end
+    if state == 'd' then return {'duplicate', 0} end
+    return {'busy', redis.call('PTTL', key)}
+  end,
+  extend = function(key, digest, fence)
+    if redis.call('GET', key) ~= claimed(digest, fence) then return 0 end
+    return redis.call('PEXPIRE', key, lease)
+  end,
+  complete = function(key, digest, fence)
+    if redis.call('GET', key) ~= claimed(digest, fence) then return 0 end
+    redis.call('SET', key, 'd:' .. digest, 'PX', retention)
+    return 1
+  end,
+  release = function(key, digest, fence)
+    if redis.call('GET', key) ~= claimed(digest, fence) then return 0 end
+    return redis.call('DEL', key)
+  end,
+}
+
+local answers = {}
+for i = 2, #KEYS do
+  local verb, digest, fence = ARGV[3 * i - 3], ARGV[3 * i - 2], ARGV[3 * i - 1]
+  answers[i - 1] = perform[verb](KEYS[i], digest, fence, fences + i)
+end
+return answers
+"""
+_SCRIPT_SHA = sha1(_SCRIPT.encode(), usedforsecurity=False).hexdigest()
+
+_Verb = Literal["claim", "extend", "complete", "release"]
+
+_log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class _Operation:
+    verb: _Verb
+    key: str
+    digest: str
+    fence: int
+    answer: "asyncio.Future[Any]"
+
+
+class RedisInbox:
+    """`url` is `redis://`, `rediss://` (TLS) or `unix://`; raises ValueError when it is none of them.
+
+    An answer takes at most twice `timeout` seconds: the batch before it, and its own.
+    """
+
+    def __init__(self, url: str, lease_seconds: float, retention_seconds: float, *, timeout: float = 5.0) -> None:
+        self._lease_ms = _milliseconds(lease_seconds)
+        self._retention_ms = _milliseconds(retention_seconds)
+        self._timeout = timeout
+        self._redis = _client(url, timeout)
+        self._queue: list[_Operation] = []
+        self._sender: asyncio.Task[None] | None = None
+
+    async def open(self) -> None:
+        await self.ping()
+        await self._warn_of_eviction()
+
+    async def claim(self, key: str, digest: str) -> Lease | Refused:
+        answer = await self._ask("claim", key, digest)
+        if isinstance(answer, int):
+            return Lease(key, digest, answer)
+        refusal, milliseconds_left = answer
+        return Refused(Refusal(refusal.decode()), max(milliseconds_left, 1) / 1000 if refusal == b"busy" else 0.0)
+
+    async def extend(self, lease: Lease) -> Lease:
+        if not await self._ask("extend", lease.key, lease.digest, lease.fence):
+            raise LeaseLost(lease.key)
+        return lease
+
+    async def complete(self, lease: Lease) -> None:
+        if not await self._ask("complete", lease.key, lease.digest, lease.fence):
+            raise LeaseLost(lease.key)
+
+    async def release(self, lease: Lease) -> None:
+        await self._ask("release", lease.key, lease.digest, lease.fence)
+
+    async def ping(self) -> None:
+        try:
+            async with asyncio.timeout(self._timeout):
+                await self._redis.ping()
+        except (RedisError, OSError) as error:
+            raise self._unavailable(error) from error
+
+    async def close(self) -> None:
+        if self._sender is not None:
+            await self._sender
+        await self._redis.aclose()
+
+    async def _ask(self, verb: _Verb, key: str, digest: str, fence: int = 0) -> Any:
+        answer = asyncio.get_running_loop().create_future()
+        self._queue.append(_Operation(verb, key, digest, fence, answer))
+        if self._sender is None:
+            self._sender = asyncio.create_task(self._send_queue())
+        return await answer
+
+    async def _send_queue(self) -> None:
+        try:
+            while self._queue:
+                batch = [operation for operation in self._queue[:_LARGEST_BATCH] if not operation.answer.done()]
+                del self._queue[:_LARGEST_BATCH]
+                if batch:
+                    await self._send(batch)
+        finally:
+            self._sender = None
+
+    async def _send(self, batch: list[_Operation]) -> None:
+        """Perform `batch` and hand each answer, or the failure, to the one who asked."""
+        try:
+            async with asyncio.timeout(self._timeout):
+                answers = await self._evaluate(batch)
+        except Exception as error:  # noqa: BLE001 - belongs to those who wait for an answer, whatever it is
+            for operation in batch:
+                if not operation.answer.done():
+                    operation.answer.set_exception(self._unavailable(error))
+            return
+        for operation, answer in zip(batch, answers, strict=True):
+            if not operation.answer.done():
+                operation.answer.set_result(answer)
+
+    async def _evaluate(self, batch: list[_Operation]) -> list[Any]:
+        keys = [_FENCE, *(PREFIX + operation.key for operation in batch)]
+        arguments: list[str | int] = [self._lease_ms, self._retention_ms]
+        for operation in batch:
+            arguments += [operation.verb, operation.digest, operation.fence]
+        try:
+            answers = await self._redis.evalsha(_SCRIPT_SHA, len(keys), *keys, *arguments)
+        except NoScriptError:
+            answers = await self._redis.eval(_SCRIPT, len(keys), *keys, *arguments)
+        return list(answers)
+
+    async def _warn_of_eviction(self) -> None:
+        try:
+            memory = await self._redis.info("memory")
+        except (RedisError, OSError) as error:
+            _log.info("inbox.eviction_unknown", reason=str(error))
+            return
+        if memory.get("maxmemory") and memory.get("maxmemory_policy") != "noeviction":
+            _log.warning(
+                "inbox.may_be_evicted",
+                maxmemory_policy=memory.get("maxmemory_policy"),
+                remedy="set maxmemory-policy to noeviction: an evicted record is an event that is handled again",
+            )
+
+    def _unavailable(self, error: Exception) -> Exception:
+        if not isinstance(error, RedisError | OSError):
+            return error
+        target = self._redis.connection_pool.connection_kwargs
+        where = target.get("path") or f"{target.get('host', 'localhost')}:{target.get('port', 6379)}"
+        return InboxUnavailable(f"Redis at {where} failed: {str(error) or type(error).__name__}")
+
+
+def _client(url: str, timeout: float) -> Redis:
+    """Never repeats a command by itself: a claim whose answer was lost would be refused by itself as busy."""
+    try:
+        return Redis.from_url(url, socket_timeout=timeout, socket_connect_timeout=timeout, retry=Retry(NoBackoff(), 0))
+    except ValueError:
+        raise ValueError("the inbox URL is not of the form redis://[user:password@]host:port/database") from None
+
+
+def _milliseconds(seconds: float) -> int:
+    return max(1, round(seconds * 1000))

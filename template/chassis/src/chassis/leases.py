@@ -1,0 +1,103 @@
+"""Keeps the leases of running handlers alive: one task for all of them, no timer for each.
+
+A handler whose lease is lost is cancelled, because somebody else may be at work on the event.
+"""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from time import monotonic
+from typing import Any
+
+import structlog
+
+from chassis.inbox import Inbox, InboxUnavailable, Lease, LeaseLost
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(eq=False, slots=True)
+class Work:
+    """A handler at work in `task`, under `lease` until at least `until` (the keeper's clock)."""
+
+    task: asyncio.Task[Any]
+    lease: Lease
+    until: float
+    lost: bool = False
+    extending: asyncio.Event | None = field(default=None, repr=False)
+
+
+class LeaseKeeper:
+    """`seconds` is the lease's term; each lease is extended once less than two thirds of it are left.
+
+    `clock` gives seconds; tests pass their own.
+    """
+
+    def __init__(
+        self, inbox: Inbox, seconds: float, on_lost: Callable[[], None], clock: Callable[[], float] = monotonic
+    ) -> None:
+        self._inbox = inbox
+        self._seconds = seconds
+        self._on_lost = on_lost
+        self._clock = clock
+        self._held: set[Work] = set()
+
+    def hold(self, task: asyncio.Task[Any], lease: Lease, asked_at: float) -> Work:
+        """Keep `lease`, which was asked for at `asked_at`, alive while `task` runs, until `let_go`."""
+        work = Work(task, lease, asked_at + self._seconds)
+        self._held.add(work)
+        return work
+
+    async def let_go(self, work: Work) -> Lease:
+        """The lease as it is now; it is not extended any more. Raises LeaseLost."""
+        self._held.discard(work)
+        if work.extending is not None:
+            await work.extending.wait()
+        if work.lost:
+            raise LeaseLost(work.lease.key)
+        return work.lease
+
+    def forget(self, work: Work) -> None:
+        """However its handling ended, extend it no more."""
+        self._held.discard(work)
+
+    def seconds_left(self, work: Work) -> float:
+        """For how long the lease surely holds."""
+        return work.until - self._clock()
+
+    async def run(self) -> None:
+        """Extend what is due, for ever."""
+        while True:
+            await asyncio.sleep(self._seconds / 6)
+            await self.extend_due()
+
+    async def extend_due(self) -> None:
+        """Extend each lease of which less than two thirds are left."""
+        due = self._seconds * 2 / 3
+        await asyncio.gather(*(self._extend(work) for work in list(self._held) if self.seconds_left(work) < due))
+
+    async def _extend(self, work: Work) -> None:
+        work.extending = asyncio.Event()
+        asked_at = self._clock()
+        try:
+            work.lease = await self._inbox.extend(work.lease)
+            work.until = asked_at + self._seconds
+        except LeaseLost:
+            self._lose(work)
+        except InboxUnavailable as error:
+            _log.warning("a lease could not be extended", error=str(error))
+            if self.seconds_left(work) <= 0:
+                self._lose(work)
+        except Exception:  # noqa: BLE001 - logged with its stack; the other leases must be kept alive
+            _log.exception("a defect of the inbox adapter: a lease could not be extended")
+        finally:
+            work.extending.set()
+            work.extending = None
+
+    def _lose(self, work: Work) -> None:
+        """Count the lost lease and cancel the handler."""
+        work.lost = True
+        self._on_lost()
+        if work in self._held:
+            self._held.discard(work)
+            work.task.cancel()

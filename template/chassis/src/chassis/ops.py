@@ -1,0 +1,55 @@
+"""The HTTP port for those who operate the service: /livez, /readyz, /metrics, /version."""
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+
+from aiohttp import web
+from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import choose_encoder
+
+from chassis.lifecycle import Health, Lifecycle
+
+
+class PortTaken(OSError):
+    """The HTTP port cannot be opened; the message names the settings."""
+
+
+@asynccontextmanager
+async def serve(
+    host: str, port: int, *, lifecycle: Lifecycle, registry: CollectorRegistry, version: Mapping[str, str]
+) -> AsyncIterator[int]:
+    """Serve while the block runs; gives the port (of interest when `port` is 0). Raises PortTaken."""
+
+    def answer(health: Health) -> web.Response:
+        body = {"status": "ok" if health.ok else "unavailable", "reasons": list(health.reasons)}
+        return web.json_response(body, status=200 if health.ok else 503)
+
+    async def livez(_: web.Request) -> web.Response:
+        return answer(lifecycle.liveness())
+
+    async def readyz(_: web.Request) -> web.Response:
+        return answer(lifecycle.readiness())
+
+    async def metrics(request: web.Request) -> web.Response:
+        encode, content_type = choose_encoder(request.headers.get("Accept", ""))
+        return web.Response(body=encode(registry), headers={"Content-Type": content_type})
+
+    async def about(_: web.Request) -> web.Response:
+        return web.json_response(dict(version))
+
+    app = web.Application()
+    app.add_routes(
+        [web.get("/livez", livez), web.get("/readyz", readyz), web.get("/metrics", metrics), web.get("/version", about)]
+    )
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    try:
+        site = web.TCPSite(runner, host, port)
+        try:
+            await site.start()
+        except OSError as error:
+            where = f"CHASSIS_HTTP_HOST={host}, CHASSIS_HTTP_PORT={port}"
+            raise PortTaken(f"{where}: cannot listen there: {error.strerror}") from error
+        yield int(runner.addresses[0][1])
+    finally:
+        await runner.cleanup()

@@ -1,0 +1,69 @@
+"""Which failure is retried, when, and how often. Pure: time and randomness come in from outside."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+
+class Reject(Exception):
+    """Raised by a handler: this event will never work; to the dead letters at once, with this reason."""
+
+
+class RetryAfter(Exception):
+    """Raised by a handler: try again after `seconds`, at most the policy's `max_age`. Counts as an attempt."""
+
+    def __init__(self, seconds: float, reason: str = "") -> None:
+        super().__init__(reason or f"retry after {seconds:g} s")
+        self.seconds = max(0.0, seconds)
+
+
+@dataclass(frozen=True, slots=True)
+class Later:
+    """Try again after `delay` seconds."""
+
+    delay: float
+
+
+@dataclass(frozen=True, slots=True)
+class Dead:
+    """No further attempt; `reason` is one of a few words, fit for a metric label."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """Exponential backoff with full jitter.
+
+    `delay(n) = random(0, min(backoff_max, backoff * 2^(n-1)))` seconds after the n-th failure.
+    Source: "Exponential Backoff And Jitter", AWS Architecture Blog, 2015.
+    """
+
+    max_attempts: int
+    backoff: float
+    backoff_max: float
+    max_age: float
+
+    def decide(self, error: BaseException, attempt: int, age: timedelta, random: Callable[[], float]) -> Later | Dead:
+        """What follows the failure of attempt number `attempt` (from 1), `age` after the first failure.
+
+        `random` gives a number in [0, 1).
+        """
+        if isinstance(error, Reject):
+            return Dead("rejected")
+        if attempt >= self.max_attempts:
+            return Dead("attempts_exhausted")
+        if age.total_seconds() >= self.max_age:
+            return Dead("expired")
+        if isinstance(error, RetryAfter):
+            return Later(min(error.seconds, self.max_age))
+        ceiling = min(self.backoff_max, self.backoff * 2.0 ** min(attempt - 1, 64))
+        return Later(ceiling * random())
+
+
+def age_since(first_failure: str, now: datetime) -> timedelta:
+    """Time since an RFC 3339 `first_failure`; zero when there was none or it cannot be read."""
+    try:
+        return now - datetime.fromisoformat(first_failure)
+    except (ValueError, TypeError):
+        return timedelta()

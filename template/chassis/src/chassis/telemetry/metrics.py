@@ -1,0 +1,170 @@
+"""Prometheus metrics of one service, named after OpenTelemetry's messaging conventions.
+
+Labels are bounded: event types are those that the service handles, everything else is `unknown`.
+Children are bound once at start, so that counting costs the hot path no lookup.
+Source of names: OpenTelemetry semantic conventions 1.44, messaging metrics, in Prometheus spelling.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    GCCollector,
+    Histogram,
+    Info,
+    PlatformCollector,
+    ProcessCollector,
+)
+
+DURATION_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+AGE_BUCKETS = (0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0, 21600.0, 86400.0)
+
+
+@dataclass(frozen=True, slots=True)
+class TypeMetrics:
+    """What is counted of one event type."""
+
+    done: Counter
+    duplicate: Counter
+    retried: Counter
+    busy: Counter
+    dead: Counter
+    handed_back: Counter
+    age: Histogram
+
+
+@dataclass(frozen=True, slots=True)
+class HandlerMetrics:
+    """What is counted of one handler."""
+
+    duration: Histogram
+    failures: Counter
+
+
+class Metrics:
+    """All metrics of a service, in a registry of its own, so that several can live in one process."""
+
+    def __init__(self, service: str, version: str, chassis_version: str) -> None:
+        self.registry = CollectorRegistry()
+        for collector in (ProcessCollector, PlatformCollector, GCCollector):
+            collector(registry=self.registry)
+        registry = self.registry
+        Info("chassis_build", "The service and the chassis it runs on.", registry=registry).info(
+            {"service": service, "version": version, "chassis": chassis_version}
+        )
+        self._consumed = Counter(
+            "messaging_client_consumed_messages",
+            "Deliveries settled, by event type and outcome.",
+            ("type", "outcome"),
+            registry=registry,
+        )
+        self._age = Histogram(
+            "chassis_event_age_seconds",
+            "From the time an event happened to the end of its handling.",
+            ("type",),
+            buckets=AGE_BUCKETS,
+            registry=registry,
+        )
+        self._duration = Histogram(
+            "messaging_process_duration_seconds",
+            "Time the handler took, its publishing included.",
+            ("type", "handler"),
+            buckets=DURATION_BUCKETS,
+            registry=registry,
+        )
+        self._failures = Counter(
+            "chassis_handler_failures",
+            "Attempts that raised or timed out.",
+            ("type", "handler"),
+            registry=registry,
+        )
+        self._claims = Counter(
+            "chassis_inbox_claims",
+            "Claims asked of the inbox, by its answer.",
+            ("outcome",),
+            registry=registry,
+        )
+        self.claimed = self._claims.labels("claimed")
+        self.claim_busy = self._claims.labels("busy")
+        self.claim_duplicate = self._claims.labels("duplicate")
+        self.claim_mismatch = self._claims.labels("mismatch")
+        self.claim_unavailable = self._claims.labels("unavailable")
+        self.leases_lost = Counter(
+            "chassis_inbox_leases_lost",
+            "Leases that were over, or taken over, while the handler still ran.",
+            registry=registry,
+        )
+        self._dead = Counter(
+            "chassis_dead_letters",
+            "Messages moved to the dead letters, by reason.",
+            ("reason",),
+            registry=registry,
+        )
+        self._published = Counter(
+            "messaging_client_sent_messages",
+            "Events published, by type and outcome.",
+            ("type", "outcome"),
+            registry=registry,
+        )
+        self.publish_duration = Histogram(
+            "messaging_client_operation_duration_seconds",
+            "Time until the broker confirmed the events that one handling published.",
+            buckets=DURATION_BUCKETS,
+            registry=registry,
+        )
+        self.in_flight = Gauge("chassis_in_flight_messages", "Deliveries taken and not yet settled.", registry=registry)
+        self.ready = Gauge("chassis_ready", "1 while the replica consumes, else 0.", registry=registry)
+        self.paused = Gauge("chassis_consumer_paused", "1 while the consumer pauses by itself.", registry=registry)
+        self.reconnects = Counter(
+            "chassis_bus_reconnects", "Connections to the broker that were lost and are back.", registry=registry
+        )
+        self.ack_batch = Histogram(
+            "chassis_bus_ack_batch_size",
+            "Deliveries acknowledged at a time.",
+            buckets=(1, 2, 5, 10, 20, 50, 100, 200),
+            registry=registry,
+        )
+        self.drain_seconds = Gauge("chassis_drain_seconds", "How long the drain took.", registry=registry)
+        self.abandoned = Counter(
+            "chassis_drain_abandoned_messages", "Handlings cancelled at the drain's deadline.", registry=registry
+        )
+        self.loop_lag = Gauge(
+            "chassis_event_loop_lag_seconds", "How late the event loop woke the heartbeat.", registry=registry
+        )
+
+    def for_type(self, type_: str) -> TypeMetrics:
+        count = self._consumed.labels
+        return TypeMetrics(
+            done=count(type_, "done"),
+            duplicate=count(type_, "duplicate"),
+            retried=count(type_, "retried"),
+            busy=count(type_, "busy"),
+            dead=count(type_, "dead"),
+            handed_back=count(type_, "handed_back"),
+            age=self._age.labels(type_),
+        )
+
+    def for_handler(self, type_: str, handler: str) -> HandlerMetrics:
+        return HandlerMetrics(self._duration.labels(type_, handler), self._failures.labels(type_, handler))
+
+    def dead(self, reason: str) -> None:
+        """Count a dead letter; `reason` is one of the chassis' own few words."""
+        self._dead.labels(reason).inc()
+
+    def published(self, type_: str, outcome: str) -> None:
+        self._published.labels(type_, outcome).inc()
+
+    def watch_in_flight(self, count: Callable[[], float]) -> None:
+        """Read the number of deliveries in flight when it is scraped."""
+        self.in_flight.set_function(count)
+
+    # The bus reports through these (chassis.bus.BusMetrics).
+
+    def reconnected(self) -> None:
+        self.reconnects.inc()
+
+    def acknowledged(self, count: int) -> None:
+        self.ack_batch.observe(count)

@@ -1,0 +1,133 @@
+"""OpenTelemetry spans around publishing and handling, linked through the message.
+
+Off (no endpoint set) it imports nothing and does nothing but hand the incoming trace context on.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from importlib import import_module
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from opentelemetry.trace import Tracer
+
+
+class TracesError(Exception):
+    """Traces are wanted but cannot be made; the message says what is missing."""
+
+
+Carrier = Mapping[str, str]
+
+
+class Traces(Protocol):
+    """`carrier` holds `traceparent` and `tracestate`; each span gives the carrier for what happens inside it."""
+
+    enabled: bool
+
+    def handle(self, type_: str, handler: str, event_id: str, carrier: Carrier) -> AbstractContextManager[Carrier]:
+        """A CONSUMER span, child of the publisher's."""
+
+    def publish(self, type_: str, event_id: str, carrier: Carrier) -> AbstractContextManager[Carrier]:
+        """A PRODUCER span."""
+
+    def shutdown(self) -> None:
+        """Send what is left."""
+
+
+class NoTraces:
+    enabled = False
+
+    def handle(self, type_: str, handler: str, event_id: str, carrier: Carrier) -> AbstractContextManager[Carrier]:
+        return nullcontext(carrier)
+
+    def publish(self, type_: str, event_id: str, carrier: Carrier) -> AbstractContextManager[Carrier]:
+        return nullcontext(carrier)
+
+    def shutdown(self) -> None:
+        return None
+
+
+class OtelTraces:
+    """Spans by a given tracer; `messaging_system` as OpenTelemetry spells it."""
+
+    enabled = True
+
+    def __init__(self, tracer: "Tracer", messaging_system: str, shutdown: "Shutdown") -> None:
+        from opentelemetry.trace import SpanKind  # noqa: PLC0415 - only installed with the extra `otel`
+        from opentelemetry.trace.propagation.tracecontext import (  # noqa: PLC0415 - as above
+            TraceContextTextMapPropagator,
+        )
+
+        self._tracer = tracer
+        self._system = messaging_system
+        self._consumer, self._producer = SpanKind.CONSUMER, SpanKind.PRODUCER
+        self._propagator = TraceContextTextMapPropagator()
+        self._shutdown = shutdown
+
+    @contextmanager
+    def handle(self, type_: str, handler: str, event_id: str, carrier: Carrier) -> Iterator[Carrier]:
+        with self._tracer.start_as_current_span(
+            f"process {type_}",
+            context=self._propagator.extract(carrier),
+            kind=self._consumer,
+            attributes={**self._attributes("process", type_, event_id), "chassis.handler": handler},
+        ):
+            yield self._current()
+
+    @contextmanager
+    def publish(self, type_: str, event_id: str, carrier: Carrier) -> Iterator[Carrier]:
+        with self._tracer.start_as_current_span(
+            f"send {type_}",
+            context=self._propagator.extract(carrier),
+            kind=self._producer,
+            attributes=self._attributes("send", type_, event_id),
+        ):
+            yield self._current()
+
+    def shutdown(self) -> None:
+        self._shutdown()
+
+    def _attributes(self, operation: str, type_: str, event_id: str) -> dict[str, str]:
+        return {
+            "messaging.system": self._system,
+            "messaging.operation.name": operation,
+            "messaging.operation.type": operation,
+            "messaging.destination.name": type_,
+            "messaging.message.id": event_id,
+        }
+
+    def _current(self) -> Carrier:
+        carrier: dict[str, str] = {}
+        self._propagator.inject(carrier)
+        return carrier
+
+
+class Shutdown(Protocol):
+    def __call__(self) -> None: ...
+
+
+def open_traces(endpoint: str | None, ratio: float, *, service: str, version: str, messaging_system: str) -> Traces:
+    """Traces to an OTLP/HTTP `endpoint`, of which `ratio` of the new ones are sampled; none without endpoint.
+
+    Raises TracesError when the extra `otel` is not installed.
+    """
+    if endpoint is None:
+        return NoTraces()
+    try:
+        exporter = import_module("opentelemetry.exporter.otlp.proto.http.trace_exporter")
+        resources = import_module("opentelemetry.sdk.resources")
+        sdk = import_module("opentelemetry.sdk.trace")
+        export = import_module("opentelemetry.sdk.trace.export")
+        sampling = import_module("opentelemetry.sdk.trace.sampling")
+    except ModuleNotFoundError as error:
+        raise TracesError(
+            f"CHASSIS_OTLP_ENDPOINT is set but {error.name} is not installed: depend on dockyard-chassis[otel]"
+        ) from error
+    provider = sdk.TracerProvider(
+        sampler=sampling.ParentBased(sampling.TraceIdRatioBased(ratio)),
+        resource=resources.Resource.create({"service.name": service, "service.version": version}),
+    )
+    provider.add_span_processor(
+        export.BatchSpanProcessor(exporter.OTLPSpanExporter(endpoint=f"{endpoint.rstrip('/')}/v1/traces"))
+    )
+    return OtelTraces(provider.get_tracer("chassis"), messaging_system, provider.shutdown)

@@ -1,0 +1,131 @@
+"""The harness for a service's own tests: its real pipeline over memory, no broker, no waiting.
+
+    async with Harness(service) as harness:
+        assert await harness.send(UserSignedUp(user_id="u-1")) == "done"
+        assert harness.published == [AccountOpened(account_id="a-1")]
+
+Retries follow at once; `harness.delays` keeps the seconds they would have waited.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from contextvars import ContextVar
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Any, Literal, Self
+
+from google.protobuf.message import Message
+
+from chassis.bus import Failure
+from chassis.bus.memory import MemoryBus
+from chassis.contracts import message_class, to_event
+from chassis.envelope import AMQP_PREFIX, Envelope, format_time, from_headers, to_headers
+from chassis.inbox import Lease
+from chassis.inbox.memory import MemoryInbox
+from chassis.service import Service
+from chassis.settings import load
+from chassis.telemetry.traces import NoTraces
+
+Outcome = Literal["done", "duplicate", "dead"]
+
+
+class Harness:
+    """One service in memory. `settings` are those of `chassis.settings`, such as `max_attempts=3`."""
+
+    def __init__(self, service: Service, **settings: Any) -> None:
+        self.published: list[Message] = []
+        """What the service published, in order."""
+        self.dead_letters: list[Failure] = []
+        """Why events went to the dead letters, in order."""
+        self.delays: list[float] = []
+        """Seconds that each retry would have waited."""
+        self._service = service
+        self._settings = load({}, **settings)
+
+    async def __aenter__(self) -> Self:
+        settings = self._settings
+        bus = _Recorder(self.published)
+        inbox = _Inbox(settings.lease_seconds, settings.retention_seconds)
+        self._consumer = self._service.consumer(settings, bus, inbox, self._service.metrics(), NoTraces())
+        self._consumer.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._consumer.drain(0)
+
+    async def send(self, event: Message, *, id: str | None = None) -> Outcome:  # noqa: A002 - what CloudEvents calls it
+        """Give `event` to the service and return its final outcome, all retries included.
+
+        The same `id` twice is a duplicate; by default each event has a new one.
+        """
+        message = to_event(event, source="test", id_=id)
+        return await self.send_raw(to_headers(message.envelope, AMQP_PREFIX), message.body)
+
+    async def send_raw(self, headers: Mapping[str, object], body: bytes) -> Outcome:
+        """Give the service a message exactly as it would come from the broker."""
+        delivery = _Delivery(headers, body, self)
+        token = _current.set(delivery)
+        try:
+            while delivery.outcome is None:
+                await asyncio.create_task(self._consumer.on_delivery(delivery))
+        finally:
+            _current.reset(token)
+        return delivery.outcome
+
+
+class _Recorder(MemoryBus):
+    """A bus that keeps what is published."""
+
+    def __init__(self, published: list[Message]) -> None:
+        super().__init__()
+        self._published = published
+
+    async def publish(self, message: Any) -> None:
+        self._published.append(message_class(message.envelope.type).FromString(message.body))
+
+
+class _Delivery:
+    """A delivery whose retries come at once, to the same consumer."""
+
+    def __init__(self, headers: Mapping[str, object], body: bytes, harness: Harness) -> None:
+        self.headers = headers
+        self.body = body
+        self.attempt = 1
+        self.first_failure = ""
+        self.handled = False
+        self.outcome: Outcome | None = None
+        self._harness = harness
+
+    def envelope(self) -> Envelope:
+        return from_headers(self.headers, AMQP_PREFIX)
+
+    def done(self) -> None:
+        self.outcome = "done" if self.handled else "duplicate"
+
+    async def later(self, delay: float, *, counted: bool) -> None:
+        if counted:
+            self.attempt += 1
+            self.first_failure = self.first_failure or format_time(datetime.now(UTC))
+            self._harness.delays.append(delay)
+        else:
+            await asyncio.sleep(0)
+
+    async def dead(self, failure: Failure) -> None:
+        self._harness.dead_letters.append(failure)
+        self.outcome = "dead"
+
+    async def hand_back(self) -> None:
+        await asyncio.sleep(0)
+
+
+_current: ContextVar[_Delivery] = ContextVar("delivery")
+
+
+class _Inbox(MemoryInbox):
+    """An inbox that tells the delivery when a handler of it is done: the bus is told the same of a duplicate."""
+
+    async def complete(self, lease: Lease) -> None:
+        await super().complete(lease)
+        _current.get().handled = True

@@ -1,0 +1,86 @@
+"""Where the server programs of the tests come from: a wheel, else the machine, else apt-get as root.
+
+Knows names of programs and packages; starts no server.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+
+class MissingProgramError(RuntimeError):
+    """A server program is not there and could not be installed; the message says how to get it."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """`folders` are glob patterns below `/`, for programs that a distribution keeps off the PATH."""
+
+    remedy: str
+    debian_package: str | None = None
+    folders: tuple[str, ...] = ()
+
+
+_POSTGRES = _Source("install PostgreSQL", "postgresql", ("usr/lib/postgresql/*/bin", "usr/local/pgsql/bin"))
+# Not usr/sbin: there Debian keeps a wrapper that changes the user and the environment.
+_RABBITMQ = _Source("install RabbitMQ", "rabbitmq-server", ("usr/lib/rabbitmq/bin", "usr/local/sbin"))
+
+_SOURCES = {
+    "epmd": _Source("install Erlang", "erlang-base", ("usr/lib/erlang/erts-*/bin",)),
+    "initdb": _POSTGRES,
+    "nats-server": _Source(
+        f"install the development dependencies: {sys.executable} -m pip install -r requirements-dev.txt"
+    ),
+    "postgres": _POSTGRES,
+    "rabbitmq-plugins": _RABBITMQ,
+    "rabbitmq-server": _RABBITMQ,
+    "rabbitmqctl": _RABBITMQ,
+    "redis-server": _Source("install Redis", "redis-server"),
+}
+
+
+@cache
+def find(name: str) -> Path:
+    """The program `name`, installed with apt-get first if need be. Raises MissingProgramError."""
+    source = _SOURCES[name]
+    found = _look(name, source)
+    if found is None and source.debian_package is not None and os.geteuid() == 0 and shutil.which("apt-get"):
+        _install(name, source.debian_package)
+        found = _look(name, source)
+    if found is None:
+        package = f" (Debian and Ubuntu: apt-get install {source.debian_package})" if source.debian_package else ""
+        raise MissingProgramError(
+            f"The tests need the program {name}, which is neither beside {sys.executable} nor in PATH: "
+            f"{source.remedy}{package}, or put {name} into PATH."
+        )
+    return found
+
+
+def _look(name: str, source: _Source) -> Path | None:
+    """Beside the interpreter, where wheels put programs; in the distribution's folder, newest first; in PATH."""
+    beside = Path(sys.executable).parent / name
+    packaged = sorted((path for folder in source.folders for path in Path("/").glob(f"{folder}/{name}")), reverse=True)
+    in_path = shutil.which(name)
+    candidates = [beside, *packaged, *([Path(in_path)] if in_path else [])]
+    return next((path for path in candidates if os.access(path, os.X_OK)), None)
+
+
+def _install(name: str, package: str) -> None:
+    sys.stderr.write(f"{name} is missing: installing the Debian package {package} with apt-get\n")
+    for command in (["update", "-qq"], ["install", "-y", "-qq", "--no-install-recommends", package]):
+        done = subprocess.run(
+            ["apt-get", *command],
+            env={**os.environ, "DEBIAN_FRONTEND": "noninteractive", "RUNLEVEL": "1"},  # RUNLEVEL: start no service
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode != 0:
+            raise MissingProgramError(
+                f"apt-get {' '.join(command)} failed, so {name} is missing: {done.stderr.strip()}"
+            )

@@ -1,0 +1,196 @@
+"""A server process for tests: on free ports, with its data in a temp folder, gone on every way out.
+
+Knows processes and ports; knows no broker and no store.
+
+A context manager stops the server when a test fails or is interrupted. Where no code of ours can run any more
+(pytest killed), a watcher does it: it reads from a pipe that only this process can write to, and kills the
+server's process group when the pipe ends. The server has a session of its own, so that Ctrl-C in the terminal
+reaches pytest alone.
+"""
+
+import os
+import secrets
+import signal
+import socket
+import subprocess
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from time import monotonic, sleep
+
+import psutil
+
+_POLL_SECONDS = 0.02
+_WATCHER = 'read -r _ || kill -KILL "-$1"'
+
+
+class ServerError(RuntimeError):
+    """A server did not start or did not stop; the message ends with the last lines of its log."""
+
+
+@dataclass(slots=True)
+class Server:
+    """A server that can be killed, suspended and started again with the same command line.
+
+    `ready` tells whether it answers; `timeout` (seconds) bounds starting and stopping.
+    `user` runs it as that account (only as root). `stop_signal` asks it to end in order.
+    """
+
+    command: Sequence[str | Path]
+    ready: Callable[[], bool]
+    log: Path
+    env: Mapping[str, str] | None = None
+    cwd: Path | None = None
+    user: str | None = None
+    timeout: float = 60.0
+    stop_signal: signal.Signals = signal.SIGTERM
+    _process: subprocess.Popen[bytes] | None = field(default=None, init=False)
+    _watcher: subprocess.Popen[bytes] | None = field(default=None, init=False)
+
+    @property
+    def pid(self) -> int:
+        """Process id, which is also the id of its process group."""
+        return self._running().pid
+
+    @property
+    def alive(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    def start(self) -> None:
+        """Start and return when ready. Raises ServerError, with nothing left running."""
+        if self.alive:
+            raise ServerError(f"{self.command[0]} is running already")
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                [str(part) for part in self.command],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=None if self.env is None else {**os.environ, **self.env},
+                cwd=self.cwd,
+                user=self.user,
+                extra_groups=None if self.user is None else [],
+                start_new_session=True,
+            )
+        try:
+            self._watcher = subprocess.Popen(
+                ["/bin/sh", "-c", _WATCHER, "watcher", str(self._process.pid)],
+                stdin=subprocess.PIPE,
+                start_new_session=True,
+            )
+            self._wait_ready()
+        except BaseException:
+            self.kill()
+            raise
+
+    def kill(self) -> None:
+        """SIGKILL for it and everything it started, at once. Does nothing when it is not running."""
+        if self._process is None:
+            return
+        family = self._family()
+        with suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        for member in family:
+            with suppress(psutil.NoSuchProcess):
+                member.kill()
+        self._process.wait()
+        _, left = psutil.wait_procs(family[1:], timeout=self.timeout)
+        if left:
+            raise ServerError(self._told(f"left processes behind: {left}"))
+        self._process = None
+        if self._watcher is not None:
+            self._watcher.communicate(b"stopped\n")
+            self._watcher = None
+
+    def stop(self) -> None:
+        """Ask it to end, wait for that, then kill what is left of it."""
+        try:
+            if self._process is not None and self._process.poll() is None:
+                self.resume()
+                self._process.send_signal(self.stop_signal)
+                self._process.wait(self.timeout)
+        except subprocess.TimeoutExpired:
+            raise ServerError(self._told(f"did not stop within {self.timeout:g} s")) from None
+        finally:
+            self.kill()
+
+    def suspend(self) -> None:
+        """SIGSTOP: connections stay open, nothing is answered."""
+        for member in self._family():
+            member.suspend()
+
+    def resume(self) -> None:
+        """SIGCONT, after `suspend`."""
+        for member in self._family():
+            with suppress(psutil.NoSuchProcess):
+                member.resume()
+
+    def _running(self) -> subprocess.Popen[bytes]:
+        if self._process is None:
+            raise ServerError(f"{self.command[0]} is not running")
+        return self._process
+
+    def _family(self) -> list[psutil.Process]:
+        """The server and what it started, which may have process groups of its own."""
+        try:
+            server = psutil.Process(self.pid)
+            return [server, *server.children(recursive=True)]
+        except psutil.NoSuchProcess:
+            return []
+
+    def _wait_ready(self) -> None:
+        process = self._running()
+        deadline = monotonic() + self.timeout
+        while not self.ready():
+            if process.poll() is not None:
+                raise ServerError(self._told(f"ended with exit code {process.returncode} before it was ready"))
+            if monotonic() > deadline:
+                raise ServerError(self._told(f"was not ready within {self.timeout:g} s"))
+            sleep(_POLL_SECONDS)
+
+    def _told(self, what: str) -> str:
+        last_lines = self.log.read_text(errors="replace").splitlines()[-20:]
+        return "\n".join([f"{self.command[0]} {what}; the end of {self.log}:", *last_lines])
+
+
+@contextmanager
+def start(
+    command: Sequence[str | Path],
+    *,
+    ready: Callable[[], bool],
+    log: Path,
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+    user: str | None = None,
+    timeout: float = 60.0,
+    stop_signal: signal.Signals = signal.SIGTERM,
+) -> Iterator[Server]:
+    """A running server, ready; stopped on leaving. `env` is added to the environment. Raises ServerError."""
+    server = Server(command, ready, log, env, cwd, user, timeout, stop_signal)
+    server.start()
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+def free_port() -> int:
+    """A TCP port of 127.0.0.1 that nobody listens on.
+
+    Taken below the ephemeral range: a client that retries against a killed server on an ephemeral port
+    can be given that very port as its own, and connects to itself.
+    """
+    for _ in range(1000):
+        port = 12_000 + secrets.randbelow(20_000)
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise ServerError("found no free TCP port between 12000 and 32000")
+
+
+def listens(port: int) -> bool:
+    """Whether something accepts connections on `port` of 127.0.0.1."""
+    with socket.socket() as probe:
+        probe.settimeout(1.0)
+        return probe.connect_ex(("127.0.0.1", port)) == 0

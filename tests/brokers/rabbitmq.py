@@ -1,0 +1,115 @@
+"""A RabbitMQ of its own for the tests: free ports, its own epmd, its data in a folder that outlives a kill.
+
+Starting takes seconds, so that tests share one node; a virtual host keeps them apart.
+"""
+
+import atexit
+import base64
+import json
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import cache
+from http.client import HTTPConnection
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from tests.brokers.binaries import find
+from tests.brokers.process import Server, free_port, listens, start
+
+_LOGIN = base64.b64encode(b"guest:guest").decode()
+_CONFIG = """\
+listeners.tcp.1 = 127.0.0.1:{amqp}
+management.tcp.ip = 127.0.0.1
+management.tcp.port = {http}
+disk_free_limit.absolute = 50MB
+log.file.level = warning
+"""
+
+
+class ManagementError(RuntimeError):
+    """The management API refused a request."""
+
+
+@dataclass(frozen=True, slots=True)
+class RabbitMQ:
+    """A running node and what a test may do with it. `server` can be stopped or killed and started again, data kept.
+
+    RabbitMQ 3.10 forgets a quorum queue that is younger than a second or two when it is killed: stop it then.
+    """
+
+    server: Server
+    amqp_port: int
+    http_port: int
+
+    @contextmanager
+    def vhost(self, name: str) -> Iterator[str]:
+        """The URL of a new, empty virtual host, gone afterwards. Starts a node that a test has left dead."""
+        if not self.server.alive:
+            self.server.start()
+        path = quote(name, safe="")
+        self.call("PUT", f"/api/vhosts/{path}")
+        self.call("PUT", f"/api/permissions/{path}/guest", {"configure": ".*", "write": ".*", "read": ".*"})
+        try:
+            yield f"amqp://guest:guest@127.0.0.1:{self.amqp_port}/{path}"
+        finally:
+            if self.server.alive:
+                self.call("DELETE", f"/api/vhosts/{path}")
+
+    def call(self, method: str, path: str, body: object = None) -> Any:
+        """One request to the management API. Raises ManagementError."""
+        connection = HTTPConnection("127.0.0.1", self.http_port, timeout=30)
+        try:
+            headers = {"Authorization": f"Basic {_LOGIN}", "Content-Type": "application/json"}
+            connection.request(method, path, None if body is None else json.dumps(body), headers)
+            response = connection.getresponse()
+            content = response.read()
+        finally:
+            connection.close()
+        if response.status >= 300:
+            raise ManagementError(f"{method} {path}: {response.status} {content.decode(errors='replace')}")
+        return json.loads(content) if content else None
+
+
+@contextmanager
+def rabbitmq_server(folder: Path) -> Iterator[RabbitMQ]:
+    """A node with the management API. Its epmd runs in the foreground, so that it can be stopped too."""
+    amqp, http, epmd, distribution = (free_port() for _ in range(4))
+    (folder / "rabbitmq.conf").write_text(_CONFIG.format(amqp=amqp, http=http))
+    (folder / "enabled_plugins").write_text("[rabbitmq_management].\n")
+    env = {
+        "HOME": str(folder),
+        "ERL_EPMD_ADDRESS": "127.0.0.1",
+        "ERL_EPMD_PORT": str(epmd),
+        "RABBITMQ_CONFIG_FILE": str(folder / "rabbitmq.conf"),
+        "RABBITMQ_DIST_PORT": str(distribution),
+        "RABBITMQ_ENABLED_PLUGINS_FILE": str(folder / "enabled_plugins"),
+        "RABBITMQ_LOG_BASE": str(folder / "log"),
+        "RABBITMQ_MNESIA_BASE": str(folder / "data"),
+        "RABBITMQ_NODENAME": f"test{amqp}@localhost",
+    }
+    with (
+        start([find("epmd")], ready=lambda: listens(epmd), log=folder / "epmd.log", env=env),
+        start(
+            [find("rabbitmq-server")],
+            ready=lambda: listens(amqp) and listens(http),
+            log=folder / "server.log",
+            env=env,
+        ) as server,
+    ):
+        yield RabbitMQ(server, amqp, http)
+
+
+@cache
+def shared_rabbitmq() -> RabbitMQ:
+    """The node that all tests of this run share, stopped when the interpreter ends."""
+    stack = ExitStack()
+    atexit.register(stack.close)
+    folder = Path(tempfile.mkdtemp(prefix="rabbitmq-"))
+    stack.callback(shutil.rmtree, folder, ignore_errors=True)
+    node = stack.enter_context(rabbitmq_server(folder))
+    stack.callback(node.server.kill)  # an orderly stop takes seconds, and nobody needs the data any more
+    return node

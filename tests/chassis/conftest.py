@@ -1,0 +1,44 @@
+"""Compiled contracts on the path, and the log lines a test caused."""
+
+import json
+import logging
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import pytest
+import structlog
+from chassis.telemetry import logs
+
+from tests.contracts import compile_into
+
+_generated = TemporaryDirectory(prefix="contracts-")
+
+LogLines = Callable[[], list[dict[str, Any]]]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Before any test module is imported: they import the generated code."""
+    config.add_cleanup(_generated.cleanup)
+    compile_into(Path(_generated.name))
+    sys.path.insert(0, _generated.name)
+    config.add_cleanup(lambda: sys.path.remove(_generated.name))
+
+
+@pytest.fixture
+def generated_contracts() -> Path:
+    """The folder of the generated code, for a process that needs it on its path."""
+    return Path(_generated.name)
+
+
+@pytest.fixture
+def log_lines(capsys: pytest.CaptureFixture[str]) -> Iterator[LogLines]:
+    """JSON logging as in production; gives the lines since the last call."""
+    root = logging.getLogger()
+    before = root.handlers, root.level
+    logs.configure("json", "debug", "billing-svc")
+    yield lambda: [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    root.handlers, root.level = before
+    structlog.reset_defaults()

@@ -1,0 +1,117 @@
+"""What only the PostgreSQL inbox does: its table, its clearing up, its connections."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack
+from typing import Any
+from uuid import uuid4
+
+import psycopg
+import pytest
+
+from chassis.inbox import InboxUnavailable, Lease
+from chassis.inbox.postgres import PostgresInbox
+from tests.brokers.postgres import postgres_server
+
+Connection = psycopg.AsyncConnection[tuple[Any, ...]]
+
+
+@pytest.fixture(scope="module")
+def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with postgres_server(tmp_path_factory.mktemp("postgres")) as (url, _):
+        yield url
+
+
+@pytest.fixture
+async def admin(url: str) -> AsyncIterator[Connection]:
+    """A connection of our own, to a database without the inbox's table."""
+    async with await psycopg.AsyncConnection.connect(url, autocommit=True) as connection:
+        await connection.execute("DROP TABLE IF EXISTS chassis_inbox")
+        await connection.execute("DROP SEQUENCE IF EXISTS chassis_inbox_fence")
+        yield connection
+
+
+async def test_replicas_that_start_at_once_create_the_table_once(url: str, admin: Connection) -> None:
+    async with AsyncExitStack() as stack:
+        replicas = [PostgresInbox(url, 60, 60) for _ in range(10)]
+        for replica in replicas:
+            stack.push_async_callback(replica.close)
+        await asyncio.gather(*(replica.open() for replica in replicas))
+        for replica in replicas:
+            await _claimed(replica)
+    assert await _value(admin, "SELECT count(*) FROM chassis_inbox") == 10
+
+
+async def test_records_that_are_over_are_deleted_in_passing(url: str, admin: Connection) -> None:
+    briefly, longer = PostgresInbox(url, 0.01, 60), PostgresInbox(url, 60, 60)
+    try:
+        await briefly.open()
+        await longer.open()
+        await asyncio.gather(*(_claimed(briefly) for _ in range(500)))
+        await _value(admin, "SELECT pg_sleep(extract(epoch FROM max(until) - clock_timestamp())) FROM chassis_inbox")
+        await asyncio.gather(*(_claimed(longer) for _ in range(1000)))
+    finally:
+        await briefly.close()
+        await longer.close()
+    assert await _value(admin, "SELECT count(*) FROM chassis_inbox WHERE until <= now()") == 0
+    assert await _value(admin, "SELECT count(*) FROM chassis_inbox") == 1000
+
+
+async def test_a_role_without_the_right_to_create_uses_a_table_that_is_there(url: str, admin: Connection) -> None:
+    owner = PostgresInbox(url, 60, 60)
+    await owner.open()
+    await owner.close()
+    await admin.execute("CREATE ROLE service LOGIN")
+    await admin.execute("GRANT SELECT, INSERT, UPDATE, DELETE ON chassis_inbox TO service")
+    await admin.execute("GRANT USAGE ON SEQUENCE chassis_inbox_fence TO service")
+    inbox = PostgresInbox(url.replace("dockyard@", "service@"), 60, 60)
+    try:
+        await inbox.open()
+        await inbox.complete(await _claimed(inbox))
+    finally:
+        await inbox.close()
+
+
+async def test_connections_that_the_server_closed_are_replaced_before_they_fail_a_claim(
+    url: str, admin: Connection
+) -> None:
+    inbox = PostgresInbox(url, 60, 60)
+    try:
+        await inbox.open()
+        await asyncio.gather(*(_claimed(inbox) for _ in range(100)))
+        others = "FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
+        assert await _value(admin, f"SELECT count(pg_terminate_backend(pid, 10000)) {others}") > 1
+        await _claimed(inbox)
+        await asyncio.gather(*(_claimed(inbox) for _ in range(100)))
+    finally:
+        await inbox.close()
+
+
+async def test_a_database_without_the_table_is_unavailable(url: str, admin: Connection) -> None:
+    inbox = PostgresInbox(url, 60, 60)
+    try:
+        await inbox.open()
+        await admin.execute("DROP TABLE chassis_inbox")
+        with pytest.raises(InboxUnavailable, match="chassis_inbox"):
+            await inbox.ping()
+    finally:
+        await inbox.close()
+
+
+def test_a_url_that_is_none_is_refused_without_telling_its_password() -> None:
+    with pytest.raises(ValueError, match="postgresql://") as caught:
+        PostgresInbox("postgresql//user:s3cret@host/database", 60, 60)
+    assert "s3cret" not in str(caught.value)
+    assert caught.value.__suppress_context__
+
+
+async def _claimed(inbox: PostgresInbox) -> Lease:
+    answer = await inbox.claim(uuid4().hex, "d1")
+    assert isinstance(answer, Lease)
+    return answer
+
+
+async def _value(admin: Connection, query: str) -> Any:
+    row = await (await admin.execute(query)).fetchone()
+    assert row is not None
+    return row[0]

@@ -1,0 +1,370 @@
+"""What is particular to the bus on NATS: broken messages, crashes, wiped streams, a server that hangs."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+from nats import connect as connect_bare
+from nats.js.api import StreamConfig
+
+from chassis.bus import BusUnavailable, Delivery, Failure, Message, Subscription, Verdict
+from chassis.bus.nats import NatsBus
+from chassis.envelope import NATS_PREFIX, Envelope, EnvelopeError, to_headers
+from tests.brokers.nats import Nats, nats
+from tests.chassis.bus_labs import NatsLab
+from tests.chassis.test_bus_conformance import (
+    FAILURE,
+    OPENED,
+    PATIENCE,
+    SIGNED_UP,
+    Replica,
+    event,
+    eventually,
+    keep,
+    letters,
+    patient_letters,
+    publisher,
+)
+
+SERVICE = "billing-svc"
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Any:
+    with nats(tmp_path) as broker:
+        yield broker
+
+
+@pytest.fixture
+def lab(broker: Nats) -> NatsLab:
+    return NatsLab(broker.url, broker.port, broker.server)
+
+
+@pytest.fixture
+async def stack() -> AsyncIterator[AsyncExitStack]:
+    async with AsyncExitStack() as stack:
+        yield stack
+
+
+BROKEN = [
+    b"\xff\xfe",
+    b"NATS/1.0\r\n\xff\xff: \xfe\r\nno colon\r\n: no name\r\na name: x\r\n\r\n",
+    b"NATS/1.0 \xff\xff\xff\r\n\r\n",
+    b"NATS/1.0 503\r\n\r\n",
+    b"NATS/1.0\r\nce-specversion: 1.0\r\nce-id: 1\r\nce-time: yesterday\r\nce-source: s\r\nce-type: t\r\n\r\n",
+    b"NATS/1.0\r\nchassis-attempt: 99\r\ndead-letter-reason: forged\r\nNats-Odd: x\r\n\r\n",
+    b"\r\n",
+]
+
+
+async def test_broken_header_blocks_become_dead_letters_and_stop_nothing(lab: NatsLab, stack: AsyncExitStack) -> None:
+    async def judge(delivery: Delivery) -> None:
+        try:
+            delivery.envelope()
+        except EnvelopeError:
+            await delivery.dead(FAILURE)
+        else:
+            delivery.done()
+
+    replica = await stack.enter_async_context(Replica(lab, settle=judge))
+    for number, block in enumerate(BROKEN):
+        await lab.publish_raw(f"events.{SIGNED_UP}", block, b"%d" % number)
+    await (await publisher(lab, stack))(event(b"good"))
+    await replica.until(len(BROKEN) + 1)
+    found = await patient_letters(lab, len(BROKEN))
+    assert [letter.body for letter in found] == [b"%d" % number for number in range(len(BROKEN))]
+    assert {letter.failure for letter in found} == {FAILURE}
+    assert found[5].headers == {"chassis-attempt": "99", "dead-letter-reason": "forged", "Nats-Odd": "x"}
+    assert replica.bodies[-1] == b"good"
+    assert {delivery.attempt for delivery in replica.got} == {1}
+
+
+async def test_a_message_that_kills_the_process_is_condemned_and_its_neighbours_are_not(
+    lab: NatsLab, stack: AsyncExitStack
+) -> None:
+    deaths = 0
+    handled: set[bytes] = set()
+
+    async def on_delivery(delivery: Delivery) -> None:
+        nonlocal deaths
+        if delivery.body == b"poison":
+            deaths += 1
+            bus._link.suspect("the process died")  # nothing in hand was settled
+        elif deaths > 7:
+            handled.add(delivery.body)
+            delivery.done()
+
+    bus = NatsBus(lab.url, name=SERVICE, ack_wait=0.3)
+    bus.subscribe(Subscription(SERVICE, frozenset({SIGNED_UP}), 10), on_delivery)
+    stack.push_async_callback(bus.close)
+    await bus.start()
+    await bus.wait_ready()
+    publish = await publisher(lab, stack)
+    innocent = {b"%d" % number for number in range(5)}
+    await asyncio.gather(*(publish(event(body, id_=repr(body))) for body in [*sorted(innocent), b"poison"]))
+    found = await patient_letters(lab, 1)
+    await eventually(lambda: handled == innocent)
+    assert [(letter.body, letter.failure.reason) for letter in found] == [(b"poison", "crash")]
+    assert found[0].headers["ce-id"] == "b'poison'"
+    assert deaths == 5 + 3, "five times among others, three times on its own"
+
+
+async def test_the_publishers_own_message_id_stands_in_the_way_of_nothing(lab: NatsLab, stack: AsyncExitStack) -> None:
+    """The server would drop a copy under the same `Nats-Msg-Id`."""
+
+    async def twice_then_dead(delivery: Delivery) -> None:
+        if delivery.attempt < 3:
+            await delivery.later(0 if delivery.attempt == 1 else 0.05, counted=True)
+        else:
+            await delivery.dead(FAILURE)
+
+    replica = await stack.enter_async_context(Replica(lab, settle=twice_then_dead))
+    headers = to_headers(Envelope("e-1", "bare", SIGNED_UP), NATS_PREFIX) | {"Nats-Msg-Id": "e-1", "Nats-Odd": "1"}
+    await lab.publish_foreign(SIGNED_UP, headers, b"x")
+    for deaths in (1, 2, 3):  # replays too, and dying again right after one
+        await replica.until(3 * deaths)
+        assert (await patient_letters(lab, 1))[0].headers == headers
+        await letters(lab, SERVICE, Verdict.REPLAY)
+    assert [delivery.attempt for delivery in replica.got[:9]] == [1, 2, 3] * 3
+    assert all(delivery.headers == headers for delivery in replica.got)
+
+
+async def test_streams_wiped_under_a_running_bus_are_made_again(lab: NatsLab, stack: AsyncExitStack) -> None:
+    replica = await stack.enter_async_context(Replica(lab))
+    publish = await publisher(lab, stack)
+    async with await connect_bare(lab.url) as bare:
+        await bare.jetstream().delete_stream("EVENTS")
+    await eventually(lambda: not replica.bus.consuming)
+    await asyncio.wait_for(replica.bus.wait_ready(), PATIENCE)
+    await published(publish, event(b"after"))
+    await replica.until(1)
+
+
+async def published(publish: Any, message: Message) -> None:
+    async with asyncio.timeout(PATIENCE):
+        while True:
+            try:
+                await publish(message)
+            except BusUnavailable:
+                await asyncio.sleep(0.05)
+            else:
+                return
+
+
+async def test_full_dead_letters_refuse_and_the_message_is_kept(lab: NatsLab, stack: AsyncExitStack) -> None:
+    refused: list[str] = []
+
+    async def bury_or_keep(delivery: Delivery) -> None:
+        try:
+            await delivery.dead(FAILURE)
+        except BusUnavailable as error:
+            refused.append(str(error))
+            await delivery.later(0.1, counted=False)
+
+    bus = NatsBus(lab.url, name=SERVICE, ack_wait=2.0, dead_letters=1)
+    bus.subscribe(Subscription(SERVICE, frozenset({SIGNED_UP})), bury_or_keep)
+    stack.push_async_callback(bus.close)
+    await bus.start()
+    await bus.wait_ready()
+    await bus.publish(event(b"1", id_="1"))
+    await patient_letters(lab, 1)
+    await bus.publish(event(b"2", id_="2"))
+    await eventually(lambda: len(refused) > 1)
+    assert "dead letters of billing-svc took no further one" in refused[0]
+    await letters(lab, SERVICE, Verdict.DISCARD)
+    assert [letter.body for letter in await patient_letters(lab, 1)] == [b"2"]
+
+
+async def test_a_server_that_hangs_is_noticed_and_taken_up_again(
+    broker: Nats, lab: NatsLab, stack: AsyncExitStack
+) -> None:
+    replica = await stack.enter_async_context(Replica(lab))
+    publish = await publisher(lab, stack)
+    broker.server.suspend()
+    with pytest.raises(BusUnavailable, match="no answer"):
+        await asyncio.wait_for(publish(event(b"hanging", id_="1")), PATIENCE)
+    await eventually(lambda: not replica.bus.consuming)
+    broker.server.resume()
+    await asyncio.wait_for(replica.bus.wait_ready(), PATIENCE)
+    await published(publish, event(b"after", id_="2"))
+    await eventually(lambda: b"after" in replica.bodies)
+
+
+async def test_nothing_confirmed_is_lost_when_the_server_is_killed_under_load(
+    lab: NatsLab, stack: AsyncExitStack
+) -> None:
+    assert lab.server is not None
+    replica = await stack.enter_async_context(Replica(lab, prefetch=50))
+    publish = await publisher(lab, stack)
+    sent = [b"%d" % number for number in range(600)]
+
+    async def send(bodies: list[bytes]) -> None:
+        for body in bodies:
+            await published(publish, event(body, id_=body.decode()))
+
+    load = asyncio.gather(*(send(sent[lane::10]) for lane in range(10)))
+    for part in (100, 300):
+        await replica.until(part)
+        await lab.server.stop()
+        await lab.server.start()
+    await asyncio.wait_for(load, 60)
+    await eventually(lambda: set(replica.bodies) == set(sent), 30)
+
+
+async def test_a_redeploy_that_takes_another_type_keeps_its_place(lab: NatsLab, stack: AsyncExitStack) -> None:
+    publish = await publisher(lab, stack)
+    async with Replica(lab):
+        pass
+    await publish(event(b"1"))
+    again = await stack.enter_async_context(Replica(lab, types=frozenset({SIGNED_UP, OPENED})))
+    await publish(event(b"2", id_="e-2", type_=OPENED))
+    await again.until(2)
+    assert sorted(again.bodies) == [b"1", b"2"]
+
+
+async def test_a_message_that_fills_the_servers_limit_can_still_be_retried_and_die(
+    lab: NatsLab, stack: AsyncExitStack
+) -> None:
+    async def fail(delivery: Delivery) -> None:
+        await delivery.dead(Failure(**{**vars_of(FAILURE), "stack": "x" * 4096}))
+
+    replica = await stack.enter_async_context(Replica(lab, settle=fail))
+    body = b"x" * (1024 * 1024 - 1500)
+    await (await publisher(lab, stack))(event(body))
+    await replica.until(1)
+    found = await patient_letters(lab, 1)
+    assert (found[0].body, found[0].failure.reason, found[0].failure.stack) == (body, FAILURE.reason, "")
+    with pytest.raises(ValueError, match="max_payload"):
+        await replica.bus.publish(event(b"x" * 1024 * 1024))
+    assert replica.bus.connected
+
+
+def vars_of(failure: Failure) -> dict[str, Any]:
+    return {name: getattr(failure, name) for name in Failure.__slots__}
+
+
+async def test_a_long_handler_keeps_its_message_beyond_the_ack_wait(lab: NatsLab, stack: AsyncExitStack) -> None:
+    bus = NatsBus(lab.url, name=SERVICE, ack_wait=1.0)
+    got: list[Delivery] = []
+
+    async def on_delivery(delivery: Delivery) -> None:
+        got.append(delivery)
+
+    bus.subscribe(Subscription(SERVICE, frozenset({SIGNED_UP})), on_delivery)
+    stack.push_async_callback(bus.close)
+    await bus.start()
+    await bus.wait_ready()
+    await bus.publish(event())
+    await eventually(lambda: len(got) == 1)
+    await asyncio.sleep(3.0)  # three times the ack wait
+    got[0].done()
+    assert len(got) == 1
+
+
+async def test_messages_that_wait_for_a_retry_hold_up_nobody(lab: NatsLab, stack: AsyncExitStack) -> None:
+    """More than a consumer may have unacknowledged (1000): they must not count as that."""
+
+    async def fail_bad(delivery: Delivery) -> None:
+        if delivery.body == b"bad":
+            await delivery.later(3600, counted=True)
+        else:
+            delivery.done()
+
+    replica = await stack.enter_async_context(Replica(lab, prefetch=2, settle=fail_bad))
+    publish = await publisher(lab, stack)
+    await asyncio.gather(
+        *(publish(event(b"bad", id_=str(number))) for number in range(1200))
+    )
+    await publish(event(b"good", id_="good"))
+    await eventually(lambda: b"good" in replica.bodies)
+
+
+async def test_an_events_stream_made_by_an_operator_is_extended_not_replaced(
+    lab: NatsLab, stack: AsyncExitStack
+) -> None:
+    async with await connect_bare(lab.url) as bare:
+        config = StreamConfig(name="EVENTS", subjects=["events.>", "legacy.>"], max_age=3600, max_msgs=500)
+        await bare.jetstream().add_stream(config)
+        await stack.enter_async_context(Replica(lab))
+        made = (await bare.jetstream().stream_info("EVENTS")).config
+    assert made.subjects == ["events.>", "legacy.>", "replay.>", "delayed.>", "alone.>"]
+    assert (made.max_age, made.max_msgs) == (3600, 500)
+
+
+async def test_attempts_of_a_replicas_own_consumer_are_counted_too(lab: NatsLab, stack: AsyncExitStack) -> None:
+    async def fail_twice(delivery: Delivery) -> None:
+        attempts.append(delivery.attempt)
+        if delivery.attempt < 3:
+            await delivery.later(0.05, counted=True)
+        elif len(attempts) == 3:
+            await delivery.later(0.05, counted=False)
+        else:
+            delivery.done()
+
+    attempts: list[int] = []
+    replica = await stack.enter_async_context(Replica(lab, mode="every_replica", settle=fail_twice))
+    await (await publisher(lab, stack))(event())
+    await replica.until(4)
+    assert attempts == [1, 2, 3, 3]
+
+
+async def test_a_defect_in_the_consumer_does_not_take_the_event_with_it(lab: NatsLab, stack: AsyncExitStack) -> None:
+    async def raise_once(delivery: Delivery) -> None:
+        if len(replica.got) == 1:
+            raise RuntimeError("a defect")
+        delivery.done()
+
+    replica = await stack.enter_async_context(Replica(lab, settle=raise_once))
+    await (await publisher(lab, stack))(event())
+    await replica.until(2)
+
+
+async def test_prefetched_deliveries_are_handed_back_at_once_on_close(lab: NatsLab, stack: AsyncExitStack) -> None:
+    publish = await publisher(lab, stack)
+    bus = NatsBus(lab.url, name=SERVICE, ack_wait=3600)
+    got: list[Delivery] = []
+
+    async def hold(delivery: Delivery) -> None:
+        got.append(delivery)
+
+    bus.subscribe(Subscription(SERVICE, frozenset({SIGNED_UP}), 20), hold)
+    await bus.start()
+    await bus.wait_ready()
+    await asyncio.gather(*(publish(event(id_=str(number))) for number in range(20)))
+    await eventually(lambda: len(got) == 20)
+    await bus.close()
+    second = await stack.enter_async_context(Replica(lab))
+    await second.until(20)
+
+
+async def test_a_second_shared_subscription_is_refused(lab: NatsLab) -> None:
+    bus = NatsBus(lab.url, name=SERVICE, ack_wait=2.0)
+    bus.subscribe(Subscription(SERVICE, frozenset({SIGNED_UP})), keep)
+    with pytest.raises(ValueError, match="subscribed already"):
+        bus.subscribe(Subscription(SERVICE, frozenset({OPENED})), keep)
+    with pytest.raises(ValueError, match="must name the types"):
+        bus.subscribe(Subscription("other-svc", None), keep)
+
+
+@pytest.mark.parametrize("type_", ["", "a b", "a.*", "a.>", "a\r\nPUB x 0", "a..b"])
+async def test_a_type_that_is_no_name_never_reaches_the_wire(lab: NatsLab, stack: AsyncExitStack, type_: str) -> None:
+    publish = await publisher(lab, stack)
+    with pytest.raises(ValueError, match="full name"):
+        await publish(event(type_=type_))
+
+
+async def test_passwords_never_show(broker: Nats) -> None:
+    bus = NatsBus("nats://user:hunter2@127.0.0.1:1,nats://token2@127.0.0.1:2", name=SERVICE, ack_wait=2.0)
+    await bus.start()
+    try:
+        await asyncio.sleep(0)
+        with pytest.raises(BusUnavailable) as caught:
+            await bus.publish(event())
+    finally:
+        await bus.close()
+    assert "127.0.0.1:1,127.0.0.1:2" in str(caught.value)
+    assert "hunter2" not in str(caught.value)
+    assert "token2" not in str(caught.value)

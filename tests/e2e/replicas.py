@@ -1,0 +1,134 @@
+"""A rendered service as its team runs it: real processes, and a record of effects that is kept outside of them."""
+
+import json
+import os
+import sqlite3
+import subprocess
+import urllib.error
+import urllib.request
+from collections import Counter
+from collections.abc import Callable, Mapping
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from time import monotonic, sleep
+
+import psutil
+
+from tests.brokers.process import Server, free_port
+
+PATIENCE = 60.0  # seconds until a test gives up; never a measure of speed
+
+HANDLERS = '''"""The handler under test: an effect that somebody outside counts."""
+
+import asyncio
+import os
+import sqlite3
+
+from acme.signup.v1.user_signed_up_pb2 import UserSignedUp
+from chassis import Context, Service
+
+service = Service("billing-svc")
+effects = sqlite3.connect(os.environ.get("TEST_EFFECTS", ":memory:"), isolation_level=None, timeout=30)
+pause = float(os.environ.get("TEST_PAUSE", "0"))
+
+
+@service.on(UserSignedUp)
+async def handle_signup(event: UserSignedUp, ctx: Context) -> None:
+    if event.email == "poison":
+        raise ValueError("poison")
+    await asyncio.sleep(pause)
+    effects.execute("INSERT INTO effects VALUES (?)", (ctx.event_id,))
+'''
+
+
+class Effects:
+    """What the handlers did, counted by event id."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        with closing(sqlite3.connect(path)) as table:
+            table.execute("PRAGMA journal_mode=WAL")
+            table.execute("CREATE TABLE effects (event_id TEXT)")
+
+    def counts(self) -> Counter[str]:
+        with closing(sqlite3.connect(self.path, timeout=30)) as table:
+            return Counter(dict(table.execute("SELECT event_id, COUNT(*) FROM effects GROUP BY event_id").fetchall()))
+
+    def until(self, events: int) -> Counter[str]:
+        """The counts once `events` different ones were handled."""
+        eventually(lambda: len(self.counts()) >= events, f"{events} events being handled")
+        return self.counts()
+
+
+def eventually(true: Callable[[], bool], what: str, patience: float = PATIENCE) -> None:
+    deadline = monotonic() + patience
+    while not true():
+        assert monotonic() < deadline, f"{what} did not happen within {patience:g} s"
+        sleep(0.05)
+
+
+@dataclass
+class Replica:
+    """One process of the service."""
+
+    folder: Path
+    env: Mapping[str, str]
+    log: Path
+    http_port: int = field(default_factory=free_port)
+
+    def __post_init__(self) -> None:
+        self.server = Server(
+            [self.folder / ".venv/bin/billing-svc", "run"],
+            self.ready,
+            self.log,
+            {**self.env, "CHASSIS_HTTP_PORT": str(self.http_port), "CHASSIS_HTTP_HOST": "127.0.0.1"},
+            self.folder,
+        )
+
+    def ready(self) -> bool:
+        try:
+            return self.get("/readyz")[0] == 200
+        except OSError:
+            return False
+
+    def get(self, path: str) -> tuple[int, str]:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.http_port}{path}", timeout=5) as answer:
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read().decode()
+
+    def metric(self, sample: str) -> float:
+        """The value of a sample written as in the text format, 0 when it is not there."""
+        for line in self.get("/metrics")[1].splitlines():
+            if line.startswith(f"{sample} "):
+                return float(line.rsplit(" ", 1)[1])
+        return 0.0
+
+    def terminate(self) -> int:
+        """SIGTERM; the exit code once it has ended."""
+        process = self.server._running()
+        process.terminate()
+        return process.wait(PATIENCE)
+
+    def resident_bytes(self) -> int:
+        return int(psutil.Process(self.server.pid).memory_info().rss)
+
+    def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """One of the service's own commands, with this replica's settings."""
+        return subprocess.run(
+            [self.folder / ".venv/bin/billing-svc", *arguments],
+            cwd=self.folder,
+            env={**os.environ, **self.env},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=PATIENCE,
+        )
+
+    def dead_letters(self) -> list[dict[str, str]]:
+        done = self.command("dlq", "list", "--json")
+        assert done.returncode == 0, done.stderr
+        return [json.loads(line) for line in done.stdout.splitlines()]
