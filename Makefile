@@ -16,8 +16,8 @@ UV := $(or $(shell command -v uv 2>/dev/null),.venv-uv/bin/uv)
 # The interpreter is the one found below: nothing is downloaded behind the developer's back.
 export UV_PYTHON_DOWNLOADS := never
 
-# The tests call make in rendered services: flags and variables given here are none of theirs.
-unexport MAKEFLAGS MAKELEVEL VIRTUAL_ENV PYTHONPATH
+# The tests call make in rendered services: flags given here are none of theirs.
+unexport MAKEFLAGS MFLAGS VIRTUAL_ENV PYTHONPATH
 
 .DEFAULT_GOAL := help
 
@@ -47,6 +47,7 @@ check: $(READY) ## lint, format, types, workflows, generated reference
 	@$(BIN)/ruff format --check
 	@echo "==> Types: mypy --strict"
 	@$(BIN)/mypy
+	@$(BIN)/mypy docs/reference.py
 	@echo "==> Workflows: zizmor"
 	@$(BIN)/zizmor --offline --quiet .github
 	@echo "==> Reference: docs/reference says what the code says"

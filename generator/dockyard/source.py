@@ -40,15 +40,15 @@ class Source:
 
 
 def default_source() -> str:
-    """The template to use when none is named: the checkout that this code runs from, else `DOCKYARD_TEMPLATE`.
+    """The template to use when none is named: `DOCKYARD_TEMPLATE`, else the checkout that this code runs from.
 
     Raises NoTemplate.
     """
+    if named := os.environ.get("DOCKYARD_TEMPLATE"):
+        return named
     for folder in Path(__file__).resolve().parents:
         if (folder / "copier.yml").is_file():
             return str(folder)
-    if named := os.environ.get("DOCKYARD_TEMPLATE"):
-        return named
     raise NoTemplate
 
 

@@ -22,11 +22,12 @@ class Nats:
 
 
 @contextmanager
-def nats(data: Path) -> Iterator[Nats]:
-    """A server on a free port with its streams in `data`."""
+def nats(data: Path, *options: str) -> Iterator[Nats]:
+    """A server on a free port with its streams in `data`. `options` are added to its command line."""
     port = process.free_port()
     store = data / "jetstream"
     store.mkdir(parents=True, exist_ok=True)
-    command = [find("nats-server"), "--jetstream", "--store_dir", store, "--addr", "127.0.0.1", "--port", str(port)]
+    command: list[str | Path] = [find("nats-server"), "--addr", "127.0.0.1", "--port", str(port)]
+    command += ["--jetstream", "--store_dir", store, *options]
     with process.start(command, ready=lambda: process.listens(port), log=data / "nats-server.log") as server:
         yield Nats(server, port)

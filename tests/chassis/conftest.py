@@ -4,14 +4,16 @@ import json
 import logging
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import redirect_stderr
+from io import StringIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
 import structlog
-from chassis.telemetry import logs
 
+from chassis.telemetry import logs
 from tests.contracts import compile_into
 
 _generated = TemporaryDirectory(prefix="contracts-")
@@ -34,11 +36,24 @@ def generated_contracts() -> Path:
 
 
 @pytest.fixture
-def log_lines(capsys: pytest.CaptureFixture[str]) -> Iterator[LogLines]:
+def log_lines() -> Iterator[LogLines]:
     """JSON logging as in production; gives the lines since the last call."""
+    written = StringIO()
     root = logging.getLogger()
-    before = root.handlers, root.level
-    logs.configure("json", "debug", "billing-svc")
-    yield lambda: [json.loads(line) for line in capsys.readouterr().err.splitlines()]
-    root.handlers, root.level = before
+    of_pytest, level = root.handlers, root.level
+    with redirect_stderr(written):
+        logs.configure("json", "debug", "billing-svc")
+    (handler,) = root.handlers
+    root.handlers = of_pytest
+    root.addHandler(handler)
+
+    def since_last() -> list[dict[str, Any]]:
+        lines = written.getvalue().splitlines()
+        written.seek(0)
+        written.truncate()
+        return [json.loads(line) for line in lines]
+
+    yield since_last
+    root.removeHandler(handler)
+    root.setLevel(level)
     structlog.reset_defaults()

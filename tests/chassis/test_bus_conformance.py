@@ -8,9 +8,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+
 from chassis.bus import BusUnavailable, DeadLetter, Delivery, Failure, Message, Subscription, Verdict
 from chassis.envelope import Envelope, EnvelopeError
-
 from tests.chassis.bus_labs import LABS, Lab
 
 SIGNED_UP = "acme.signup.v1.UserSignedUp"

@@ -3,6 +3,9 @@
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from chassis.envelope import (
     AMQP_PREFIX,
     AMQP_PREFIX_ALTERNATIVE,
@@ -15,8 +18,6 @@ from chassis.envelope import (
     parse_time,
     to_headers,
 )
-from hypothesis import given
-from hypothesis import strategies as st
 
 PREFIXES = (AMQP_PREFIX, NATS_PREFIX)
 ATTRIBUTE = st.text(min_size=1, max_size=200)
@@ -104,13 +105,13 @@ def test_a_time_with_any_offset_is_read_as_utc(time: object) -> None:
 
 @pytest.mark.parametrize("time", ["2026-01-02T03:04:05", datetime(2026, 1, 2)], ids=["text", "datetime"])  # noqa: DTZ001 - that is the mistake
 def test_a_time_without_an_offset_is_refused(time: object) -> None:
-    with pytest.raises(EnvelopeError, match="time is .* no UTC offset"):
+    with pytest.raises(EnvelopeError, match=r"time is .* no UTC offset"):
         from_headers(headers(time=time), AMQP_PREFIX)
 
 
 @pytest.mark.parametrize("time", ["yesterday", 5, "0001-01-01T00:00:00+23:59"])
 def test_what_is_no_time_is_refused(time: object) -> None:
-    with pytest.raises(EnvelopeError, match="time is .* not an RFC 3339 time"):
+    with pytest.raises(EnvelopeError, match=r"time is .* not an RFC 3339 time"):
         from_headers(headers(time=time), AMQP_PREFIX)
 
 

@@ -3,9 +3,10 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from chassis.retry import Dead, Later, Reject, RetryAfter, RetryPolicy, age_since
 from hypothesis import given
 from hypothesis import strategies as st
+
+from chassis.retry import Dead, Later, Reject, RetryAfter, RetryPolicy, age_since
 
 POLICY = RetryPolicy(max_attempts=5, backoff=1.0, backoff_max=10.0, max_age=3600.0)
 NEW = timedelta()

@@ -1,6 +1,7 @@
 """Fixtures: the template of the working tree in a repository of its own, and the environment of a rendered service."""
 
 import os
+import shutil
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,10 +22,16 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def rendered(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A committed service with default answers. Never written to by a test."""
+    return lab.copy(template, tmp_path_factory.mktemp("rendered") / "billing-svc", service_name="billing-svc")
+
+
 @pytest.fixture
-def service(template: Path, tmp_path: Path) -> Path:
-    """A committed service with default answers."""
-    return lab.copy(template, tmp_path / "billing-svc", service_name="billing-svc")
+def service(rendered: Path, tmp_path: Path) -> Path:
+    """A copy of `rendered` for one test to change."""
+    return Path(shutil.copytree(rendered, tmp_path / "billing-svc", symlinks=True))
 
 
 @pytest.fixture

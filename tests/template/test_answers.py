@@ -84,6 +84,13 @@ def test_the_command_line_shows_the_sentence_and_leaves_nothing(template: Path, 
     assert not target.exists()
 
 
+@pytest.mark.parametrize("computed", ["package=pay", "domain=pay", "yours=[]"])
+def test_what_is_computed_cannot_be_set(template: Path, tmp_path: Path, computed: str) -> None:
+    done = lab.copier("copy", "--data", computed, template, tmp_path / "example-svc", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "cannot be set" in done.stdout
+
+
 @pytest.mark.parametrize(
     "description",
     [
@@ -160,8 +167,8 @@ def test_no_keyword_may_be_part_of_a_module_name() -> None:
     assert {word for word in keyword.kwlist if word.islower()} <= set(reserved)
 
 
-def test_the_recorded_answers_are_the_questions_alone(service: Path) -> None:
-    answers = yaml.safe_load((service / ".copier-answers.yml").read_text("utf-8"))
+def test_the_recorded_answers_are_the_questions_alone(rendered: Path) -> None:
+    answers = yaml.safe_load((rendered / ".copier-answers.yml").read_text("utf-8"))
     asked = {name for name, question in lab.QUESTIONS.items() if name[0] != "_" and question.get("when") is not False}
     assert answers.keys() == asked | {"_commit", "_src_path"}
     assert json.dumps(answers)  # plain values: nothing that only Python could read back

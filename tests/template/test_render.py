@@ -49,14 +49,11 @@ def test_code_and_contracts_are_clean_whatever_the_name(render: lab.Render, answ
     assert (folder / f"gen/{organisation}/signup/v1/user_signed_up_pb2.pyi").is_file()
 
 
-def test_the_chassis_in_a_service_is_the_chassis_of_the_template(service: Path) -> None:
-    written = {
-        path.removeprefix("template/"): (lab.ROOT / path).read_bytes()
-        for path in lab.template_files()
-        if path.startswith("template/chassis/")
-    }
-    assert "chassis/src/chassis/envelope.py" in written
-    assert {path: data for path, data in lab.tree(service).items() if path.startswith("chassis/")} == written
+def test_the_chassis_in_a_service_is_the_chassis_of_the_template(template: Path, rendered: Path) -> None:
+    written = {path.removeprefix("template/"): data for path, data in lab.tree(template).items()}
+    chassis = {path: data for path, data in lab.tree(rendered).items() if path.startswith("chassis/")}
+    assert "chassis/src/chassis/envelope.py" in chassis
+    assert chassis == {path: data for path, data in written.items() if path.startswith("chassis/")}
 
 
 def test_the_chassis_carries_no_template_syntax() -> None:
@@ -65,8 +62,8 @@ def test_the_chassis_carries_no_template_syntax() -> None:
     ] == []
 
 
-def test_nothing_of_the_template_language_is_left(service: Path) -> None:
-    for path, data in lab.tree(service).items():
+def test_nothing_of_the_template_language_is_left(rendered: Path) -> None:
+    for path, data in lab.tree(rendered).items():
         if path.startswith("chassis/"):
             continue
         text = re.sub(r"\$\{\{.*?\}\}", "", data.decode())  # expressions of GitHub's workflows
@@ -74,15 +71,15 @@ def test_nothing_of_the_template_language_is_left(service: Path) -> None:
         assert not re.search(r"[{}]|\.jinja", path)
 
 
-def test_every_file_ends_with_one_newline_and_no_line_with_a_blank(service: Path) -> None:
-    for path, data in lab.tree(service).items():
+def test_every_file_ends_with_one_newline_and_no_line_with_a_blank(rendered: Path) -> None:
+    for path, data in lab.tree(rendered).items():
         text = data.decode()
         assert text == "" or (text.endswith("\n") and not text.endswith("\n\n")), path
         assert not re.search(r"[ \t]+$", text, re.MULTILINE), path
 
 
-def test_yaml_and_toml_can_be_read(service: Path) -> None:
-    files = lab.tree(service)
+def test_yaml_and_toml_can_be_read(rendered: Path) -> None:
+    files = lab.tree(rendered)
     assert {"pyproject.toml", "ruff.toml", "buf.yaml", ".github/workflows/ci.yml"} <= files.keys()
     for path, data in files.items():
         if path.endswith((".yaml", ".yml")):
@@ -91,17 +88,17 @@ def test_yaml_and_toml_can_be_read(service: Path) -> None:
             assert tomllib.loads(data.decode()), path
 
 
-def test_the_python_of_the_image_binds_nobody_else(service: Path) -> None:
-    assert not (service / ".python-version").exists()
-    assert tomllib.loads((service / "pyproject.toml").read_text("utf-8"))["project"]["requires-python"] == ">=3.11"
+def test_the_python_of_the_image_binds_nobody_else(rendered: Path) -> None:
+    assert not (rendered / ".python-version").exists()
+    assert tomllib.loads((rendered / "pyproject.toml").read_text("utf-8"))["project"]["requires-python"] == ">=3.11"
 
 
-def test_settings_of_tools_are_not_in_the_teams_pyproject(service: Path) -> None:
-    assert tomllib.loads((service / "pyproject.toml").read_text("utf-8"))["tool"].keys() == {"hatch", "uv"}
+def test_settings_of_tools_are_not_in_the_teams_pyproject(rendered: Path) -> None:
+    assert tomllib.loads((rendered / "pyproject.toml").read_text("utf-8"))["tool"].keys() == {"hatch", "uv"}
 
 
-def test_the_chassis_never_comes_from_an_index(service: Path) -> None:
-    uv = tomllib.loads((service / "pyproject.toml").read_text("utf-8"))["tool"]["uv"]
+def test_the_chassis_never_comes_from_an_index(rendered: Path) -> None:
+    uv = tomllib.loads((rendered / "pyproject.toml").read_text("utf-8"))["tool"]["uv"]
     assert uv["sources"]["dockyard-chassis"] == {"workspace": True}
     assert uv["workspace"]["members"] == ["chassis"]
 
@@ -119,8 +116,8 @@ def test_the_settings_of_each_environment_start_the_chassis(render: lab.Render, 
         )
 
 
-def test_the_team_owns_what_it_edits_and_nothing_else(service: Path) -> None:
-    assert lab.yours(lab.tree(service)) == {
+def test_the_team_owns_what_it_edits_and_nothing_else(rendered: Path) -> None:
+    assert lab.yours(lab.tree(rendered)) == {
         ".gitignore",
         "README.md",
         "contracts/acme/billing/v1/signup_handled.proto",
@@ -137,14 +134,14 @@ def test_the_team_owns_what_it_edits_and_nothing_else(service: Path) -> None:
     }
 
 
-def test_every_managed_file_says_so_in_its_first_line(service: Path) -> None:
-    for path, data in lab.managed(lab.tree(service)).items():
+def test_every_managed_file_says_so_in_its_first_line(rendered: Path) -> None:
+    for path, data in lab.managed(lab.tree(rendered)).items():
         if not path.startswith("chassis/"):
             assert data.startswith(b"# Managed"), path
 
 
-def test_the_workflow_passes_a_security_audit(service: Path) -> None:
-    lab.run([_tool("zizmor"), "--offline", "--no-progress", ".github/workflows"], service)
+def test_the_workflow_passes_a_security_audit(rendered: Path) -> None:
+    lab.run([_tool("zizmor"), "--offline", "--no-progress", ".github/workflows"], rendered)
 
 
 def test_the_template_needs_no_trust() -> None:

@@ -14,8 +14,8 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from datetime import datetime
 from time import monotonic, time
-from typing import Any
-from urllib.parse import urlsplit
+from typing import Any, NamedTuple
+from urllib.parse import unquote, urlsplit
 
 import nats.errors
 import structlog
@@ -25,7 +25,9 @@ from chassis._nats import OnMessage, WireClient, status_of
 
 _log = structlog.get_logger(__name__)
 
-_PULSE_SECONDS = 5.0
+_CONNECT_SECONDS = 5.0  # for each URL
+_PING_SECONDS = 3
+_SILENT_PINGS = 3  # one may be unanswered because our own loop was blocked and has not read yet
 _BACKOFF_SECONDS = 0.2
 _BACKOFF_MAX_SECONDS = 5.0
 _STEADY_SECONDS = 10.0  # a connection that lived this long was a good one: the next backoff starts anew
@@ -49,8 +51,27 @@ NO_STREAM = 10059
 STREAM_EXISTS = 10058
 
 
+class Login(NamedTuple):
+    """As the server is told it: user and password, or a token."""
+
+    user: str | None = None
+    password: str | None = None
+    token: str | None = None
+
+
+def login_in(urls: list[str]) -> Login:
+    """The login of the first URL that has one; it holds for all. Percent-decoded: nats-py sends it as it stands."""
+    for url in urls:
+        parts = urlsplit(url)
+        if parts.username and parts.password is not None:
+            return Login(user=unquote(parts.username), password=unquote(parts.password))
+        if parts.username:
+            return Login(token=unquote(parts.username))
+    return Login()
+
+
 class JetStream:
-    """`url`: one or more `nats://` or `tls://` URLs, separated by commas, with user and password or a token.
+    """`url`: one or more `nats://` or `tls://` URLs, separated by commas; see `login_in`.
 
     `timeout` (seconds) bounds each answer of the server; what takes longer, and everything that is open when the
     connection is lost, raises `unavailable`. `on_up` runs on each new connection before it counts as up;
@@ -194,6 +215,9 @@ class JetStream:
                 await self._live()
             except (OSError, TimeoutError, nats.errors.Error, JetStreamError) as error:
                 self.trouble = str(error) or type(error).__name__
+            except Exception as error:  # noqa: BLE001 - a defect must not end the only task that connects
+                self.trouble = repr(error)
+                _log.exception("nats.defect", server=self.where)
             if self._lived or not self._told:
                 _log.warning("nats.down", server=self.where, reason=self.trouble, note="retrying until it is there")
                 self._told = True
@@ -206,21 +230,21 @@ class JetStream:
         lost = self._lost = asyncio.get_running_loop().create_future()
         lost.add_done_callback(lambda _: self._cut_off())
         client = WireClient()
-        watchers: list[asyncio.Task[None]] = []
+        watcher: asyncio.Task[None] | None = None
         try:
             await self._connect(client, lost)
             self._client = client
             prefix = client.new_inbox() + "."
             self._reply_prefix, self._prefix_size = prefix, len(prefix)
             await client.route(prefix + "*", self._on_reply)
-            watchers = [asyncio.create_task(self._turn()), asyncio.create_task(self._pulse(client))]
+            watcher = asyncio.create_task(self._watch(client))
             await self._on_up()
             if not lost.done():
                 self._is_up()
             self.trouble = await lost
         finally:
             self._cut_off()
-            for watcher in watchers:
+            if watcher is not None:
                 watcher.cancel()
             await client.discard()
 
@@ -236,6 +260,7 @@ class JetStream:
 
     async def _connect(self, client: WireClient, lost: asyncio.Future[str]) -> None:
         errors: list[Exception] = []
+        login = login_in(self._urls)
 
         async def on_error(error: Exception) -> None:
             errors[:] = [error]
@@ -245,17 +270,22 @@ class JetStream:
                 lost.set_result(f"connection lost: {errors[0] if errors else 'closed by the server'}")
 
         try:
-            await client.connect(
-                servers=self._urls,
-                name=self._name,
-                error_cb=on_error,
-                disconnected_cb=on_loss,
-                closed_cb=on_loss,
-                max_reconnect_attempts=1,
-                reconnect_time_wait=0,
-                ping_interval=3600,  # the pulse below asks more often
-            )
-        except nats.errors.NoServersError:
+            async with asyncio.timeout(_CONNECT_SECONDS * len(self._urls)):
+                await client.connect(
+                    servers=self._urls,
+                    user=login.user,
+                    password=login.password,
+                    token=login.token,
+                    name=self._name,
+                    error_cb=on_error,
+                    disconnected_cb=on_loss,
+                    closed_cb=on_loss,
+                    max_reconnect_attempts=1,
+                    reconnect_time_wait=0,
+                    ping_interval=_PING_SECONDS,
+                    max_outstanding_pings=1_000_000,  # judged in _watch: nats-py's way can hang with the server
+                )
+        except (nats.errors.NoServersError, TimeoutError):  # nats-py can hang after a failed TLS handshake
             raise OSError(f"cannot connect: {errors[0] if errors else 'no server answers'}") from None
         version = client.connected_server_version
         if (version.major, version.minor) < self._oldest:
@@ -300,8 +330,9 @@ class JetStream:
         else:
             future.set_exception(JetStreamError(refusal.get("err_code", 0), refusal.get("description", "refused")))
 
-    async def _turn(self) -> None:
-        """Fail what waits too long (two tables by age: after half to all of `timeout`), and let the adapter tick."""
+    async def _watch(self, client: WireClient) -> None:
+        """Fail what waits too long (two tables by age: after half to all of `timeout`), let the adapter tick, and
+        notice a connection that hangs without being closed."""
         last_turn = monotonic()
         while True:
             await asyncio.sleep(min(self._tick_seconds, self._timeout / 4))
@@ -311,13 +342,5 @@ class JetStream:
                 self._overdue, self._waiting = self._waiting, self._overdue
             if self.up:
                 self._on_tick()
-
-    async def _pulse(self, client: WireClient) -> None:
-        """Ask whether the server lives: a connection can hang without being closed."""
-        while True:
-            await asyncio.sleep(_PULSE_SECONDS)
-            try:
-                await client.flush(timeout=round(_PULSE_SECONDS))
-            except (nats.errors.Error, OSError) as error:
-                self.suspect(f"no sign of life: {error}")
-                return
+            if client.unanswered_pings >= _SILENT_PINGS:
+                self.suspect("the server does not answer pings")

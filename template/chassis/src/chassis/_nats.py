@@ -70,6 +70,11 @@ class WireClient(Client):
         self._commands: list[bytes] = []
         self._routed: list[Subscription] = []
 
+    @property
+    def unanswered_pings(self) -> int:
+        """How many pings, one every `ping_interval`, the server has left without an answer."""
+        return self._pings_outstanding
+
     async def route(self, subject: str, on_message: OnMessage) -> Subscription:
         """Subscribe. The server knows of it when this returns, so replies to what is sent next are not missed."""
         subscription = await self.subscribe(subject, cb=_unrouted)
@@ -113,6 +118,13 @@ class WireClient(Client):
         if not self._commands:
             asyncio.get_running_loop().call_soon(self.write_out)
         self._commands.append(command)
+
+    def _connect_command(self) -> bytes:
+        """Called by nats-py once TLS is up, if the server wants TLS. It leaves a `tls://` at that; we do not."""
+        server = self._current_server
+        if server is not None and server.uri.scheme == "tls" and not self._server_info.get("tls_required"):
+            raise nats.errors.Error("tls:// was asked for, but the server does not require TLS: nothing was sent to it")
+        return super()._connect_command()
 
     async def _process_msg(self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes | None) -> None:
         """Called by nats-py's protocol parser for each message."""

@@ -108,7 +108,7 @@ def from_json(type_: str, text: str) -> Message:
     try:
         return json_format.Parse(text, message)
     except json_format.ParseError as error:
-        raise ContractError(f"not JSON for {type_}: {error}") from None
+        raise ContractError(f"not JSON for {type_}: {' '.join(str(error).split())}") from None
 
 
 def to_json(type_: str, body: bytes) -> str:

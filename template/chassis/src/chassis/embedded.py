@@ -12,6 +12,7 @@ import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+from secrets import token_hex
 
 _READY_SECONDS = 15.0
 _STOP_SECONDS = 10.0
@@ -36,11 +37,12 @@ async def embedded_nats(data: Path, port: int | None = None) -> AsyncIterator[st
     program = _program()
     _prepare(data)
     port = port or _free_port()
+    name = f"embedded-{token_hex(8)}"
     log = data / "nats-server.log"
     with log.open("ab") as output:
         process = await asyncio.create_subprocess_exec(
             program,
-            *("--jetstream", "--store_dir", str(data), "--addr", "127.0.0.1", "--port", str(port)),
+            *("--name", name, "--jetstream", "--store_dir", str(data), "--addr", "127.0.0.1", "--port", str(port)),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=output,
             stderr=output,
@@ -55,7 +57,7 @@ async def embedded_nats(data: Path, port: int | None = None) -> AsyncIterator[st
                 stdin=asyncio.subprocess.PIPE,
                 start_new_session=True,
             )
-        await _ready(process, port, log)
+        await _ready(process, port, name, log)
         yield f"nats://127.0.0.1:{port}"
     finally:
         await _stop(process)
@@ -99,10 +101,10 @@ def _dies_with_parent() -> Callable[[], None] | None:
     return ask_the_kernel
 
 
-async def _ready(process: asyncio.subprocess.Process, port: int, log: Path) -> None:
+async def _ready(process: asyncio.subprocess.Process, port: int, name: str, log: Path) -> None:
     try:
         async with asyncio.timeout(_READY_SECONDS):
-            while not await _answers(port):
+            while not await _answers(port, name):
                 if process.returncode is not None:
                     raise ServerMissingError(f"nats-server ended at once:\n{_last_lines(log)}")
                 await asyncio.sleep(_POLL_SECONDS)
@@ -112,14 +114,17 @@ async def _ready(process: asyncio.subprocess.Process, port: int, log: Path) -> N
         ) from None
 
 
-async def _answers(port: int) -> bool:
-    """Whether a NATS server greets on the port and has JetStream running."""
+async def _answers(port: int, name: str) -> bool:
+    """Whether it is our server that greets on the port, with JetStream running."""
     try:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
     except OSError:
         return False
     try:
-        return b'"jetstream":true' in await reader.readline()
+        greeting = await reader.readline()
+        return name.encode() in greeting and b'"jetstream":true' in greeting
+    except OSError:  # it closed on us: not ready
+        return False
     finally:
         writer.close()
         with suppress(OSError):  # the server closed first: closed is closed

@@ -26,7 +26,7 @@ _LEAST_WAIT_SECONDS = 0.1
 
 
 class NatsKvInbox:
-    """Leases are whole seconds, rounded up: the server knows no finer ones. Needs nats-server 2.11.
+    """`url` as for the bus; nats-server 2.11 or newer. Leases are rounded up to whole seconds.
 
     Services may share a bucket: its maximum age is the longest retention of them, and those with a shorter one say so
     in each record. `replicas` counts when the bucket is created. `timeout` (seconds) bounds each answer.

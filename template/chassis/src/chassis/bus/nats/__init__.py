@@ -8,7 +8,7 @@ Stream `DLQ_<service>`  dlq.<service>.<id>   dead letters, bounded: a full strea
 
 A service has two durable consumers, `<service>` and `<service>-alone`. A message that kills the process is delivered
 again and again; after five deliveries it is set apart, and if it kills there too it becomes a dead letter with the
-reason `crash`. Whatever was prefetched beside it is handled.
+reason `crash_loop`. Whatever was prefetched beside it is handled.
 
 An event is published without `Nats-Msg-Id`: the server's window would drop, without a word, another event under the
 same id, and remembers every id for two minutes. Telling duplicates is the inbox's part. Copies of the chassis do carry
@@ -25,6 +25,8 @@ from dataclasses import replace
 from typing import Any
 from uuid import uuid4
 
+import nats.errors
+
 from chassis._jetstream import NO_MESSAGE, NO_STREAM, STREAM_EXISTS, JetStream, JetStreamError
 from chassis._nats import encode_headers, header_block
 from chassis.bus import BusMetrics, BusUnavailable, DeadLetter, Message, NoBusMetrics, OnDelivery, Subscription, Verdict
@@ -38,7 +40,8 @@ _TYPE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*", re.ASCII)
 
 
 class NatsBus:
-    """`url`: one or more `nats://` or `tls://` URLs, separated by commas, with user and password or a token.
+    """`url`: one or more `nats://` or `tls://` URLs, separated by commas, with user and password or a token
+    (percent-encoded; those of the first URL hold for all).
 
     `ack_wait` (seconds) is how long the broker waits for a replica that gives no sign of life before another gets its
     deliveries. `timeout` (seconds) bounds each confirmation. What follows counts only when a stream is created:
@@ -147,7 +150,7 @@ class NatsBus:
         self._paused = False
         try:
             await asyncio.gather(*(lane.resume() for lane in self._lanes))
-        except ConnectionError as error:
+        except (OSError, nats.errors.Error) as error:
             self._link.suspect(f"could not resume: {error}")
 
     async def sweep(self, service: str, decide: Callable[[DeadLetter], Awaitable[Verdict]]) -> None:
@@ -215,6 +218,8 @@ class NatsBus:
             )
         for lane in self._lanes:
             await lane.set_up()
+        for lane in self._lanes:
+            lane.pull()
 
     async def _create(self, stream: str, **config: Any) -> None:
         """Create the stream unless it is there; one that is there stays as its operator made it."""

@@ -5,12 +5,12 @@ another name. `originals` undoes what `carried` did, byte for byte. Knows no con
 """
 
 from dataclasses import fields
-from datetime import datetime
+from datetime import UTC, datetime
 from urllib.parse import quote, unquote
 
 from chassis._nats import decode_headers, header_block, header_lines
 from chassis.bus import DeadLetter, Failure
-from chassis.envelope import NATS_PREFIX
+from chassis.envelope import NATS_PREFIX, format_time
 
 ATTEMPT = "chassis-attempt"
 FIRST_FAILURE = "chassis-first-failure"
@@ -49,7 +49,7 @@ def named(**headers: object) -> list[bytes]:
 
 def schedule(target: str, at: float) -> list[bytes]:
     """Headers with which the server publishes the message to `target` when its clock shows `at` (ADR-51)."""
-    moment = datetime.fromtimestamp(at).astimezone().isoformat(timespec="milliseconds")
+    moment = format_time(datetime.fromtimestamp(at, UTC))
     return named(Nats_Schedule=f"@at {moment}", Nats_Schedule_Target=target)
 
 

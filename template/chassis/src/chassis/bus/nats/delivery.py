@@ -50,6 +50,11 @@ class NatsDelivery:
         self.body = body
 
     @property
+    def in_hand(self) -> bool:
+        """Not settled yet, and not lost with its connection."""
+        return self._open
+
+    @property
     def headers(self) -> Mapping[str, object]:
         if self._headers is None:
             block = header_block(self.original_lines()) if self.moved else self._block

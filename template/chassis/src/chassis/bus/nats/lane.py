@@ -90,11 +90,11 @@ class Lane:
         return self._on_delivery(delivery)
 
     async def set_up(self) -> None:
-        """Create or change the consumer, then begin to pull."""
+        """Create or change the consumer and listen to it; `pull` begins."""
         await self.link.api(f"CONSUMER.CREATE.{EVENTS}.{self.consumer}", stream_name=EVENTS, config=self.config())
         self.live = True
         if not self.paused:
-            await self._begin()
+            await self._listen()
 
     def lost(self) -> None:
         """The connection is gone, and with it the pulls and whatever was in hand."""
@@ -114,8 +114,10 @@ class Lane:
 
     async def resume(self) -> None:
         self.paused = False
-        if self.live and self._inbox is None:
-            await self._begin()
+        if self.live:
+            if self._inbox is None:
+                await self._listen()
+            self.pull()
 
     async def close(self) -> None:
         """Hand back what is in hand. Pause first."""
@@ -140,7 +142,7 @@ class Lane:
 
     def release(self, delivery: NatsDelivery) -> None:
         self._in_hand.discard(delivery)
-        self._top_up()
+        self.pull()
 
     def post(self, ack: str, answer: bytes) -> None:
         self.link.post(ack, answer)
@@ -186,17 +188,16 @@ class Lane:
     def _fits(self, headers: bytes, body: bytes) -> bool:
         return len(headers) + len(body) <= self.link.max_payload
 
-    async def _begin(self) -> None:
+    async def _listen(self) -> None:
         self._asked_for = 0
         self._heard = self._kept_alive = monotonic()
         self._inbox_name = self.link.new_inbox()
         self._inbox = await self.link.route(self._inbox_name, self._on_message)
-        self._top_up()
 
-    def _top_up(self) -> None:
+    def pull(self) -> None:
         """Ask for as many as there are free places: at once when half are free, else together with the next ones."""
-        free = self._prefetch - len(self._in_hand) - self._asked_for
-        if self._inbox is None or free <= 0:
+        free = self._free_places()
+        if free <= 0:
             return
         if free * 2 >= self._prefetch:
             self._ask_for(free)
@@ -205,9 +206,14 @@ class Lane:
 
     def _gathered(self) -> None:
         self._gathering = None
-        free = self._prefetch - len(self._in_hand) - self._asked_for
-        if self._inbox is not None and free > 0:
+        if (free := self._free_places()) > 0:
             self._ask_for(free)
+
+    def _free_places(self) -> int:
+        """How many further deliveries may be asked for."""
+        if self.paused or self._inbox is None:
+            return 0
+        return self._prefetch - len(self._in_hand) - self._asked_for
 
     def _ask_for(self, count: int) -> None:
         if not self._asked_for:
@@ -243,7 +249,7 @@ class Lane:
             return
         pending = decode_headers(block).get("Nats-Pending-Messages", "")
         self._asked_for = max(0, self._asked_for - int(pending)) if pending.isdecimal() else 0
-        self._top_up()
+        self.pull()
 
     async def _run(self, delivery: NatsDelivery) -> None:
         try:

@@ -51,8 +51,9 @@ class SharedLane(Lane):
                 extra = schedule(target, at) + self._passed_on(delivery, counted=counted)
                 await self.move(delivery, waiting, extra)
         except BusUnavailable as error:
-            _log.warning("nats.later_failed", error=str(error), note="given back with the delay, attempt not counted")
-            delivery.refuse(delay)
+            if delivery.in_hand:
+                _log.warning("nats.later_failed", error=str(error), note="given back, attempt not counted")
+                delivery.refuse(delay)
 
     def receive(self, delivery: NatsDelivery) -> Awaitable[None]:
         return super().receive(delivery) if delivery.times <= _SUSPICIOUS else self._set_apart(delivery)
@@ -62,8 +63,9 @@ class SharedLane(Lane):
         try:
             await self.move(delivery, subject, self._passed_on(delivery, counted=False))
         except BusUnavailable as error:
-            _log.warning("nats.set_apart_failed", error=str(error), note="tried again at its next delivery")
-            delivery.refuse(self._ack_wait)
+            if delivery.in_hand:
+                _log.warning("nats.set_apart_failed", error=str(error), note="tried again at its next delivery")
+                delivery.refuse(self._ack_wait)
 
     def _passed_on(self, delivery: NatsDelivery, *, counted: bool) -> list[bytes]:
         """What a copy says of the attempts so far."""
@@ -94,7 +96,7 @@ class AloneLane(SharedLane):
         now = format_time(datetime.now(UTC))
         attempt, first = self.history(delivery)
         failure = Failure(
-            reason="crash",
+            reason="crash_loop",
             message=f"delivered {delivery.times} times on its own and never settled: it seems to kill the process",
             attempts=attempt,
             service=self.subscription.service,
@@ -104,8 +106,9 @@ class AloneLane(SharedLane):
         try:
             await delivery.dead(failure)
         except BusUnavailable as error:
-            _log.warning("nats.dead_letter_failed", error=str(error), note="tried again at its next delivery")
-            delivery.refuse(self._ack_wait)
+            if delivery.in_hand:
+                _log.warning("nats.dead_letter_failed", error=str(error), note="tried again at its next delivery")
+                delivery.refuse(self._ack_wait)
 
 
 class PrivateLane(Lane):

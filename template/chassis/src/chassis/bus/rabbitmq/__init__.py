@@ -6,6 +6,7 @@ consumer.py    one subscription on one channel, and its deliveries
 acks.py        which delivery tags may be acknowledged with one frame
 messages.py    headers and properties: events out, retries, dead letters
 topology.py    names and arguments of exchange and queues, and how they are declared
+errors.py      what aiormq raises, in the words of the port
 sweep.py       a pass over the dead letters
 """
 

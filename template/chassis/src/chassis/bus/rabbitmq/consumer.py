@@ -3,6 +3,7 @@
 A consumer lives as long as its channel (an epoch). Its deliveries outlive it: settling them then does nothing.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Protocol, cast
@@ -13,12 +14,16 @@ from pamqp.commands import Basic
 
 from chassis.bus import BusMetrics, BusUnavailable, Failure, OnDelivery, Subscription
 from chassis.bus.rabbitmq.acks import Acknowledger
-from chassis.bus.rabbitmq.messages import DELIVERY_COUNT, Received, dead_properties, retry_properties
+from chassis.bus.rabbitmq.errors import broker_errors
+from chassis.bus.rabbitmq.messages import Received, dead_properties, retry_properties
 from chassis.bus.rabbitmq.topology import DELIVERY_LIMIT, EXCHANGE, Queue, Version, dead_letter_name, delay_queue
 from chassis.envelope import AMQP_PREFIX, Envelope, format_time, from_headers
 
 NACK_IS_FREE = (4, 3)
 """Since this version the server does not count a nack as a failed delivery."""
+
+SUSPECT = 3
+"""So many failed deliveries, as the broker counts them, and a message is taken alone."""
 
 _log = structlog.get_logger(__name__)
 
@@ -37,6 +42,10 @@ class Consumer:
     """Takes deliveries from `queue` and runs `on_delivery` for each, in a task that `spawn` starts.
 
     Not in aiormq's own task: that one is cancelled when the connection is lost, and with it the handler.
+
+    It begins with one delivery at a time, and goes on so for as long as they are suspects: a message that kills the
+    process makes the broker count a failed delivery for everything that was prefetched beside it, and the crash net
+    would take the innocent ones too. The broker gives out again what came back before what is new.
     """
 
     def __init__(
@@ -58,8 +67,10 @@ class Consumer:
         self._subscription = subscription
         self._on_delivery = on_delivery
         self._spawn = spawn
-        self._tag: str | None = None
+        self._tags: list[str] = []
         self._taking = False
+        self._one_at_a_time = False
+        self._switching = asyncio.Lock()
         self._told_of_stray = False
 
     @property
@@ -68,19 +79,40 @@ class Consumer:
 
     async def consume(self) -> None:
         """Take deliveries, at most `prefetch` unsettled. Does nothing when it does already."""
-        if self._tag is not None:
-            return
-        self._taking = True
-        await self._channel.basic_qos(prefetch_count=self._subscription.prefetch)
-        started = await self._channel.basic_consume(self.queue.name, self._on_message)
-        self._tag = started.consumer_tag
+        async with self._switching:
+            if not self._tags:
+                self._taking = self._one_at_a_time = True
+                await self._consume(1)
 
     async def cancel(self) -> None:
         """Take no more; what was on its way goes back. What was delivered before stays to be settled."""
         self._taking = False
-        tag, self._tag = self._tag, None
-        if tag is not None:
-            await self._channel.basic_cancel(tag)
+        async with self._switching:
+            tags, self._tags = self._tags, []
+            for tag in tags:
+                await self._channel.basic_cancel(tag)
+
+    async def _consume(self, prefetch: int) -> None:
+        await self._channel.basic_qos(prefetch_count=prefetch)
+        started = await self._channel.basic_consume(self.queue.name, self._on_message)
+        self._tags.append(started.consumer_tag or "")
+
+    async def _widen(self) -> None:
+        """From one delivery at a time to the whole prefetch.
+
+        The broker fixes a consumer's prefetch when it begins: a second one beside the first takes the rest.
+        """
+        async with self._switching:
+            if not self._tags or not self._one_at_a_time:
+                return
+            self._one_at_a_time = False
+            rest = self._subscription.prefetch - 1
+            try:
+                if rest:
+                    async with broker_errors("raising the prefetch"):
+                        await self._consume(rest)
+            except BusUnavailable as error:
+                _log.debug("the channel was lost while raising the prefetch", error=str(error))
 
     async def _on_message(self, message: DeliveredMessage) -> None:
         delivery = cast("Basic.Deliver", message.delivery)  # a consumer gets no other kind
@@ -96,6 +128,8 @@ class Consumer:
         if types is not None and received.exchange == EXCHANGE and received.routing_key not in types:
             self._tell_of_stray(received.routing_key)
         self._spawn(self._on_delivery(RabbitDelivery(self, tag, received)))
+        if self._one_at_a_time and received.failed_deliveries < SUSPECT:
+            await self._widen()
 
     def _tell_of_stray(self, key: str) -> None:
         """A binding that this replica did not make. Another version of the service may need it, so it stays."""
@@ -174,8 +208,7 @@ class RabbitDelivery:
     @property
     def _wears_out(self) -> bool:
         """Whether handing back often enough would let the crash net take this message for a poisonous one."""
-        count = self.headers.get(DELIVERY_COUNT)
-        return self._consumer.link.version < NACK_IS_FREE and isinstance(count, int) and count >= DELIVERY_LIMIT // 2
+        return self._consumer.link.version < NACK_IS_FREE and self._received.failed_deliveries >= DELIVERY_LIMIT // 2
 
     async def _move(self, queue: Queue | str, properties: Basic.Properties) -> None:
         """Confirmed in the other queue first, acknowledged in this one then: a crash in between duplicates."""

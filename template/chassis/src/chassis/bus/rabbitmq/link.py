@@ -4,20 +4,19 @@ Knows how to build and to take down; the supervisor decides when.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Sequence
 from secrets import token_hex
-from typing import NoReturn, cast
+from typing import cast
 
 import structlog
 from aiormq.abc import AbstractChannel
 from aiormq.channel import Channel
 from aiormq.connection import Connection
-from aiormq.exceptions import DeliveryError, PublishError
 from pamqp.commands import Basic
 
-from chassis.bus import BusMetrics, BusUnavailable, OnDelivery, Subscription
+from chassis.bus import BusMetrics, OnDelivery, Subscription
 from chassis.bus.rabbitmq.consumer import Consumer
+from chassis.bus.rabbitmq.errors import QueueMissing, broker_errors
 from chassis.bus.rabbitmq.topology import (
     Queue,
     Version,
@@ -37,10 +36,6 @@ _FRAMES_BUFFERED = 1024
 _BYTES_BUFFERED = 2**20
 
 _log = structlog.get_logger(__name__)
-
-
-class QueueMissing(BusUnavailable):
-    """The queue that a message was to be moved to does not exist."""
 
 
 class Link:
@@ -189,29 +184,3 @@ class Link:
 
     def _on_cancelled_by_broker(self, _: Basic.Cancel) -> None:
         self.lost.set()
-
-
-@asynccontextmanager
-async def broker_errors(doing: str) -> AsyncIterator[None]:
-    """Translate what aiormq raises into BusUnavailable. Mistakes in the arguments pass through."""
-    try:
-        yield
-    except (TypeError, ValueError, BusUnavailable):
-        raise
-    except asyncio.CancelledError as error:
-        task = asyncio.current_task()
-        if task is not None and task.cancelling():
-            raise
-        _unavailable(doing, "the connection was lost", error)  # aiormq cancels what waits for an answer
-    except PublishError as error:
-        raise QueueMissing(f"{doing} failed: there is no such queue") from error
-    except DeliveryError as error:
-        _unavailable(doing, "RabbitMQ refused the message, a queue that takes it is full or has no leader", error)
-    except TimeoutError as error:
-        _unavailable(doing, "RabbitMQ did not answer in time; is a queue without a leader?", error)
-    except Exception as error:  # noqa: BLE001 - aiormq rejects what waits with a bare Exception when the socket closes
-        _unavailable(doing, f"the connection was lost ({type(error).__name__}: {error})", error)
-
-
-def _unavailable(doing: str, why: str, cause: BaseException) -> NoReturn:
-    raise BusUnavailable(f"{doing} failed: {why}") from cause

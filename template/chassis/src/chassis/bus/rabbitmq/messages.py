@@ -78,6 +78,12 @@ class Received:
         return first if isinstance(first, str) else ""
 
     @property
+    def failed_deliveries(self) -> int:
+        """How often the broker gave it out for nothing, as it counts them; 0 where it does not."""
+        count = self.headers.get(DELIVERY_COUNT)
+        return count if isinstance(count, int) else 0
+
+    @property
     def origin(self) -> tuple[str, str]:
         """Exchange and routing key of the first delivery, before any retry."""
         exchange, key = self.headers.get(ORIGIN_EXCHANGE), self.headers.get(ORIGIN_KEY)

@@ -10,7 +10,8 @@ from aiormq.exceptions import ChannelNotFoundEntity
 from pamqp.commands import Basic
 
 from chassis.bus import BusUnavailable, DeadLetter, Verdict
-from chassis.bus.rabbitmq.link import Link, QueueMissing, broker_errors
+from chassis.bus.rabbitmq.errors import QueueMissing, broker_errors
+from chassis.bus.rabbitmq.link import Link
 from chassis.bus.rabbitmq.messages import Received, dead_letter, replay_properties
 from chassis.bus.rabbitmq.topology import dead_letter_name
 

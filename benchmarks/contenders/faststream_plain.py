@@ -1,0 +1,58 @@
+"""A plain FastStream handler: no inbox, no retry, no metrics, not even its log lines. The yardstick.
+
+With BENCH_EVENTS=0 it only makes the topology.
+"""
+
+import asyncio
+import os
+from typing import Any
+
+import uvloop
+from acme.signup.v1.user_signed_up_pb2 import UserSignedUp
+from meter import Meter
+
+TYPE = "acme.signup.v1.UserSignedUp"
+URL = os.environ["CHASSIS_BUS_URL"]
+PREFETCH = int(os.environ["CHASSIS_PREFETCH"])
+
+
+def rabbit(meter: Meter) -> Any:
+    from faststream.rabbit import Channel, ExchangeType, QueueType, RabbitBroker, RabbitExchange, RabbitQueue  # noqa: PLC0415 - only the bus that is measured
+
+    broker = RabbitBroker(URL, default_channel=Channel(prefetch_count=PREFETCH), logger=None)
+    queue = RabbitQueue("bench", queue_type=QueueType.QUORUM, routing_key=TYPE, durable=True)
+
+    @broker.subscriber(queue, RabbitExchange("events", type=ExchangeType.TOPIC, durable=True))
+    async def handle(body: bytes) -> None:
+        UserSignedUp.FromString(body)
+        meter.hit()
+
+    return broker
+
+
+def nats(meter: Meter) -> Any:
+    from faststream.nats import JStream, NatsBroker, PullSub  # noqa: PLC0415 - only the bus that is measured
+
+    broker = NatsBroker(URL, logger=None)
+    stream = JStream("EVENTS", subjects=["events.>"])
+
+    @broker.subscriber(f"events.{TYPE}", durable="bench", stream=stream, pull_sub=PullSub(batch_size=PREFETCH))
+    async def handle(body: bytes) -> None:
+        UserSignedUp.FromString(body)
+        meter.hit()
+
+    return broker
+
+
+async def main() -> None:
+    finished = asyncio.Event()
+    meter = Meter(finished.set)
+    broker = rabbit(meter) if URL.startswith("amqp") else nats(meter)
+    async with broker:
+        await broker.start()
+        if os.environ["BENCH_EVENTS"] != "0":
+            await finished.wait()
+
+
+with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+    runner.run(main())

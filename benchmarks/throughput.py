@@ -1,0 +1,197 @@
+"""Events per second of a rendered service with everything on, against yardsticks in the same run.
+
+    python -m benchmarks.throughput [--events N] [--rounds N] [--bus rabbitmq|nats]
+
+The service claims, completes, acknowledges after the work and counts metrics; the yardsticks (a plain FastStream
+handler, the bare client library) do none of that. Every measurement has a broker's state of its own: the queue is
+filled first, then drained by one process. Machines differ and are noisy: the ratios count, not the figures.
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import urllib.request
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from time import monotonic, sleep
+
+from tests.brokers.nats import nats
+from tests.brokers.process import free_port
+from tests.brokers.rabbitmq import shared_rabbitmq
+from tests.e2e.publishers import bare_publisher, publish_all, signed_up
+from tests.template import lab
+from uv import find_uv_bin
+
+HERE = Path(__file__).parent
+PREFETCH = "200"
+STEPS = ("receive", "decode", "claim", "complete")
+YARDSTICKS = ("faststream", "bare client")
+SERVICE = "dockyard"
+PATIENCE = 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One measurement of one contender."""
+
+    per_second: float
+    cpu_microseconds: float
+    """CPU time of the consuming process for one event."""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--events", type=int, default=20_000, help="events in each measurement")
+    parser.add_argument("--rounds", type=int, default=3, help="measurements of each contender; the median counts")
+    parser.add_argument("--bus", choices=["rabbitmq", "nats"], action="append", help="only this bus")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="dockyard-bench-") as folder:
+        service = _rendered(Path(folder))
+        for bus in options.bus or ["rabbitmq", "nats"]:
+            runs = _measure(bus, service, Path(folder), options.events, options.rounds)
+            _report(bus, runs, options.events)
+
+
+def _rendered(folder: Path) -> Path:
+    """A service with default answers and the measured handler, its environment made."""
+    _say("rendering a service")
+    template = folder / "template"
+    template.mkdir()
+    lab.lay_down_template(template)
+    lab.commit_all(template, "the template of the working tree")
+    service = lab.copy(template, folder / "billing-svc", service_name="billing-svc")
+    shutil.copy(HERE / "contenders/handlers.py", service / "src/billing_svc/handlers.py")
+    clean = {name: value for name, value in os.environ.items() if name not in {"VIRTUAL_ENV", "MAKEFLAGS", "MAKELEVEL"}}
+    lab.run(
+        ["make", "setup", f"UV={find_uv_bin()}"],
+        service,
+        {**clean, "UV_PYTHON": sys.executable, "UV_PYTHON_DOWNLOADS": "never"},
+    )
+    return service
+
+
+def _measure(bus: str, service: Path, folder: Path, events: int, rounds: int) -> dict[str, list[Run]]:
+    """Every contender, in turn, `rounds` times; the steps once less, for they only explain."""
+    runs: dict[str, list[Run]] = {}
+    for number in range(1, rounds + 1):
+        contenders = (SERVICE, *YARDSTICKS, *(STEPS if number <= max(1, rounds - 1) else ()))
+        for contender in contenders:
+            run = _one(bus, contender, service, folder, events)
+            runs.setdefault(contender, []).append(run)
+            _say(f"{bus} round {number}: {contender} {run.per_second:,.0f}/s, {run.cpu_microseconds:.0f} µs CPU")
+    return runs
+
+
+def _one(bus: str, contender: str, service: Path, folder: Path, events: int) -> Run:
+    with _fresh(bus, folder) as (bus_url, inbox_url):
+        env = {
+            **{name: value for name, value in os.environ.items() if not name.startswith("CHASSIS_")},
+            "CHASSIS_BUS_URL": bus_url,
+            "CHASSIS_INBOX_URL": inbox_url,
+            "CHASSIS_PREFETCH": PREFETCH,
+            "CHASSIS_HTTP_HOST": "127.0.0.1",
+            "CHASSIS_HTTP_PORT": str(free_port()),
+            "CHASSIS_LOG_LEVEL": "warning",
+            "PYTHONPATH": os.pathsep.join([str(HERE / "contenders"), str(service / "gen")]),
+        }
+        command = _command(contender, service)
+        _make_topology(contender, command, env)
+        asyncio.run(_fill(bus_url, events))
+        done = subprocess.run(
+            command,
+            env={**env, "BENCH_EVENTS": str(events)},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=PATIENCE,
+        )
+    if done.returncode:
+        raise SystemExit(f"{contender} on {bus} ended with {done.returncode}:\n{done.stderr}")
+    figures = json.loads(done.stdout.splitlines()[-1])
+    return Run(events / figures["seconds"], figures["cpu_seconds"] / events * 1e6)
+
+
+def _command(contender: str, service: Path) -> list[str]:
+    if contender == SERVICE:
+        return [str(service / ".venv/bin/billing-svc"), "run"]
+    if contender in STEPS:
+        return [str(service / ".venv/bin/python"), str(HERE / "contenders/steps.py"), contender]
+    script = {"faststream": "faststream_plain.py", "bare client": "bare_client.py"}[contender]
+    return [sys.executable, str(HERE / "contenders" / script)]
+
+
+def _make_topology(contender: str, command: list[str], env: Mapping[str, str]) -> None:
+    """Have the contender declare its queue or consumer, so that it can be filled before it runs."""
+    env = {**env, "BENCH_EVENTS": "0"}
+    if contender != SERVICE:
+        subprocess.run(command, env=env, check=True, timeout=PATIENCE, capture_output=True)
+        return
+    process = subprocess.Popen(command, env=env)
+    deadline = monotonic() + PATIENCE
+    while not _ready(f"http://127.0.0.1:{env['CHASSIS_HTTP_PORT']}/readyz"):
+        if process.poll() is not None or monotonic() > deadline:
+            raise SystemExit("the rendered service does not get ready")
+        sleep(0.05)
+    process.terminate()
+    process.wait(PATIENCE)
+
+
+def _ready(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=1) as answer:  # noqa: S310 - an address of our own
+            return bool(answer.status == 200)
+    except OSError:
+        return False
+
+
+async def _fill(bus_url: str, events: int) -> None:
+    async with bare_publisher(bus_url) as publisher:
+        body = signed_up("u" * 100, "e" * 116)  # 220 bytes
+        await publish_all(publisher, [(f"e-{number}", body) for number in range(events)], in_flight=500)
+
+
+@contextmanager
+def _fresh(bus: str, folder: Path) -> Iterator[tuple[str, str]]:
+    """URLs of a bus and an inbox store that hold nothing yet."""
+    with tempfile.TemporaryDirectory(dir=folder) as data, nats(Path(data)) as server:
+        if bus == "nats":
+            yield server.url, server.url
+        else:
+            with shared_rabbitmq().vhost("bench") as url:
+                yield url, server.url
+
+
+def _report(bus: str, runs: Mapping[str, list[Run]], events: int) -> None:
+    rate = {name: median(run.per_second for run in all_) for name, all_ in runs.items()}
+    cpu = {name: median(run.cpu_microseconds for run in all_) for name, all_ in runs.items()}
+    print(f"\n{bus} + NATS KV, {events:,} events of 220 bytes, prefetch {PREFETCH}, medians of {len(runs[SERVICE])}")
+    print(f"  {'':24}{'events/s':>10}{'ratio':>8}{'CPU µs an event':>18}")
+    for name in (SERVICE, *YARDSTICKS):
+        note = "everything on" if name == SERVICE else "none of it"
+        print(
+            f"  {name + ' (' + note + ')':24}{rate[name]:>10,.0f}{rate[SERVICE] / rate[name]:>7.2f}x{cpu[name]:>18.1f}"
+        )
+    print("  CPU µs an event, by step:")
+    before = 0.0
+    for step, name in zip(
+        (*STEPS, SERVICE), ("receive, acknowledge", "decode", "claim", "complete", "pipeline, metrics"), strict=True
+    ):
+        print(f"    {name:22}{cpu[step] - before:>8.1f}")
+        before = cpu[step]
+    print(f"    {'sum':22}{cpu[SERVICE]:>8.1f}\n", flush=True)
+
+
+def _say(text: str) -> None:
+    print(f"  {text}", file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    main()

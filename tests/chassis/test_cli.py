@@ -1,0 +1,373 @@
+"""The command of a service: what it prints, what it refuses, and with which exit code."""
+
+import json
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import structlog
+from acme.billing.v1.account_opened_pb2 import AccountOpened
+from acme.signup.v1.user_signed_up_pb2 import UserSignedUp
+
+from chassis import Context, Service
+from chassis.bus import DeadLetter, Failure, Subscription
+from chassis.bus.memory import MemoryBroker, MemoryBus
+from chassis.cli import main
+from chassis.contracts import to_event
+
+SECRET = "hunter2"  # noqa: S105 - a secret nobody keeps
+TYPE = "acme.billing.v1.AccountOpened"
+
+
+@dataclass(frozen=True)
+class Said:
+    code: int
+    out: str
+    err: str
+
+
+Run = Callable[..., Said]
+
+
+def billing() -> Service:
+    service = Service("billing-svc", version="1.2.3")
+
+    @service.on(UserSignedUp)
+    async def open_account(event: UserSignedUp, ctx: Context) -> None: ...
+
+    return service
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Runs a command line of billing-svc in an empty folder, with only the settings that the test makes."""
+    monkeypatch.chdir(tmp_path)
+    for name in os.environ:
+        if name.startswith("CHASSIS_"):
+            monkeypatch.delenv(name)
+
+    def run(*arguments: str) -> Said:
+        monkeypatch.setattr(sys, "argv", ["billing-svc", *arguments])
+        root = logging.getLogger()
+        of_pytest, level = root.handlers, root.level
+        try:
+            with pytest.raises(SystemExit) as ended:
+                main(billing())
+        finally:  # a command sets up the logging of its process
+            root.handlers = of_pytest
+            root.setLevel(level)
+            structlog.reset_defaults()
+        said = capsys.readouterr()
+        return Said(int(ended.value.code or 0), said.out, said.err)
+
+    return run
+
+
+@pytest.fixture
+def broker(monkeypatch: pytest.MonkeyPatch) -> MemoryBroker:
+    """The broker that the commands connect to."""
+    broker = MemoryBroker()
+    monkeypatch.setenv("CHASSIS_BUS_URL", "memory://")
+    monkeypatch.setattr("chassis.adapters.open_bus", lambda *_: MemoryBus(broker))
+    return broker
+
+
+def one_line(said: Said) -> str:
+    """What a mistake looks like: exit code 2, one line on stderr, nothing else."""
+    assert (said.code, said.out) == (2, "")
+    (line,) = said.err.splitlines()
+    assert line.startswith("billing-svc: ")
+    return line
+
+
+def settings(**variables: str) -> dict[str, str]:
+    """The environment with these settings and no others."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("CHASSIS_")} | variables
+
+
+def closed_port() -> int:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        return int(taken.getsockname()[1])
+
+
+# config
+
+
+def test_config_shows_every_setting_and_marks_what_was_set(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CHASSIS_MAX_ATTEMPTS", "7")
+    said = run("config")
+    assert said.code == 0
+    assert "* CHASSIS_MAX_ATTEMPTS=7" in said.out
+    assert "  CHASSIS_PREFETCH=100" in said.out
+
+
+def test_config_masks_secrets(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CHASSIS_BUS_URL", f"amqp://user:{SECRET}@rabbitmq")
+    monkeypatch.setenv("CHASSIS_INBOX_URL", f"postgresql://pg/db?password={SECRET}")
+    said = run("config")
+    assert "CHASSIS_BUS_URL=amqp://user:***@rabbitmq" in said.out
+    assert SECRET not in said.out + said.err
+
+
+@pytest.mark.parametrize("command", [["config"], ["run"], ["dev"], ["publish", TYPE], ["tail"], ["dlq", "list"]])
+def test_a_wrong_setting_is_one_line_whatever_the_command(
+    run: Run, monkeypatch: pytest.MonkeyPatch, command: list[str]
+) -> None:
+    monkeypatch.setenv("CHASSIS_PREFETCH", "0")
+    assert "CHASSIS_PREFETCH='0'" in one_line(run(*command))
+
+
+@pytest.mark.parametrize("command", [["publish", TYPE], ["tail"], ["dlq", "list"]])
+def test_without_a_broker_to_go_to_a_command_says_so(run: Run, command: list[str]) -> None:
+    assert "CHASSIS_BUS_URL is not set and no `billing-svc dev` is running" in one_line(run(*command))
+
+
+@pytest.mark.parametrize("command", [["publish", TYPE], ["tail"], ["dlq", "list"]])
+@pytest.mark.parametrize("scheme", ["amqp", "nats"])
+def test_a_broker_that_does_not_answer_is_named_without_its_password(
+    run: Run, monkeypatch: pytest.MonkeyPatch, command: list[str], scheme: str
+) -> None:
+    port = closed_port()
+    monkeypatch.setattr("chassis.cli.session.CONNECT_SECONDS", 0.05)
+    monkeypatch.setenv("CHASSIS_BUS_URL", f"{scheme}://user:{SECRET}@127.0.0.1:{port}")
+    said = run(*command)
+    assert (said.code, said.out) == (2, "")
+    *why, line = said.err.splitlines()
+    assert line == f"billing-svc: no broker answers at {scheme}://user:***@127.0.0.1:{port} (CHASSIS_BUS_URL)"
+    assert {json.loads(one)["level"] for one in why} <= {"warning"}
+    assert SECRET not in said.err
+
+
+# publish
+
+
+def test_publish_publishes_what_it_is_told(run: Run, broker: MemoryBroker) -> None:
+    queue = broker.queue_for(Subscription("billing-svc", frozenset({TYPE})))
+    said = run("publish", TYPE, "--json", '{"account_id": "a-1"}', "--id", "e-1")
+    assert (said.code, said.out) == (0, f"published {TYPE} e-1\n")
+    (item,) = queue.items
+    assert AccountOpened.FromString(item.body).account_id == "a-1"
+    assert (item.headers["cloudEvents:id"], item.headers["cloudEvents:source"]) == ("e-1", "billing-svc-cli")
+
+
+def test_publish_takes_a_bare_name_that_is_unique(run: Run, broker: MemoryBroker) -> None:
+    assert f"published {TYPE} " in run("publish", "AccountOpened").out
+
+
+def test_publish_many_gives_each_an_id_of_its_own(run: Run, broker: MemoryBroker) -> None:
+    queue = broker.queue_for(Subscription("billing-svc", frozenset({TYPE})))
+    assert run("publish", TYPE, "--id", "e", "--count", "3").out == f"published 3 of {TYPE}\n"
+    assert sorted(str(item.headers["cloudEvents:id"]) for item in queue.items) == ["e-1", "e-2", "e-3"]
+
+
+def test_publish_reads_the_body_from_stdin(run: Run, broker: MemoryBroker, monkeypatch: pytest.MonkeyPatch) -> None:
+    queue = broker.queue_for(Subscription("billing-svc", frozenset({TYPE})))
+    monkeypatch.setattr("sys.stdin.read", lambda: '{"account_id": "a-1"}', raising=False)
+    assert run("publish", TYPE, "--json", "-").code == 0
+    assert AccountOpened.FromString(queue.items[0].body).account_id == "a-1"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["acme.no.v1.Such"], "'acme.no.v1.Such' is not a type of this service's contracts"),
+        (["Such"], "no contract defines a message Such"),
+        (["UserSignedUp"], "acme.signup.v1.UserSignedUp, acme.signup.v2.UserSignedUp: give the full type"),
+        ([TYPE, "--json", "{"], f"not JSON for {TYPE}"),
+        ([TYPE, "--json", '{"no_such": 1}'], f"not JSON for {TYPE}"),
+        ([TYPE, "--json", json.dumps({"account_id": "x" * 600_000})], "CHASSIS_MAX_BODY_BYTES"),
+    ],
+)
+def test_publish_refuses_what_is_no_event(run: Run, broker: MemoryBroker, arguments: list[str], says: str) -> None:
+    assert says in one_line(run("publish", *arguments))
+
+
+def test_publish_refuses_a_count_below_one(run: Run, broker: MemoryBroker) -> None:
+    said = run("publish", TYPE, "--count", "0")
+    assert said.code == 2
+    assert "--count" in said.err
+
+
+# tail
+
+
+class Chatty(MemoryBus):
+    """A bus on which somebody publishes as soon as it is ready."""
+
+    async def wait_ready(self) -> None:
+        await super().wait_ready()
+        for number in (1, 2, 3):
+            await self.publish(to_event(AccountOpened(account_id=f"a-{number}"), source="shop", id_=f"e-{number}"))
+        self.broker.publish("garbage", {}, b"\xff")
+
+
+def test_tail_shows_events_decoded_until_its_limit(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CHASSIS_BUS_URL", "memory://")
+    monkeypatch.setattr("chassis.adapters.open_bus", lambda *_: Chatty())
+    said = run("tail", "--limit", "2")
+    assert said.code == 0
+    assert f"{TYPE}  e-1  from shop" in said.out
+    assert '"account_id": "a-2"' in said.out
+    assert "a-3" not in said.out
+
+
+def test_tail_shows_what_is_no_event_too(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CHASSIS_BUS_URL", "memory://")
+    monkeypatch.setattr("chassis.adapters.open_bus", lambda *_: Chatty())
+    assert "not a CloudEvent (header cloudEvents:specversion is missing" in run("tail", "--limit", "4").out
+
+
+def test_tail_refuses_a_type_it_does_not_know(run: Run, broker: MemoryBroker) -> None:
+    assert "no contract defines a message Such" in one_line(run("tail", "Such"))
+
+
+# dlq
+
+
+@pytest.fixture
+def letters(broker: MemoryBroker) -> MemoryBroker:
+    message = to_event(AccountOpened(account_id="a-1"), source="shop", id_="e-1")
+    failed = Failure(
+        reason="rejected",
+        error="chassis.retry.Reject",
+        message="[/b] no such plan",
+        stack="Traceback …",
+        handler="open_account",
+        attempts=1,
+        service="billing-svc",
+        last_failure="2026-01-02T03:04:05Z",
+    )
+    garbage = Failure("bad_envelope", message="header is missing", service="billing-svc", last_failure="")
+    broker.dead["billing-svc"] = {
+        "aa11": DeadLetter("aa11", {"cloudEvents:id": "e-1"}, message.body, TYPE, failed),
+        "aa22": DeadLetter("aa22", {"odd": 7}, b"\xff", "", garbage),
+    }
+    return broker
+
+
+def test_dlq_list_shows_what_is_there(run: Run, letters: MemoryBroker) -> None:
+    said = run("dlq", "list")
+    assert said.code == 0
+    assert "aa11" in said.out
+    assert "rejected" in said.out
+    assert "2 dead letters" in said.out
+
+
+def test_dlq_list_as_json_is_one_object_a_line(run: Run, letters: MemoryBroker) -> None:
+    lines = [json.loads(line) for line in run("dlq", "list", "--json", "--reason", "rejected").out.splitlines()]
+    assert [(line["id"], line["message"], line["attempts"]) for line in lines] == [("aa11", "[/b] no such plan", 1)]
+
+
+def test_dlq_show_decodes_the_event(run: Run, letters: MemoryBroker) -> None:
+    out = run("dlq", "show", "aa11").out
+    assert '"account_id": "a-1"' in out
+    assert "cloudEvents:id: e-1" in out
+    assert "Traceback …" in out
+
+
+def test_dlq_show_shows_what_cannot_be_decoded(run: Run, letters: MemoryBroker) -> None:
+    assert r"b'\xff'" in run("dlq", "show", "aa22").out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["show", "zz"], "no dead letter's id begins with 'zz'"),
+        (["show", "aa"], "2 ids begin with 'aa'"),
+        (["replay"], "say which: `billing-svc dlq replay ID`"),
+        (["discard"], "say which: `billing-svc dlq discard ID`"),
+        (["list", "--older-than", "soon"], "'soon' is not a duration"),
+    ],
+)
+def test_dlq_refuses_what_is_not_clear(run: Run, letters: MemoryBroker, arguments: list[str], says: str) -> None:
+    assert says in one_line(run("dlq", *arguments))
+    assert len(letters.dead["billing-svc"]) == 2
+
+
+def test_dlq_replay_replays_what_is_chosen(run: Run, letters: MemoryBroker) -> None:
+    queue = letters.queue_for(Subscription("billing-svc", frozenset({TYPE})))
+    assert run("dlq", "replay", "--all", "--dry-run").out == "would replay 2\n"
+    assert not queue.items
+    assert run("dlq", "replay", "--reason", "rejected").out == "replayed 1\n"
+    assert len(queue.items) == 1
+    assert list(letters.dead["billing-svc"]) == ["aa22"]
+
+
+def test_dlq_discard_asks_first(run: Run, letters: MemoryBroker, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("typer.confirm", _answered_no)
+    assert run("dlq", "discard", "aa11").code == 1
+    assert len(letters.dead["billing-svc"]) == 2
+    assert run("dlq", "discard", "aa11", "--yes").out == "discarded 1\n"
+    assert list(letters.dead["billing-svc"]) == ["aa22"]
+
+
+def _answered_no(question: str, *, abort: bool) -> None:
+    import typer  # noqa: PLC0415 - what typer.confirm itself raises
+
+    assert question == "Discard 1 dead letters for good?"
+    assert abort
+    raise typer.Abort
+
+
+# run
+
+
+def test_run_serves_until_sigterm_and_exits_0(tmp_path: Path, generated_contracts: Path) -> None:
+    code = (
+        "from acme.signup.v1.user_signed_up_pb2 import UserSignedUp\n"
+        "from chassis import Service\n"
+        "from chassis.cli import main\n"
+        "service = Service('billing-svc', version='1.2.3')\n"
+        "@service.on(UserSignedUp)\n"
+        "async def open_account(event, ctx): ...\n"
+        "main(service)\n"
+    )
+    environment = settings(
+        CHASSIS_BUS_URL="memory://",
+        CHASSIS_HTTP_HOST="127.0.0.1",
+        CHASSIS_HTTP_PORT="0",
+        PYTHONPATH=str(generated_contracts),
+    )
+    command = [sys.executable, "-c", code, "run"]
+    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True, cwd=tmp_path) as process:
+        try:
+            assert process.stderr is not None
+            events = []
+            for line in process.stderr:
+                events.append(json.loads(line)["event"])
+                if events[-1] == "ready":
+                    process.send_signal(signal.SIGTERM)
+            assert process.wait(20) == 0
+        finally:
+            process.kill()
+    assert events == ["starting", "ready", "stopping", "drained", "stopped"]
+
+
+def test_run_without_a_broker_is_one_line(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("chassis.telemetry.logs.configure", lambda *_: None)
+    assert "CHASSIS_BUS_URL is not set" in one_line(run("run"))
+
+
+def test_a_client_library_that_is_not_installed_is_one_line() -> None:
+    code = (
+        "import sys; sys.modules['aiormq'] = None; from chassis import Service, cli; cli.main(Service('billing-svc'))"
+    )
+    command = [sys.executable, "-c", code, "dlq", "list"]
+    environment = settings(CHASSIS_BUS_URL="amqp://rabbitmq")
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    line = one_line(Said(done.returncode, done.stdout, done.stderr))
+    assert "amqp:// needs the package 'aiormq'" in line
+    assert "dockyard-chassis[rabbitmq]" in line
+
+
+def test_help_names_the_commands(run: Run) -> None:
+    out = run("--help").out
+    assert all(command in out for command in ("run", "dev", "publish", "tail", "dlq", "config"))

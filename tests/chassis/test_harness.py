@@ -1,0 +1,99 @@
+"""The harness: what a service's own tests look like."""
+
+import asyncio
+
+import pytest
+from acme.billing.v1.account_opened_pb2 import AccountOpened
+from acme.signup.v1.user_signed_up_pb2 import UserSignedUp
+
+from chassis import Context, Reject, RetryAfter, Service
+from chassis.settings import SettingsError
+from chassis.testing import Harness
+
+pytestmark = pytest.mark.usefixtures("log_lines")
+
+
+def billing() -> Service:
+    """Opens an account at the attempt that the user's id names; refuses the user `nobody`."""
+    service = Service("billing-svc")
+
+    @service.on(UserSignedUp)
+    async def open_account(event: UserSignedUp, ctx: Context) -> None:
+        if event.user_id == "nobody":
+            raise Reject("no such user")
+        if event.user_id == "later" and ctx.attempt == 1:
+            raise RetryAfter(90)
+        if event.user_id.isdigit() and ctx.attempt < int(event.user_id):
+            raise OSError("not yet")
+        ctx.publish(AccountOpened(account_id=f"a-{event.user_id}"))
+
+    return service
+
+
+async def test_a_service_is_tested_in_five_lines() -> None:
+    async with Harness(billing()) as harness:
+        assert await harness.send(UserSignedUp(user_id="1")) == "done"
+        assert harness.published == [AccountOpened(account_id="a-1")]
+
+
+async def test_the_same_id_twice_is_a_duplicate() -> None:
+    async with Harness(billing()) as harness:
+        assert await harness.send(UserSignedUp(user_id="1"), id="e-1") == "done"
+        assert await harness.send(UserSignedUp(user_id="1"), id="e-1") == "duplicate"
+        assert len(harness.published) == 1
+
+
+async def test_a_new_event_has_a_new_id() -> None:
+    async with Harness(billing()) as harness:
+        assert await harness.send(UserSignedUp(user_id="1")) == "done"
+        assert await harness.send(UserSignedUp(user_id="1")) == "done"
+
+
+async def test_retries_follow_at_once_and_their_delays_are_kept() -> None:
+    async with Harness(billing(), backoff_seconds=100, backoff_max_seconds=150) as harness:
+        assert await harness.send(UserSignedUp(user_id="3")) == "done"
+        assert len(harness.delays) == 2
+        assert all(0 <= delay <= 150 for delay in harness.delays)
+
+
+async def test_the_delay_that_a_handler_asks_for_is_kept() -> None:
+    async with Harness(billing()) as harness:
+        assert await harness.send(UserSignedUp(user_id="later")) == "done"
+        assert harness.delays == [90]
+
+
+async def test_a_dead_event_says_why() -> None:
+    async with Harness(billing(), max_attempts=2) as harness:
+        assert await harness.send(UserSignedUp(user_id="nobody")) == "dead"
+        assert await harness.send(UserSignedUp(user_id="9")) == "dead"
+        assert [letter.reason for letter in harness.dead_letters] == ["rejected", "attempts_exhausted"]
+        assert harness.dead_letters[0].message == "no such user"
+        assert harness.published == []
+
+
+async def test_a_raw_message_goes_in_as_it_is() -> None:
+    async with Harness(billing()) as harness:
+        assert await harness.send_raw({}, b"\xff") == "dead"
+        assert harness.dead_letters[0].reason == "bad_envelope"
+
+
+async def test_events_sent_side_by_side_each_have_their_own_outcome() -> None:
+    async with Harness(billing(), max_attempts=3) as harness:
+        await harness.send(UserSignedUp(user_id="1"), id="e-1")
+        outcomes = await asyncio.gather(
+            harness.send(UserSignedUp(user_id="9")),
+            harness.send(UserSignedUp(user_id="2")),
+            harness.send(UserSignedUp(user_id="1"), id="e-1"),
+        )
+        assert outcomes == ["dead", "done", "duplicate"]
+
+
+async def test_the_environment_does_not_reach_the_harness(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CHASSIS_MAX_ATTEMPTS", "1")
+    async with Harness(billing()) as harness:
+        assert await harness.send(UserSignedUp(user_id="3")) == "done"
+
+
+def test_a_wrong_setting_is_refused() -> None:
+    with pytest.raises(SettingsError, match="CHASSIS_MAX_ATTEMPTS=0"):
+        Harness(billing(), max_attempts=0)

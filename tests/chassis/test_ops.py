@@ -1,0 +1,102 @@
+"""The HTTP port: health, metrics, version."""
+
+import socket
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+import aiohttp
+import pytest
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
+from prometheus_client.parser import text_string_to_metric_families as parse_prometheus
+
+from chassis.lifecycle import Lifecycle
+from chassis.ops import PortTaken, serve
+from chassis.telemetry.metrics import Metrics
+
+HOST = "127.0.0.1"
+
+
+@dataclass
+class Ops:
+    lifecycle: Lifecycle
+    metrics: Metrics
+    port: int
+    session: aiohttp.ClientSession
+
+    async def get(self, path: str, accept: str = "*/*") -> aiohttp.ClientResponse:
+        response = await self.session.get(f"http://{HOST}:{self.port}{path}", headers={"Accept": accept})
+        await response.read()
+        return response
+
+
+@pytest.fixture
+async def ops() -> AsyncIterator[Ops]:
+    lifecycle, metrics = Lifecycle(), Metrics("billing-svc", "1.2.3", "0.1.0")
+    about = {"service": "billing-svc", "version": "1.2.3"}
+    async with (
+        serve(HOST, 0, lifecycle=lifecycle, registry=metrics.registry, version=about) as port,
+        aiohttp.ClientSession() as session,
+    ):
+        yield Ops(lifecycle, metrics, port, session)
+
+
+async def test_a_live_replica_says_so(ops: Ops) -> None:
+    response = await ops.get("/livez")
+    assert response.status == 200
+    assert await response.json() == {"status": "ok", "reasons": []}
+
+
+async def test_a_stuck_replica_is_not_live(ops: Ops, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("chassis.lifecycle.STUCK_SECONDS", 0.0)
+    response = await ops.get("/livez")
+    assert response.status == 503
+    assert (await response.json())["reasons"] == ["event_loop_stuck"]
+
+
+async def test_readiness_says_why_not(ops: Ops) -> None:
+    assert (await ops.get("/readyz")).status == 200
+    ops.lifecycle.require("bus", lambda: False)
+    ops.lifecycle.stop()
+    response = await ops.get("/readyz")
+    assert response.status == 503
+    assert await response.json() == {"status": "unavailable", "reasons": ["bus", "draining"]}
+
+
+async def test_a_replica_that_is_not_ready_is_still_alive(ops: Ops) -> None:
+    ops.lifecycle.require("bus", lambda: False)
+    assert (await ops.get("/livez")).status == 200
+
+
+async def test_metrics_are_prometheus_text(ops: Ops) -> None:
+    ops.metrics.for_type("acme.signup.v1.UserSignedUp").done.inc()
+    response = await ops.get("/metrics")
+    assert response.content_type == "text/plain"
+    samples = [sample for family in parse_prometheus(await response.text()) for sample in family.samples]
+    name, labels = (
+        "messaging_client_consumed_messages_total",
+        {"type": "acme.signup.v1.UserSignedUp", "outcome": "done"},
+    )
+    assert [sample.value for sample in samples if (sample.name, sample.labels) == (name, labels)] == [1]
+
+
+async def test_metrics_are_openmetrics_for_those_who_ask(ops: Ops) -> None:
+    response = await ops.get("/metrics", "application/openmetrics-text; version=1.0.0")
+    assert response.content_type == "application/openmetrics-text"
+    assert "chassis_build" in {family.name for family in parse_openmetrics(await response.text())}
+
+
+async def test_the_version_is_told(ops: Ops) -> None:
+    assert await (await ops.get("/version")).json() == {"service": "billing-svc", "version": "1.2.3"}
+
+
+async def test_a_port_that_is_taken_is_one_clear_error(ops: Ops) -> None:
+    with pytest.raises(PortTaken, match=f"CHASSIS_HTTP_PORT={ops.port}: .*in use"):
+        async with serve(HOST, ops.port, lifecycle=ops.lifecycle, registry=ops.metrics.registry, version={}):
+            pytest.fail("the port was taken")
+
+
+async def test_the_port_is_free_again_afterwards() -> None:
+    async with serve(HOST, 0, lifecycle=Lifecycle(), registry=Metrics("a", "1", "1").registry, version={}) as port:
+        pass
+    with socket.socket() as probe:
+        assert probe.connect_ex((HOST, port)) != 0

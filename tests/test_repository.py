@@ -1,0 +1,160 @@
+"""What holds for the repository as a whole, whichever part a change is about."""
+
+import os
+import re
+import subprocess
+import tomllib
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+
+ROOT = Path(__file__).parents[1]
+SOURCES = ("generator/", "template/chassis/", "benchmarks/", "docs/")
+
+_MACHINE = re.compile(r"(?<![\w.])/(?:work|home|Users|tmp|opt)/\w|(?<![\w.])/(?:root)/(?!\.cache/uv)")
+_INDEX = re.compile(r"\b(?:pypi\.org|pythonhosted\.org|registry\.npmjs\.org|proxy\.golang\.org)", re.IGNORECASE)
+_SUPPRESSED = re.compile(r"#\s*(?:noqa|type:\s*ignore|pragma:)")
+_REASONED = re.compile(r"# noqa: [A-Z0-9, ]+ - \S|# type: ignore\[[a-z, -]+\] # \S")
+_SYNTAX = re.compile(r"\{\{|\{%|\{#")
+
+
+@cache
+def files() -> tuple[str, ...]:
+    """Every file that belongs to the repository, those of a change that is not committed yet included."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return tuple(sorted({path for path in listed.stdout.split("\0") if path and (ROOT / path).is_file()}))
+
+
+def text(path: str) -> str:
+    return (ROOT / path).read_text("utf-8", errors="replace")
+
+
+def sources() -> list[str]:
+    return [path for path in files() if path.endswith(".py") and path.startswith(SOURCES)]
+
+
+def loaded(path: str) -> dict[str, Any]:
+    return tomllib.loads(text(path))
+
+
+def lines_with(pattern: re.Pattern[str], paths: tuple[str, ...]) -> list[str]:
+    return [
+        f"{path}:{number}: {line.strip()}"
+        for path in paths
+        for number, line in enumerate(text(path).splitlines(), start=1)
+        if pattern.search(line)
+    ]
+
+
+def declared() -> dict[str, list[Requirement]]:
+    """The dependencies that a `pyproject.toml` declares, by the heading of their table in decision 0004."""
+    chassis, generator = loaded("template/chassis/pyproject.toml"), loaded("pyproject.toml")
+
+    def of(*groups: list[str]) -> list[Requirement]:
+        return [Requirement(one) for group in groups for one in group]
+
+    return {
+        "The chassis, in every service": of(chassis["project"]["dependencies"]),
+        "The chassis, by extra": of(*chassis["project"]["optional-dependencies"].values()),
+        "The generator": of(
+            generator["project"]["dependencies"], *generator["project"]["optional-dependencies"].values()
+        ),
+        "Development of this repository": of(generator["dependency-groups"]["dev"]),
+    }
+
+
+def test_no_file_names_a_path_of_a_machine() -> None:
+    assert lines_with(_MACHINE, files()) == []
+
+
+def test_no_file_names_a_package_index() -> None:
+    assert lines_with(_INDEX, files()) == []
+
+
+def test_the_chassis_holds_no_template_syntax() -> None:
+    chassis = tuple(path for path in files() if path.startswith("template/chassis/"))
+    assert "template/chassis/src/chassis/consumer.py" in chassis
+    assert [path for path in chassis if path.endswith(".jinja")] == []
+    assert lines_with(_SYNTAX, chassis) == []
+
+
+def test_a_source_file_fits_in_the_head() -> None:
+    lengths = {path: len(text(path).splitlines()) for path in sources()}
+    assert {path: length for path, length in lengths.items() if length > 400} == {}
+
+
+def test_a_module_says_what_it_is_for() -> None:
+    modules = [path for path in files() if path.endswith(".py") and text(path)]
+    assert [path for path in modules if not text(path).startswith('"""')] == []
+
+
+def test_a_suppression_carries_its_reason() -> None:
+    suppressions = lines_with(_SUPPRESSED, tuple(path for path in sources() if path != "docs/reference.py"))
+    assert suppressions
+    assert [line for line in suppressions if not _REASONED.search(line)] == []
+
+
+def test_an_action_is_pinned_by_its_full_commit() -> None:
+    workflows = [path for path in files() if "/workflows/" in path]
+    assert len(workflows) >= 2
+    used = [line for path in workflows for line in text(path).splitlines() if "uses:" in line]
+    assert used
+    assert [line for line in used if not re.search(r"uses: [\w./-]+@[0-9a-f]{40} # v\d", line)] == []
+
+
+def test_a_workflow_has_no_permission_that_a_job_does_not_name() -> None:
+    for path in files():
+        if path.startswith(".github/workflows/"):
+            assert yaml.safe_load(text(path))["permissions"] == {}, path
+
+
+def test_what_ci_runs_can_be_run() -> None:
+    assert os.access(ROOT / ".ci/run", os.X_OK)
+    subprocess.run(["bash", "-n", ".ci/run"], cwd=ROOT, check=True)
+    targets = set(re.findall(r"^step \w+ make (\w+)$", text(".ci/run"), re.MULTILINE))
+    assert {"check", "test", "demo"} <= targets
+    assert targets <= set(re.findall(r"^(\w+):", text("Makefile"), re.MULTILINE))
+
+
+def test_make_says_what_it_can_do() -> None:
+    outside = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}  # as a user calls it
+    shown = subprocess.run(["make", "help"], cwd=ROOT, env=outside, capture_output=True, text=True, check=True).stdout
+    phony = re.findall(r"^\.PHONY: (\w+)$", text("Makefile"), re.MULTILINE)
+    assert phony
+    assert [line.split()[1] for line in shown.splitlines()] == phony
+
+
+@pytest.mark.parametrize("heading", sorted(declared()))
+def test_every_dependency_has_its_reason(heading: str) -> None:
+    page = text("docs/decisions/0004-dependencies.md")
+    table = page.partition(f"### {heading}\n")[2].partition("\n#")[0]
+    first_cells = [line.split("|")[1] for line in table.splitlines() if line.startswith("| `")]
+    named = {name for cell in first_cells for name in re.findall(r"`([\w-]+)`", cell)}
+    assert named == {requirement.name for requirement in declared()[heading]}
+
+
+def test_every_dependency_is_pinned_within_its_range() -> None:
+    pins = dict(re.findall(r"^([\w-]+)==([^\s;]+)", text("requirements-dev.txt"), re.MULTILINE))
+    for requirement in (one for group in declared().values() for one in group):
+        if requirement.name != "dockyard-chassis":
+            assert requirement.specifier.contains(pins[requirement.name]), requirement
+
+
+def test_the_changelog_has_a_place_for_what_is_new() -> None:
+    assert re.search(r"^## Unreleased$", text("CHANGELOG.md"), re.MULTILINE)
+
+
+def test_the_licence_is_the_one_that_the_packages_name() -> None:
+    assert "Apache License" in text("LICENSE").splitlines()[0]
+    for path in ("pyproject.toml", "template/chassis/pyproject.toml"):
+        assert loaded(path)["project"]["license"] == "Apache-2.0"
