@@ -80,10 +80,12 @@ class Delivered:
         self.outcomes.append(outcome)
 
 
-def delivered(body: Body, id_: str = "e-1", *, attempt: int = 1, **headers: object) -> Delivered:
-    """`body` as event `id_` from the source `shop`; `headers` are further ones."""
+def delivered(
+    body: Body, id_: str = "e-1", *, attempt: int = 1, headers: Mapping[str, object] | None = None
+) -> Delivered:
+    """`body` as event `id_` from the source `shop`; `headers` win over its own."""
     message = to_event(body, source="shop", id_=id_)
-    return Delivered({**to_headers(message.envelope, AMQP_PREFIX), **headers}, message.body, attempt)
+    return Delivered({**to_headers(message.envelope, AMQP_PREFIX), **(headers or {})}, message.body, attempt)
 
 
 class Inbox(MemoryInbox):

@@ -117,7 +117,7 @@ async def test_the_same_id_from_another_source_is_another_event() -> None:
     handler = Probe()
     line = pipeline(handler)
     await line.take(delivered(EVENT))
-    await line.take(delivered(EVENT, **{"cloudEvents:source": "another shop"}))
+    await line.take(delivered(EVENT, headers={"cloudEvents:source": "another shop"}))
     assert len(handler.calls) == 2
 
 
@@ -225,7 +225,7 @@ async def test_a_handler_that_rejects_does_not_condemn_the_event_for_one_that_is
 )
 async def test_what_can_never_be_handled_is_dead_before_any_claim(type_: str | None, body: bytes, reason: str) -> None:
     line = pipeline(Probe())
-    delivery = delivered(EVENT, **{"cloudEvents:type": type_})
+    delivery = delivered(EVENT, headers={"cloudEvents:type": type_})
     delivery.body = body
     failure = (await line.take(delivery)).buried
     assert failure.reason == reason
@@ -237,7 +237,7 @@ async def test_what_can_never_be_handled_is_dead_before_any_claim(type_: str | N
 
 async def test_an_unknown_type_is_counted_under_one_label() -> None:
     line = pipeline(Probe())
-    await line.take(delivered(EVENT, **{"cloudEvents:type": "made.up.by.Somebody"}))
+    await line.take(delivered(EVENT, headers={"cloudEvents:type": "made.up.by.Somebody"}))
     assert line.consumed("dead", "unknown") == 1
 
 
@@ -613,7 +613,7 @@ async def test_log_lines_of_a_handler_carry_the_event_and_never_the_payload(log_
         raise BROKEN
 
     trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
-    await pipeline(talks).take(delivered(EVENT, "e-7", attempt=2, traceparent=trace))
+    await pipeline(talks).take(delivered(EVENT, "e-7", attempt=2, headers={"traceparent": trace}))
     talking, failed = log_lines()
     for line in (talking, failed):
         identity = (line["event_id"], line["type"], line["handler"], line["attempt"])

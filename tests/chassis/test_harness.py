@@ -80,12 +80,12 @@ async def test_a_raw_message_goes_in_as_it_is() -> None:
 async def test_events_sent_side_by_side_each_have_their_own_outcome() -> None:
     async with Harness(billing(), max_attempts=3) as harness:
         await harness.send(UserSignedUp(user_id="1"), id="e-1")
-        outcomes = await asyncio.gather(
+        poisoned, retried, repeated = await asyncio.gather(
             harness.send(UserSignedUp(user_id="9")),
             harness.send(UserSignedUp(user_id="2")),
             harness.send(UserSignedUp(user_id="1"), id="e-1"),
         )
-        assert outcomes == ["dead", "done", "duplicate"]
+        assert (poisoned, retried, repeated) == ("dead", "done", "duplicate")
 
 
 async def test_the_environment_does_not_reach_the_harness(monkeypatch: pytest.MonkeyPatch) -> None:

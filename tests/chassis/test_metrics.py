@@ -39,7 +39,7 @@ async def test_an_event_without_a_time_has_no_age() -> None:
 
 async def test_an_event_from_the_future_has_age_zero() -> None:
     line = Pipeline({UserSignedUp: [open_account]})
-    await line.take(delivered(UserSignedUp(), **{"cloudEvents:time": "2999-01-01T00:00:00Z"}))
+    await line.take(delivered(UserSignedUp(), headers={"cloudEvents:time": "2999-01-01T00:00:00Z"}))
     assert line.metric("chassis_event_age_seconds_sum", type=TYPE) == 0
 
 

@@ -3,7 +3,7 @@
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 
 import aiohttp
 import pytest
@@ -58,12 +58,12 @@ class World:
 
 
 @pytest.fixture
-async def world(monkeypatch: pytest.MonkeyPatch, log_lines: LogLines) -> AsyncIterator[World]:
+def world(monkeypatch: pytest.MonkeyPatch, log_lines: LogLines) -> World:
     world = World(log_lines)
     monkeypatch.setattr("chassis.adapters.open_bus", lambda *_: MemoryBus(world.broker))
     monkeypatch.setattr("chassis.adapters.open_inbox", lambda *_: world.store)
     monkeypatch.setattr("chassis.service.STORE_RETRY_SECONDS", 0.001)
-    yield world
+    return world
 
 
 def terminate() -> None:

@@ -55,7 +55,7 @@ def test_without_an_endpoint_nothing_of_opentelemetry_is_imported() -> None:
 
 async def test_without_spans_the_trace_context_is_handed_on() -> None:
     line = Pipeline({UserSignedUp: [open_account]}, traces=NoTraces())
-    await line.take(delivered(UserSignedUp(), traceparent=TRACEPARENT, tracestate="vendor=1"))
+    await line.take(delivered(UserSignedUp(), headers={"traceparent": TRACEPARENT, "tracestate": "vendor=1"}))
     envelope = line.bus.published[0].envelope
     assert (envelope.traceparent, envelope.tracestate) == (TRACEPARENT, "vendor=1")
 
@@ -70,7 +70,7 @@ async def test_the_spans_link_publisher_handler_and_what_the_handler_publishes(
     traces: OtelTraces, exporter: InMemorySpanExporter
 ) -> None:
     line = Pipeline({UserSignedUp: [open_account]}, traces=traces)
-    await line.take(delivered(UserSignedUp(), "e-7", traceparent=TRACEPARENT))
+    await line.take(delivered(UserSignedUp(), "e-7", headers={"traceparent": TRACEPARENT}))
     consumer, producer = spans(exporter)[SpanKind.CONSUMER], spans(exporter)[SpanKind.PRODUCER]
     assert consumer.parent is not None
     assert f"{consumer.parent.span_id:016x}" == PARENT_ID

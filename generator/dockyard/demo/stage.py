@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.error import URLError
 
+from dockyard.demo.show import WIDTH
 from dockyard.errors import ToolFailed, ToolMissing
 
 PATIENCE = 60.0
@@ -32,12 +33,16 @@ SETTINGS = {
 """As in production, but for shorter times: a demo should not wait a minute for a lease to be over."""
 
 
+class DidNotHappenError(Exception):
+    """Something that the story waits for did not happen; the ledger will tell what that means."""
+
+
 def wait_for(happened: Callable[[], bool], what: str) -> None:
-    """Return when `happened()`. Raises ToolFailed when it takes too long."""
+    """Return when `happened()`. Raises DidNotHappenError when it takes too long."""
     deadline = time.monotonic() + PATIENCE
     while not happened():
         if time.monotonic() > deadline:
-            raise ToolFailed("go on with the demo", f"{what} did not happen within {PATIENCE:g} s")
+            raise DidNotHappenError(f"{what}: not within {PATIENCE:g} s")
         time.sleep(0.05)
 
 
@@ -138,6 +143,8 @@ class Actor:
         return self.duplicates_ignored + self._duplicates_now()
 
     def _duplicates_now(self) -> int:
+        if self.process is None or self.process.poll() is not None:
+            return 0
         consumed = "messaging_client_consumed_messages_total{"
         return int(
             sum(
@@ -165,7 +172,8 @@ class Actor:
 def service_environment(bus_url: str, provider: Path) -> dict[str, str]:
     """The environment of a service of the demo: nothing of the caller's CHASSIS_* settings."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("CHASSIS_")}
-    return inherited | SETTINGS | {"CHASSIS_BUS_URL": bus_url, "DEMO_PROVIDER": str(provider)}
+    ours = {"CHASSIS_BUS_URL": bus_url, "DEMO_PROVIDER": str(provider), "COLUMNS": str(WIDTH)}
+    return inherited | SETTINGS | ours
 
 
 def _listens(port: int) -> bool:

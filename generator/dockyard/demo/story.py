@@ -21,16 +21,21 @@ WHILE_KILLED = 200
 UNDER_LOAD = 1000
 
 
-def play(template: str | None) -> bool:
-    """Tell the story with `template` (default: the one this code comes with).
+def play(template: str | None, picture: Path | None = None) -> bool:
+    """Tell the story with `template` (default: the one this code comes with); write what was printed to `picture`.
 
     True when nothing was lost, nothing happened twice and everything that was checked held. Raises DockyardError.
     """
-    show = Show()
+    show = Show(record=picture is not None)
     with tempfile.TemporaryDirectory(prefix="dockyard-demo-") as folder, _stage(Path(folder), template, show) as play_:
-        play_.tell()
+        try:
+            play_.tell()
+        except stage.DidNotHappenError as error:
+            show.fact(str(error), good=False)
         play_.balance()
-        return show.all_good
+    if picture is not None:
+        picture.write_text(show.picture(), encoding="utf-8")
+    return show.all_good
 
 
 @contextmanager
@@ -139,7 +144,7 @@ class _Play:
         self._show.fact(f"{len(welcome.dead_letters())} dead letters are left")
 
     def _drain(self) -> None:
-        self._show.step("SIGTERM under load: billing-svc drains, and goes on where it was")
+        self._show.step("SIGTERM under load: billing-svc drains, and goes on where it was after a restart")
         events = self._publish("load", SIGN_UP, UNDER_LOAD)
         self._show.command("billing-svc", ["kill", "-TERM", "<pid>"])
         started = time.monotonic()

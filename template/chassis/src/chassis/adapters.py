@@ -64,6 +64,6 @@ def _load(module: str, name: str, extra: str, scheme: str) -> Callable[..., obje
         if error.name is None or error.name.startswith("chassis"):
             raise
         raise AdapterError(
-            f"{scheme}:// needs the package {error.name!r}, which is not installed: "
+            f"{scheme}:// needs the package {error.name.partition('.')[0]!r}, which is not installed: "
             f"add dockyard-chassis[{extra}] to the dependencies in pyproject.toml"
         ) from error
