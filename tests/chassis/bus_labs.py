@@ -44,7 +44,7 @@ class Lab(Protocol):
 
 
 class MemoryLab:
-    server = None
+    server: Server | None = None
 
     def __init__(self) -> None:
         self.broker = MemoryBroker()

@@ -8,6 +8,7 @@ from acme.billing.v1.account_opened_pb2 import AccountOpened
 from acme.signup.v1.user_signed_up_pb2 import UserSignedUp
 
 from chassis import Context, Reject, RetryAfter
+from chassis.attempts import BUSY_SECONDS
 from chassis.bus import BusUnavailable
 from chassis.inbox import Lease, LeaseLost
 from tests.chassis.conftest import LogLines
@@ -140,7 +141,7 @@ async def test_an_event_that_somebody_else_handles_comes_later_without_using_up_
     await handler.started.wait()
     second = await line.take(delivered(EVENT))
     assert (second.outcome, second.counted) == ("later", False)
-    assert second.delay == 60.0  # what is left of the lease
+    assert second.delay == BUSY_SECONDS  # well before the lease is over: the first is mostly done by then
     assert line.consumed("busy") == 1
     handler.go_on.set()
     await running
@@ -426,6 +427,18 @@ async def test_a_handler_that_swallows_the_loss_of_its_lease_still_publishes_not
     assert (await line.take(delivered(EVENT))).outcome == "hand_back"
     assert line.bus.published == []
     assert "complete" not in line.inbox.calls
+
+
+async def test_after_the_loss_of_a_lease_no_further_handler_runs(started: Callable[[Pipeline], Pipeline]) -> None:
+    second: list[str] = []
+
+    async def afterwards(event: UserSignedUp, ctx: Context) -> None:
+        second.append(ctx.event_id)
+
+    line = started(pipeline(Held(), afterwards, lease=0.01))
+    line.inbox.broken["extend"] = LeaseLost("taken over")
+    assert (await line.take(delivered(EVENT))).outcome == "hand_back"
+    assert second == []
 
 
 async def test_a_lease_that_is_lost_at_completion_is_not_acknowledged() -> None:

@@ -81,9 +81,8 @@ async def test_leases_are_extended_side_by_side(bench: Bench) -> None:
     assert [work.lease.fence for work in works] == [1, 2, 3]
 
 
-async def test_a_lease_that_was_let_go_or_forgotten_is_extended_no_more(bench: Bench) -> None:
+async def test_a_lease_that_was_let_go_is_extended_no_more(bench: Bench) -> None:
     await bench.keeper.let_go(bench.hold())
-    bench.keeper.forget(bench.hold())
     bench.now += TERM
     await bench.keeper.extend_due()
     assert bench.store.extended == []

@@ -4,6 +4,7 @@ import json
 import logging
 import subprocess
 import sys
+from functools import cache
 from typing import Any
 
 import pytest
@@ -30,6 +31,7 @@ structlog.get_logger("test").debug("nobody asked")
 """
 
 
+@cache
 def stderr_of(log_format: str) -> str:
     done = subprocess.run(
         [sys.executable, "-c", LOGS_AN_ERROR, log_format, SECRET], capture_output=True, text=True, check=True

@@ -5,6 +5,7 @@ import traceback
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from chassis.settings import Settings, SettingsError, effective, load, masked
 
@@ -173,6 +174,12 @@ def test_no_secret_is_in_an_error_a_repr_or_the_effective_settings(variable: str
     else:
         shown = repr(settings) + str(effective(settings))
     assert SECRET not in shown
+
+
+def test_no_secret_is_in_the_error_of_settings_that_were_not_loaded() -> None:
+    with pytest.raises(ValidationError) as refused:
+        Settings(bus_url=f"kafka://user:{SECRET}@broker")
+    assert SECRET not in str(refused.value)
 
 
 def test_the_effective_settings_are_all_of_them_with_their_meaning() -> None:

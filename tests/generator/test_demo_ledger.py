@@ -6,6 +6,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+
 from dockyard.demo.ledger import Ledger, Provider, balance
 
 SERVICES = ("welcome-svc", "billing-svc")

@@ -11,6 +11,7 @@ from google.protobuf.message import Message
 
 from chassis.bus import BusUnavailable, Delivery
 from chassis.context import Context
+from chassis.deadlines import Deadlines
 from chassis.endings import End, Ending, Judge, Retry
 from chassis.envelope import Envelope
 from chassis.inbox import Inbox, InboxUnavailable, LeaseLost, Refusal, Refused, inbox_key, payload_digest
@@ -22,6 +23,9 @@ from chassis.telemetry.metrics import HandlerMetrics, Metrics
 from chassis.telemetry.traces import Carrier, Traces
 
 _log = structlog.get_logger(__name__)
+
+BUSY_SECONDS = 2.0
+"""A copy that meets another at work comes back after so long: mostly that one is done by then."""
 
 
 class HandlerTimeout(TimeoutError):
@@ -71,7 +75,7 @@ class Attempts:
         self._leases = leases
         self._publisher = publisher
         self._outage = outage
-        self._handler_timeout = handler_timeout
+        self._deadlines = Deadlines(handler_timeout)
         self._probe_seconds = probe_seconds
         self._metrics = metrics
         self._traces = traces
@@ -110,7 +114,6 @@ class Attempts:
             return await self._under_claim(case, route, context, work)
         finally:
             handling.set(None)
-            self._leases.forget(work)
             route.metrics.duration.observe(monotonic() - started)
 
     def _identified(self, case: Case, route: Route) -> tuple[str, str]:
@@ -134,7 +137,7 @@ class Attempts:
             why = "the same event id came before with another payload"
             return self._judge.dead(case.delivery, "payload_mismatch", why, handler=route.name)
         self._metrics.claim_busy.inc()
-        return Retry(claim.retry_after, counted=False)
+        return Retry(min(claim.retry_after, BUSY_SECONDS), counted=False)
 
     async def _under_claim(self, case: Case, route: Route, context: Context, work: Work) -> Ending:
         """Every way out has completed the claim, given it up, or lost it."""
@@ -154,14 +157,14 @@ class Attempts:
         return End.DONE
 
     async def _run(self, case: Case, route: Route, context: Context, work: Work, carrier: Carrier | None) -> None:
-        limit = asyncio.timeout(self._handler_timeout)
+        deadline = self._deadlines.begin(case.task)
         try:
-            async with limit:
-                await route.call(case.event, context)
+            await route.call(case.event, context)
         finally:
-            if limit.expired():  # also when the handler swallowed the cancellation
+            self._deadlines.lift(deadline)
+            if deadline.expired:  # also when the handler swallowed the cancellation
                 raise HandlerTimeout(
-                    f"the handler took longer than {self._handler_timeout:g} s (CHASSIS_HANDLER_TIMEOUT_SECONDS)"
+                    f"the handler took longer than {self._deadlines.seconds:g} s (CHASSIS_HANDLER_TIMEOUT_SECONDS)"
                 )
         if work.lost:
             raise LeaseLost(work.lease.key)

@@ -1,7 +1,7 @@
 """The one way through: delivery, claim, handler, publish, complete, acknowledge.
 
 Knows the ports (bus, inbox), never a broker or a store. The bus runs `Consumer.on_delivery` in a task of its
-own for each delivery; nothing here makes another task or a lookup for each event.
+own for each delivery; nothing here makes another task, a timer or a lookup for each event.
 """
 
 import asyncio

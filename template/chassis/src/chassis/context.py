@@ -56,7 +56,7 @@ class Context:
         Its id is derived from this event and the order of the calls, so a repeated handling publishes
         the same ids, which the next inbox drops.
         """
-        id_ = derived_id(self.idempotency_key, 0)
+        id_ = derived_id(self.idempotency_key, len(self._outgoing))
         self._outgoing.append(to_event(message, source=self._source, id_=id_))
 
     @property

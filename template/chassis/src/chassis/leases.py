@@ -57,10 +57,6 @@ class LeaseKeeper:
             raise LeaseLost(work.lease.key)
         return work.lease
 
-    def forget(self, work: Work) -> None:
-        """However its handling ended, extend it no more."""
-        self._held.discard(work)
-
     def seconds_left(self, work: Work) -> float:
         """For how long the lease surely holds."""
         return work.until - self._clock()

@@ -48,7 +48,7 @@ class Session:
     ) -> AsyncIterator[Bus]:
         """A connected bus, with a subscription if one is given. Raises BusUnavailable when no broker answers soon."""
         settings = self.settings()
-        logs.configure(settings.log_format, "warning", self.service.name)
+        logs.configure(settings.log_format, "error", self.service.name)
         bus = adapters.open_bus(settings, f"{self.service.name}-cli", NoBusMetrics())
         if subscription is not None and on_delivery is not None:
             bus.subscribe(subscription, on_delivery)

@@ -101,9 +101,7 @@ class RabbitBus:
         await sweep(self._current(), service, decide)
 
     async def close(self) -> None:
-        if self._supervisor is not None:
-            self._supervisor.cancel()
-            await asyncio.gather(self._supervisor, return_exceptions=True)
+        await self._stop_supervising()
         await self.pause()
         for task in self._handling:
             task.cancel()
@@ -169,6 +167,13 @@ class RabbitBus:
                 if raising:
                     raise
                 _log.warning("lost RabbitMQ while switching consumers", server=self._shown_url, error=str(error))
+
+    async def _stop_supervising(self) -> None:
+        """Cancel until it holds: on Python 3.11 `asyncio.wait_for`, which aiormq uses, can swallow a cancellation."""
+        supervisor = self._supervisor
+        while supervisor is not None and not supervisor.done():
+            supervisor.cancel()
+            await asyncio.wait([supervisor], timeout=0.1)
 
     def _spawn(self, handling: Awaitable[None]) -> None:
         task = asyncio.ensure_future(handling)

@@ -173,13 +173,19 @@ def _crash_loop(received: Received, service: str) -> Failure:
 
 
 def _dead_letter_id(service: str, received: Received) -> str:
-    """A hash of service, source and event id; of headers and body where there are none."""
+    """A hash of service, source, event id and body; of headers and body where there is no event id.
+
+    The body counts: another payload under the same event id is a message of its own.
+    """
+    return blake2b(f"{service}\0{_identity(received)}\0".encode() + received.body, digest_size=16).hexdigest()
+
+
+def _identity(received: Received) -> str:
     for prefix in (AMQP_PREFIX, AMQP_PREFIX_ALTERNATIVE):
         source, id_ = received.headers.get(prefix + "source"), received.headers.get(prefix + "id")
         if isinstance(source, str) and isinstance(id_, str) and id_:
-            return blake2b(f"{service}\0{source}\0{id_}".encode(), digest_size=16).hexdigest()
-    headers = repr(sorted(_original(received.headers).items(), key=lambda item: item[0]))
-    return blake2b(f"{service}\0{headers}\0".encode() + received.body, digest_size=16).hexdigest()
+            return f"{source}\0{id_}"
+    return repr(sorted(_original(received.headers).items(), key=lambda item: item[0]))
 
 
 def _moved(received: Received, headers: FieldTable, message_id: str | None) -> Basic.Properties:
