@@ -18,6 +18,8 @@ from tests.contracts import compile_into
 
 _generated = TemporaryDirectory(prefix="contracts-")
 
+_UNCACHED = {"cache_logger_on_first_use": False}
+
 LogLines = Callable[[], list[dict[str, Any]]]
 
 
@@ -27,6 +29,13 @@ def pytest_configure(config: pytest.Config) -> None:
     compile_into(Path(_generated.name))
     sys.path.insert(0, _generated.name)
     config.add_cleanup(lambda: sys.path.remove(_generated.name))
+
+
+@pytest.fixture(autouse=True)
+def fresh_loggers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Loggers follow each configuration: a cached one would stay with that of an earlier test."""
+    configure = structlog.configure
+    monkeypatch.setattr(structlog, "configure", lambda **settings: configure(**settings | _UNCACHED))
 
 
 @pytest.fixture
