@@ -65,7 +65,7 @@ docs: $(READY) ## write docs/reference from the code
 .PHONY: bench
 bench: $(READY) ## events per second against yardsticks in the same run
 	@echo "==> Benchmark: throughput"
-	@$(BIN)/python benchmarks/throughput.py $(ARGS)
+	@$(BIN)/python -m benchmarks.throughput $(ARGS)
 
 # Versions already in the file are kept: delete a package's entry to move it to the newest.
 .PHONY: lock

@@ -115,12 +115,11 @@ def demo(
     template: Annotated[
         str | None, typer.Option(metavar="SRC", help="The template: a folder, a git URL or gh:owner/name.")
     ] = None,
-    svg: Annotated[Path | None, typer.Option(help="Also write what is shown to this file.")] = None,
 ) -> None:
     """The whole story on this machine: two services, an embedded broker, kills, dead letters, a ledger."""
     from dockyard.demo.story import play  # noqa: PLC0415 - other commands need not wait for it
 
-    if not play(template, svg):
+    if not play(template):
         raise typer.Exit(1)
 
 

@@ -30,6 +30,12 @@ def generate_contracts(service: Path) -> None:
     _run(["make", "contracts"], service, f"generate the contracts' code of {service.name}", _NETWORK)
 
 
+def test(service: Path) -> None:
+    """Make the service's environment and run its own tests. Raises ToolMissing and ToolFailed."""
+    _run(["make", "setup"], service, f"make the environment of {service.name}", _NETWORK)
+    _run(["make", "test"], service, f"run the tests of {service.name}", "Mend what they found.")
+
+
 def _uv() -> str:
     import uv  # noqa: PLC0415 - needed by this command alone
 

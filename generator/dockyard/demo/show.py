@@ -1,19 +1,15 @@
 """What the demo prints: headings, commands, what they said. Colours on a terminal, plain lines elsewhere."""
 
-import re
 import shlex
 from collections.abc import Sequence
 
 from rich.console import Console
 from rich.text import Text
 
-WIDTH = 140
-_REMOTE_FONT = re.compile(r"@font-face \{.*?\}", re.DOTALL)
-
 
 class Show:
-    def __init__(self, *, record: bool = False) -> None:
-        self._out = Console(highlight=False, soft_wrap=True, record=record, width=WIDTH if record else None)
+    def __init__(self) -> None:
+        self._out = Console(highlight=False, soft_wrap=True)
         self._step = 0
         self.all_good = True
         """False once a checked fact was not as it should be."""
@@ -44,10 +40,6 @@ class Show:
 
     def note(self, text: str) -> None:
         self._out.print(Text(f"   {text}", style="dim"))
-
-    def picture(self) -> str:
-        """What was printed so far, as an SVG that loads nothing from elsewhere. Only when it is recorded."""
-        return _REMOTE_FONT.sub("", self._out.export_svg(title="dockyard demo"))
 
     def last(self, text: str, *, good: bool) -> None:
         """The sum of it all."""

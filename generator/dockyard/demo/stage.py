@@ -15,8 +15,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.error import URLError
 
-from dockyard.demo.show import WIDTH
 from dockyard.errors import ToolFailed, ToolMissing
+
+COMMAND_COLUMNS = 140
+"""Characters that the services' own commands may use in a line."""
 
 PATIENCE = 60.0
 """Seconds until the demo gives up on something that should have happened."""
@@ -172,7 +174,7 @@ class Actor:
 def service_environment(bus_url: str, provider: Path) -> dict[str, str]:
     """The environment of a service of the demo: nothing of the caller's CHASSIS_* settings."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("CHASSIS_")}
-    ours = {"CHASSIS_BUS_URL": bus_url, "DEMO_PROVIDER": str(provider), "COLUMNS": str(WIDTH)}
+    ours = {"CHASSIS_BUS_URL": bus_url, "DEMO_PROVIDER": str(provider), "COLUMNS": str(COMMAND_COLUMNS)}
     return inherited | SETTINGS | ours
 
 

@@ -21,21 +21,19 @@ WHILE_KILLED = 200
 UNDER_LOAD = 1000
 
 
-def play(template: str | None, picture: Path | None = None) -> bool:
-    """Tell the story with `template` (default: the one this code comes with); write what was printed to `picture`.
+def play(template: str | None) -> bool:
+    """Tell the story with `template` (default: the one this code comes with).
 
     True when nothing was lost, nothing happened twice and everything that was checked held. Raises DockyardError.
     """
-    show = Show(record=picture is not None)
+    show = Show()
     with tempfile.TemporaryDirectory(prefix="dockyard-demo-") as folder, _stage(Path(folder), template, show) as play_:
         try:
             play_.tell()
         except stage.DidNotHappenError as error:
             show.fact(str(error), good=False)
         play_.balance()
-    if picture is not None:
-        picture.write_text(show.picture(), encoding="utf-8")
-    return show.all_good
+        return show.all_good
 
 
 @contextmanager
@@ -46,7 +44,7 @@ def _stage(folder: Path, template: str | None, show: Show) -> Iterator["_Play"]:
         show.command(".", ["dockyard", "new", name, "--data", "bus=nats", "--defaults"])
         new.create(folder / name, source, {"bus": "nats"}, ask=False, progress=show.note)
         team.write_handlers(folder / name)
-        show.fact(f"{name}: contracts, handlers and tests of its team are in")
+        show.fact(f"{name}: the team's contracts, handlers and tests are in, and its tests pass")
     provider = Provider(folder / "provider.db")
     data = folder / "nats"
     data.mkdir()

@@ -11,13 +11,14 @@ _FIXED = 'name = event.email.partition("@")[0]'
 
 
 def write_handlers(service: Path) -> None:
-    """Replace the example of `service` by the team's own code, and commit."""
+    """Replace the example of `service` by the team's own code, run its tests, and commit."""
     package = service.name.replace("-", "_")
     domain = service.name.removesuffix("-svc")
     (service / f"contracts/acme/{domain}/v1/signup_handled.proto").unlink()
     shutil.copytree(_TEAM / service.name, service, dirs_exist_ok=True)
     shutil.copy(_TEAM / "provider.py", service / "src" / package / "provider.py")
     toolchain.generate_contracts(service)
+    toolchain.test(service)
     git.commit_all(service, "Handle sign-ups")
 
 

@@ -27,7 +27,7 @@ _INBOXES = {
     "postgresql": ("chassis.inbox.postgres", "PostgresInbox", "postgres"),
 }
 
-ACK_WAIT_LEASES = 2.0
+ACK_WAIT_LEASES = 1.25
 """The broker waits this many leases for an acknowledgement: longer than any lease, so the inbox decides first."""
 
 
