@@ -82,7 +82,7 @@ class Settings(BaseModel):
     )
     lease_seconds: Annotated[float, Field(ge=1, allow_inf_nan=False)] = Field(
         default=60.0,
-        description="How long a claim holds without a sign of life. After a crash an event in flight waits about this long.",
+        description="How long a claim holds without a sign of life. After a crash an event waits about this long.",
     )
     retention_seconds: Annotated[float, Field(ge=60, allow_inf_nan=False)] = Field(
         default=604_800.0, description="How long a handled event is remembered; later replays are handled again."
