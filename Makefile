@@ -67,6 +67,11 @@ bench: $(READY) ## events per second against yardsticks in the same run
 	@echo "==> Benchmark: throughput"
 	@$(BIN)/python -m benchmarks.throughput $(ARGS)
 
+.PHONY: chaos
+chaos: $(READY) ## kill, stop and pause things under load for a long time; count what became of every event
+	@echo "==> Chaos: real services and servers, seeded faults"
+	@$(BIN)/python -m tests.chaos $(ARGS)
+
 # Versions already in the file are kept: delete a package's entry to move it to the newest.
 .PHONY: lock
 lock: $(READY) ## write requirements-dev.txt from pyproject.toml

@@ -11,7 +11,6 @@ import argparse
 import asyncio
 import json
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -27,8 +26,7 @@ from tests.brokers.nats import nats
 from tests.brokers.process import free_port
 from tests.brokers.rabbitmq import shared_rabbitmq
 from tests.e2e.publishers import bare_publisher, publish_all, signed_up
-from tests.template import lab
-from uv import find_uv_bin
+from tests.e2e.rendering import render_service
 
 HERE = Path(__file__).parent
 PREFETCH = "200"
@@ -54,28 +52,11 @@ def main() -> None:
     parser.add_argument("--bus", choices=["rabbitmq", "nats"], action="append", help="only this bus")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="dockyard-bench-") as folder:
-        service = _rendered(Path(folder))
+        _say("rendering a service")
+        service = render_service(Path(folder), (HERE / "contenders/handlers.py").read_text())
         for bus in options.bus or ["rabbitmq", "nats"]:
             runs = _measure(bus, service, Path(folder), options.events, options.rounds)
             _report(bus, runs, options.events)
-
-
-def _rendered(folder: Path) -> Path:
-    """A service with default answers and the measured handler, its environment made."""
-    _say("rendering a service")
-    template = folder / "template"
-    template.mkdir()
-    lab.lay_down_template(template)
-    lab.commit_all(template, "the template of the working tree")
-    service = lab.copy(template, folder / "billing-svc", service_name="billing-svc")
-    shutil.copy(HERE / "contenders/handlers.py", service / "src/billing_svc/handlers.py")
-    clean = {name: value for name, value in os.environ.items() if name not in {"VIRTUAL_ENV", "MAKEFLAGS", "MAKELEVEL"}}
-    lab.run(
-        ["make", "setup", f"UV={find_uv_bin()}"],
-        service,
-        {**clean, "UV_PYTHON": sys.executable, "UV_PYTHON_DOWNLOADS": "never"},
-    )
-    return service
 
 
 def _measure(bus: str, service: Path, folder: Path, events: int, rounds: int) -> dict[str, list[Run]]:

@@ -1,35 +1,23 @@
 """A service rendered from the working tree, and the brokers to run it on."""
 
-import os
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from uv import find_uv_bin
 
 from tests.brokers.nats import Nats, nats
 from tests.brokers.rabbitmq import shared_rabbitmq
+from tests.e2e.rendering import render_service
 from tests.e2e.replicas import HANDLERS, Effects, Replica
-from tests.template import lab
 
 Start = Callable[..., Replica]
 
 
 @pytest.fixture(scope="session")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A service with default answers, its environment made, its handler the one that is counted."""
-    template = tmp_path_factory.mktemp("template")
-    lab.lay_down_template(template)
-    lab.commit_all(template, "the template of the working tree")
-    folder = lab.copy(template, tmp_path_factory.mktemp("service") / "billing-svc", service_name="billing-svc")
-    (folder / "src/billing_svc/handlers.py").write_text(HANDLERS)
-    env = {**os.environ, "UV_PYTHON": sys.executable, "UV_PYTHON_DOWNLOADS": "never"}
-    for foreign in ("VIRTUAL_ENV", "MAKEFLAGS", "MAKELEVEL", "MFLAGS"):
-        env.pop(foreign, None)
-    lab.run(["make", "setup", f"UV={find_uv_bin()}"], folder, env)
-    return folder
+    """A service whose handler is the one that is counted."""
+    return render_service(tmp_path_factory.mktemp("service"), HANDLERS)
 
 
 @pytest.fixture

@@ -1,0 +1,62 @@
+"""The long form: `make chaos`. Prints one table; exits 1 when something was lost or repeated without cause."""
+
+import argparse
+import sys
+import tempfile
+from pathlib import Path
+
+from tests.chaos.play import Report, play
+from tests.chaos.sink import HANDLERS
+from tests.e2e.rendering import render_service
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--events", type=int, default=20_000, help="events on each bus")
+    parser.add_argument("--faults", type=int, default=100, help="faults on each bus")
+    parser.add_argument("--seed", type=int, default=20261123, help="the same seed, the same faults in the same order")
+    parser.add_argument("--bus", choices=["rabbitmq", "nats"], action="append", help="only this bus")
+    options = parser.parse_args()
+    reports = []
+    with tempfile.TemporaryDirectory(prefix="dockyard-chaos-") as folder:
+        service = render_service(Path(folder), HANDLERS)
+        for bus in options.bus or ["rabbitmq", "nats"]:
+            place = Path(folder) / bus
+            place.mkdir()
+            print(f"{bus}: {options.events:,} events, {options.faults} faults, seed {options.seed}", flush=True)
+            reports.append(play(bus, service, place, events=options.events, faults=options.faults, seed=options.seed))
+    _print(reports)
+    return 0 if all(_holds(report) for report in reports) else 1
+
+
+def _holds(report: Report) -> bool:
+    effects = report.effects
+    clean = not (report.lost or effects.twice_at_a_keyed_sink or effects.unexplained or report.other_exits)
+    return clean and report.unexplained_dead == 0
+
+
+def _print(reports: list[Report]) -> None:
+    rows = {
+        "events (copies sent)": [f"{report.events} ({report.copies})" for report in reports],
+        "faults": [str(sum(report.faults.values())) for report in reports],
+        **{
+            f"  {fault}": [str(report.faults.get(fault, 0)) for report in reports]
+            for fault in sorted({fault for report in reports for fault in report.faults})
+        },
+        "lost": [str(len(report.lost)) for report in reports],
+        "repeated after a kill": [
+            str(len(report.effects.repeated) - len(report.effects.unexplained)) for report in reports
+        ],
+        "repeated otherwise": [str(len(report.effects.unexplained)) for report in reports],
+        "twice at a keyed sink": [str(len(report.effects.twice_at_a_keyed_sink)) for report in reports],
+        "dead letters (poison)": [f"{len(report.dead)} ({len(report.poison)})" for report in reports],
+        "SIGTERM: exit 0, other": [f"{report.orderly_exits}, {report.other_exits}" for report in reports],
+        "slowest recovery": [f"{report.slowest_recovery:.1f} s" for report in reports],
+    }
+    print(f"\n{'':26}" + "".join(f"{report.bus:>18}" for report in reports))
+    for name, values in rows.items():
+        print(f"{name:26}" + "".join(f"{value:>18}" for value in values))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

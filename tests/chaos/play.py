@@ -1,0 +1,117 @@
+"""One run: events under load, faults in between, and the report of what became of every event."""
+
+import asyncio
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.chaos.sink import Effects
+from tests.chaos.world import World, world
+from tests.e2e.publishers import bare_publisher, signed_up
+from tests.e2e.replicas import eventually
+
+REPLICAS = 2
+BACKLOG = 400
+"""Events that wait at most: the load goes on for as long as the faults do."""
+PATIENCE = 180.0
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a run was and what became of it."""
+
+    bus: str
+    seed: int
+    events: int
+    copies: int
+    faults: dict[str, int]
+    lost: list[str]
+    effects: Effects
+    dead: list[dict[str, str]]
+    poison: set[str]
+    orderly_exits: int
+    other_exits: int
+    slowest_recovery: float
+
+    @property
+    def unexplained_dead(self) -> int:
+        """Dead letters beside those that had to be, one for each poisonous event."""
+        return len(self.dead) - len(self.poison)
+
+
+def play(bus: str, service: Path, folder: Path, *, events: int, faults: int, seed: int) -> Report:
+    """Publish `events` and inject `faults`, both by chance from `seed`, until every event has met its end."""
+    chance = random.Random(seed)
+    with world(bus, service, folder) as made:
+        made.start_replicas(REPLICAS)
+        ids = [f"e-{number}" for number in range(events)]
+        poison = set(chance.sample(ids, max(1, events // 200)))
+        copies = asyncio.run(_load(made, ids, poison, faults, chance))
+        good = set(ids) - poison
+        eventually(lambda: made.sink.handled() >= good, "every event being handled", PATIENCE)
+        toolbox = made.replicas[0]
+        eventually(lambda: len(toolbox.dead_letters()) >= len(poison), "the poison being dead letters", PATIENCE)
+        effects = made.sink.effects(made.killed)
+        return Report(
+            bus=bus,
+            seed=seed,
+            events=events,
+            copies=copies,
+            faults=dict(made.faults),
+            lost=sorted(good - effects.handled),
+            effects=effects,
+            dead=toolbox.dead_letters(),
+            poison=poison,
+            orderly_exits=made.exits[0],
+            other_exits=made.exits.total() - made.exits[0],
+            slowest_recovery=max(made.recoveries, default=0.0),
+        )
+
+
+async def _load(made: World, ids: Sequence[str], poison: set[str], faults: int, chance: random.Random) -> int:
+    """Publish while the faults happen; an event whose confirm fails is published again. Returns the copies sent."""
+    storm = asyncio.create_task(asyncio.to_thread(_storm, made, faults, random.Random(chance.random())))
+    waiting = list(ids)
+    chance.shuffle(waiting)
+    pace = max(1, len(ids) // max(1, faults))
+    copies = 0
+    while waiting or not storm.done():
+        if storm.done() and storm.exception() is not None:
+            break
+        batch, waiting = waiting[:50], waiting[50:]
+        if not batch:
+            await asyncio.sleep(0.2)
+            continue
+        copies += await _publish(made, batch, poison, chance)
+        published = len(ids) - len(waiting)
+        while not storm.done() and (
+            published - len(made.sink.handled()) > BACKLOG or published > pace * (1 + made.faults.total())
+        ):
+            await asyncio.sleep(0.1)
+    await storm
+    return copies
+
+
+async def _publish(made: World, batch: Sequence[str], poison: set[str], chance: random.Random) -> int:
+    """Each event at least once, some twice, until all are confirmed."""
+    left = list(batch) + [id_ for id_ in batch if chance.random() < 0.1]
+    chance.shuffle(left)
+    copies = 0
+    while left:
+        try:
+            async with bare_publisher(made.bus_url) as publisher:
+                while left:
+                    body = signed_up(left[-1], "poison" if left[-1] in poison else "")
+                    async with asyncio.timeout(5):
+                        await publisher.publish(left[-1], body)
+                    left.pop()
+                    copies += 1
+        except Exception:  # noqa: BLE001 - the broker is away, in whatever words its client says so
+            await asyncio.sleep(0.3)
+    return copies
+
+
+def _storm(made: World, faults: int, chance: random.Random) -> None:
+    for _ in range(faults):
+        made.inject(chance)

@@ -1,0 +1,74 @@
+"""The world outside: records every effect, and can tell afterwards which of them were repeats, and why."""
+
+import sqlite3
+from collections import defaultdict
+from collections.abc import Set as AbstractSet
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+HANDLERS = '''"""The handler under test: an effect that somebody outside counts."""
+
+import asyncio
+import os
+import random
+import sqlite3
+
+from acme.signup.v1.user_signed_up_pb2 import UserSignedUp
+from chassis import Context, Service
+
+service = Service("billing-svc")
+sink = sqlite3.connect(os.environ.get("CHAOS_SINK", ":memory:"), isolation_level=None, timeout=60)
+
+
+@service.on(UserSignedUp)
+async def handle_signup(event: UserSignedUp, ctx: Context) -> None:
+    if event.email == "poison":
+        raise ValueError("poison")
+    await asyncio.sleep(random.random() * 0.02)
+    sink.execute("INSERT INTO effects VALUES (?, ?, ?)", (ctx.event_id, ctx.idempotency_key, os.getpid()))
+    await asyncio.sleep(random.random() * 0.02)
+'''
+
+
+@dataclass(frozen=True, slots=True)
+class Effects:
+    """What was found at the end, each a set or list of event ids."""
+
+    handled: AbstractSet[str]
+    repeated: list[str]
+    """One entry for each execution beyond an event's first."""
+    unexplained: list[str]
+    """Repeats although the process of the execution before was not killed."""
+    twice_at_a_keyed_sink: list[str]
+    """Events with effects under more than one idempotency key."""
+
+
+class Sink:
+    """A table that all replicas write to."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        with closing(sqlite3.connect(path)) as table:
+            table.execute("PRAGMA journal_mode=WAL")
+            table.execute("CREATE TABLE effects (event_id TEXT, key TEXT, pid INTEGER)")
+
+    def handled(self) -> set[str]:
+        with closing(sqlite3.connect(self.path, timeout=60)) as table:
+            return {row[0] for row in table.execute("SELECT DISTINCT event_id FROM effects")}
+
+    def effects(self, killed: AbstractSet[int]) -> Effects:
+        """`killed` are the processes that were given no time to complete."""
+        executions: dict[str, list[int]] = defaultdict(list)
+        keys: dict[str, set[str]] = defaultdict(set)
+        with closing(sqlite3.connect(self.path, timeout=60)) as table:
+            for event, key, pid in table.execute("SELECT event_id, key, pid FROM effects ORDER BY rowid"):
+                executions[event].append(pid)
+                keys[event].add(key)
+        repeats = [(event, before) for event, pids in executions.items() for before in pids[:-1]]
+        return Effects(
+            handled=executions.keys(),
+            repeated=[event for event, _ in repeats],
+            unexplained=[event for event, before in repeats if before not in killed],
+            twice_at_a_keyed_sink=[event for event, seen in keys.items() if len(seen) > 1],
+        )

@@ -1,0 +1,19 @@
+"""The short form, in every test run. `make chaos` plays the long one."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.chaos.play import play
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("bus", ["rabbitmq", "nats"])
+def test_nothing_is_lost_and_only_kills_repeat_an_effect(bus: str, chaos_service: Path, tmp_path: Path) -> None:
+    report = play(bus, chaos_service, tmp_path, events=600, faults=8, seed=20261123)
+    assert report.lost == []
+    assert report.effects.twice_at_a_keyed_sink == []
+    assert report.effects.unexplained == []
+    assert report.unexplained_dead == 0
+    assert {letter["reason"] for letter in report.dead} == {"attempts_exhausted"}
+    assert report.other_exits == 0
