@@ -1,6 +1,7 @@
 """The long form: `make chaos`. Prints one table; exits 1 when something was lost or repeated without cause."""
 
 import argparse
+import logging
 import sys
 import tempfile
 from pathlib import Path
@@ -17,6 +18,8 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=20261123, help="the same seed, the same faults in the same order")
     parser.add_argument("--bus", choices=["rabbitmq", "nats"], action="append", help="only this bus")
     options = parser.parse_args()
+    for client in ("aiormq", "aio_pika", "nats"):
+        logging.getLogger(client).setLevel(logging.CRITICAL)  # the publisher's, which finds no broker on purpose
     reports = []
     with tempfile.TemporaryDirectory(prefix="dockyard-chaos-") as folder:
         service = render_service(Path(folder), HANDLERS)
