@@ -51,12 +51,14 @@ REASONS = {
     "bad_key": "The handler's `key=` raised, or gave no string.",
     "crash_loop": "It was delivered again and again and never settled: it seems to kill the process.",
     "expired": "It failed again `CHASSIS_MAX_AGE_SECONDS` or more after its first failure.",
+    "outdated_version": "Handlers take newer versions of its type only, and no upcaster leads to one.",
     "oversize": "Its body is larger than `CHASSIS_MAX_BODY_BYTES`.",
     "payload_mismatch": "The inbox knows the same key with another body.",
     "rejected": "A handler raised `Reject`.",
     "undecodable": "Its body is no message of its type.",
     "unknown_type": "No handler takes its type.",
-    "unsupported_version": "Handlers take other versions of its type, not this one.",
+    "unsupported_version": "Handlers take other versions of its type, not this one, and not only newer ones.",
+    "upcast_failed": "An upcaster raised, or did not give the newer message; the message names it.",
 }
 
 FAILURE = {

@@ -8,6 +8,7 @@ from typing import Any
 from google.protobuf.message import Message as Body
 
 from chassis import Context
+from chassis.breaker import Breaker
 from chassis.bus import BusUnavailable, DeadLetter, Failure, Message
 from chassis.bus.memory import MemoryBus
 from chassis.consumer import Consumer, Entry, Identity, Limits, Route
@@ -140,9 +141,11 @@ class Bus(MemoryBus):
 
     async def pause(self) -> None:
         self.calls.append("pause")
+        await super().pause()
 
     async def resume(self) -> None:
         self.calls.append("resume")
+        await super().resume()
 
     @property
     def letters(self) -> Mapping[str, DeadLetter]:
@@ -160,6 +163,7 @@ class Pipeline:
     handler_timeout: float = 20.0
     lease: float = 60.0
     max_body: int = 1000
+    breaker: Breaker = field(default_factory=lambda: Breaker(0))
     traces: Traces = field(default_factory=NoTraces)
     now: float = 0.0
 
@@ -174,7 +178,8 @@ class Pipeline:
             inbox=self.inbox,
             publisher=Publisher(self.bus, self.metrics, self.traces, self.max_body),
             policy=RetryPolicy(self.max_attempts, self.backoff, 300.0, 3600.0),
-            limits=Limits(self.handler_timeout, self.lease, self.max_body, probe=0.001, cancel=PATIENCE),
+            breaker=self.breaker,
+            limits=Limits(self.handler_timeout, self.lease, self.max_body, probe=0.001, cancel=PATIENCE, put_off=0.001),
             metrics=self.metrics,
             traces=self.traces,
         )

@@ -1,5 +1,6 @@
 """The command of a service: what it prints, what it refuses, and with which exit code."""
 
+import base64
 import json
 import logging
 import os
@@ -290,6 +291,41 @@ def test_dlq_show_shows_what_cannot_be_decoded(run: Run, letters: MemoryBroker) 
 def test_dlq_refuses_what_is_not_clear(run: Run, letters: MemoryBroker, arguments: list[str], says: str) -> None:
     assert says in one_line(run("dlq", *arguments))
     assert len(letters.dead["billing-svc"]) == 2
+
+
+def test_dlq_export_writes_all_there_is_and_changes_nothing(run: Run, letters: MemoryBroker, tmp_path: Path) -> None:
+    before = dict(letters.dead["billing-svc"])
+    said = run("dlq", "export", "dead.jsonl")
+    assert (said.code, said.out) == (0, "exported 2\n")
+    first, second = map(json.loads, (tmp_path / "dead.jsonl").read_text("utf-8").splitlines())
+    assert (first["id"], first["headers"], first["event"]) == ("aa11", {"cloudEvents:id": "e-1"}, {"account_id": "a-1"})
+    assert (first["reason"], first["stack"], first["service"]) == ("rejected", "Traceback …", "billing-svc")
+    assert base64.b64decode(first["body"]) == before["aa11"].body
+    assert (second["headers"], second["body"], second["event"]) == ({"odd": 7}, "/w==", None)
+    assert letters.dead["billing-svc"] == before
+
+
+@pytest.mark.parametrize(
+    "which",
+    [["aa1"], ["--type", TYPE], ["--reason", "rejected"], ["--older-than", "1h"], ["--reason", "rejected", "aa"]],
+)
+def test_dlq_export_takes_every_filter(run: Run, letters: MemoryBroker, which: list[str]) -> None:
+    (line,) = run("dlq", "export", "-", *which).out.splitlines()
+    assert json.loads(line)["id"] == "aa11"
+
+
+def test_dlq_export_refuses_to_overwrite_before_it_asks_the_broker(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "dead.jsonl").write_text("of yesterday", "utf-8")
+    assert "dead.jsonl is there already" in one_line(run("dlq", "export", "dead.jsonl"))
+
+
+def test_dlq_export_without_a_broker_leaves_no_file(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("chassis.cli.session.CONNECT_SECONDS", 0.05)
+    monkeypatch.setenv("CHASSIS_BUS_URL", f"nats://127.0.0.1:{closed_port()}")
+    said = run("dlq", "export", "dead.jsonl")
+    assert said.code == 2
+    assert "no broker answers" in said.err.splitlines()[-1]
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_dlq_replay_replays_what_is_chosen(run: Run, letters: MemoryBroker) -> None:

@@ -469,14 +469,14 @@ async def test_without_a_claim_nothing_is_handled_and_the_bus_pauses_until_the_s
     delivery = await line.take(delivered(EVENT))
     assert (delivery.outcome, handler.calls) == ("hand_back", [])
     assert not line.consumer.store_reachable
-    assert line.metric("chassis_consumer_paused") == 1
+    assert line.metric("chassis_consumer_paused", reason="store") == 1
     assert line.metric("chassis_inbox_claims_total", outcome="unavailable") == 1
     await eventually(lambda: line.inbox.calls.count("ping") >= 3)
     assert line.bus.calls == ["pause"]
     line.inbox.broken.clear()
     await eventually(lambda: line.bus.calls == ["pause", "resume"])
     assert line.consumer.store_reachable
-    assert line.metric("chassis_consumer_paused") == 0
+    assert line.metric("chassis_consumer_paused", reason="store") == 0
     assert (await line.take(delivered(EVENT))).outcome == "done"
     await line.consumer.drain(0)
 

@@ -4,18 +4,21 @@ import os
 import subprocess
 import sys
 from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 from acme.billing.v1.account_opened_pb2 import AccountOpened
 from acme.signup.v1.user_signed_up_pb2 import UserSignedUp
 from acme.signup.v2 import user_signed_up_pb2 as v2
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from chassis.contracts import (
     ContractError,
     event_type,
     find_message,
     from_json,
+    is_newer,
     message_class,
     require_fast_protobuf,
     to_event,
@@ -35,7 +38,10 @@ def test_the_type_of_an_event_is_its_full_name() -> None:
     ("type_", "reason"),
     [
         ("acme.signup.v2.UserSignedUp", "unsupported_version"),
-        ("acme.signup.v1beta1.UserSignedUp", "unsupported_version"),
+        ("acme.signup.v2alpha1.UserSignedUp", "unsupported_version"),
+        ("acme.signup.v10.UserSignedUp", "unsupported_version"),
+        ("acme.signup.v1beta1.UserSignedUp", "outdated_version"),
+        ("acme.signup.v0.UserSignedUp", "outdated_version"),
         ("acme.signup.v2.UserLeft", "unknown_type"),
         ("acme.billing.v2.UserSignedUp", "unknown_type"),
         ("acme.signup.UserSignedUp", "unknown_type"),
@@ -44,6 +50,24 @@ def test_the_type_of_an_event_is_its_full_name() -> None:
 )
 def test_another_version_is_told_from_an_unknown_type(type_: str, reason: str) -> None:
     assert unknown_type_reason(type_, KNOWN) == reason
+
+
+def test_a_version_is_outdated_only_when_all_known_ones_are_newer() -> None:
+    known = frozenset({"acme.signup.v2.UserSignedUp", "acme.signup.v4.UserSignedUp", "acme.billing.v1.AccountOpened"})
+    reasons = [unknown_type_reason(f"acme.signup.v{number}.UserSignedUp", known) for number in (1, 3, 5)]
+    assert reasons == ["outdated_version", "unsupported_version", "unsupported_version"]
+
+
+def test_versions_have_an_order() -> None:
+    ordered = [
+        f"acme.signup.{version}.UserSignedUp" for version in ("v1alpha", "v1alpha2", "v1beta1", "v1", "v2", "v10")
+    ]
+    for older, newer in pairwise(ordered):
+        assert is_newer(newer, than=older)
+        assert not is_newer(older, than=newer)
+        assert not is_newer(older, than=older)
+    assert not is_newer("acme.signup.v2.UserLeft", than=ordered[0])
+    assert not is_newer("UserSignedUp", than="UserSignedUp")
 
 
 def test_a_new_event_has_an_id_and_a_time_of_its_own() -> None:
@@ -96,6 +120,12 @@ def test_json_that_does_not_fit_is_refused_with_the_type(text: str) -> None:
 def test_a_body_that_does_not_fit_is_refused_with_the_type() -> None:
     with pytest.raises(ContractError, match=f"not a {TYPE}"):
         to_json(TYPE, b"\xff\xff")
+
+
+def test_a_body_that_json_cannot_show_is_refused_with_the_type() -> None:
+    far_away = Timestamp(seconds=2**62)
+    with pytest.raises(ContractError, match=r"a google\.protobuf\.Timestamp that JSON cannot show"):
+        to_json("google.protobuf.Timestamp", far_away.SerializeToString())
 
 
 def test_contracts_beside_a_known_one_are_loaded(generated_contracts: Path) -> None:

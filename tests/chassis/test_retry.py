@@ -76,3 +76,12 @@ def test_the_age_counts_from_the_first_failure() -> None:
 @pytest.mark.parametrize("unreadable", ["", "yesterday", "2026-01-02T03:04:00"], ids=["none", "no time", "no offset"])
 def test_an_unreadable_first_failure_is_no_age(unreadable: str) -> None:
     assert age_since(unreadable, datetime.now(UTC)) == timedelta()
+
+
+def test_a_forgiven_failure_is_never_the_last() -> None:
+    assert isinstance(POLICY.decide(OSError(), 99, NEW, most, forgiven=True), Later)
+
+
+def test_forgiving_saves_neither_what_is_rejected_nor_what_is_too_old() -> None:
+    assert POLICY.decide(Reject("why"), 1, NEW, most, forgiven=True) == Dead("rejected")
+    assert POLICY.decide(OSError(), 1, timedelta(seconds=3600), most, forgiven=True) == Dead("expired")

@@ -9,8 +9,10 @@ from typing import Any
 import structlog
 from google.protobuf.message import Message
 
+from chassis.breaker import FailurePause
 from chassis.bus import BusUnavailable, Delivery
 from chassis.context import Context
+from chassis.contracts import event_type, event_without_version
 from chassis.deadlines import Deadlines
 from chassis.endings import End, Ending, Judge, Retry
 from chassis.envelope import Envelope
@@ -18,6 +20,7 @@ from chassis.inbox import Inbox, InboxUnavailable, LeaseLost, Refusal, Refused, 
 from chassis.leases import LeaseKeeper, Work
 from chassis.outage import StoreOutage
 from chassis.publisher import Publisher
+from chassis.retry import Reject
 from chassis.telemetry.logs import handling
 from chassis.telemetry.metrics import HandlerMetrics, Metrics
 from chassis.telemetry.traces import Carrier, Traces
@@ -64,6 +67,7 @@ class Attempts:
         leases: LeaseKeeper,
         publisher: Publisher,
         outage: StoreOutage,
+        failures: FailurePause,
         handler_timeout: float,
         probe_seconds: float,
         metrics: Metrics,
@@ -75,6 +79,7 @@ class Attempts:
         self._leases = leases
         self._publisher = publisher
         self._outage = outage
+        self._failures = failures
         self._deadlines = Deadlines(handler_timeout)
         self._probe_seconds = probe_seconds
         self._metrics = metrics
@@ -125,7 +130,8 @@ class Attempts:
         own_key = route.event_key(case.event)
         if not isinstance(own_key, str) or not own_key:
             raise ValueError(f"the key function of handler {route.name} gave {own_key!r}, expected a non-empty string")
-        key = inbox_key(self._service, route.name, f"{envelope.type}\0{own_key}")
+        event = event_without_version(event_type(case.event))  # of the upcast one: the same whatever version was sent
+        key = inbox_key(self._service, route.name, f"{event}\0{own_key}")
         return key, payload_digest(own_key.encode())
 
     def _refused(self, case: Case, route: Route, claim: Refused) -> Ending:
@@ -137,7 +143,7 @@ class Attempts:
             why = "the same event id came before with another payload"
             return self._judge.dead(case.delivery, "payload_mismatch", why, handler=route.name)
         self._metrics.claim_busy.inc()
-        return Retry(min(claim.retry_after, BUSY_SECONDS), counted=False)
+        return Retry(min(claim.retry_after, BUSY_SECONDS), counted=False, failed=False)
 
     async def _under_claim(self, case: Case, route: Route, context: Context, work: Work) -> Ending:
         """Every way out has completed the claim, given it up, or lost it."""
@@ -198,7 +204,10 @@ class Attempts:
         if isinstance(error, BusUnavailable | InboxUnavailable):
             raise error
         route.metrics.failures.inc()
-        ending = self._judge.failed(case.delivery, error, route.name)
+        forgiven = not isinstance(error, Reject) and self._failures.failed(
+            case.task, (case.envelope.source, case.envelope.id), case.delivery.attempt, error
+        )
+        ending = self._judge.failed(case.delivery, error, route.name, forgiven=forgiven)
         if isinstance(ending, Retry):
             _log.warning("handling failed, trying again", error=repr(error), delay=round(ending.delay, 3))
         return ending

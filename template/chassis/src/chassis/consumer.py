@@ -14,6 +14,7 @@ import structlog
 from google.protobuf.message import DecodeError, Message
 
 from chassis.attempts import Attempts, Case, Route
+from chassis.breaker import Breaker, FailurePause
 from chassis.bus import Bus, BusUnavailable, Delivery, Failure
 from chassis.contracts import unknown_type_reason
 from chassis.endings import End, Ending, Identity, Judge, Retry
@@ -21,10 +22,12 @@ from chassis.envelope import Envelope, EnvelopeError
 from chassis.inbox import Inbox, InboxUnavailable
 from chassis.leases import LeaseKeeper
 from chassis.outage import StoreOutage
+from chassis.pauses import Pauses
 from chassis.publisher import Publisher
 from chassis.retry import RetryPolicy
 from chassis.telemetry.metrics import Metrics, TypeMetrics
 from chassis.telemetry.traces import Traces
+from chassis.versions import UpcastFailed
 
 __all__ = ["Consumer", "Entry", "Identity", "Limits", "Route"]
 
@@ -43,13 +46,14 @@ class Entry:
 @dataclass(frozen=True, slots=True)
 class Limits:
     """Seconds and bytes. `probe`: between two tries while the store or the broker is away; `cancel`: until a cancelled
-    handler is left behind."""
+    handler is left behind; `put_off`: until what came during a pause may come again."""
 
     handler_timeout: float
     lease: float
     max_body: int
     probe: float = 0.5
     cancel: float = 5.0
+    put_off: float = 1.0
 
 
 class Consumer:
@@ -64,6 +68,7 @@ class Consumer:
         inbox: Inbox,
         publisher: Publisher,
         policy: RetryPolicy,
+        breaker: Breaker,
         limits: Limits,
         metrics: Metrics,
         traces: Traces,
@@ -75,7 +80,9 @@ class Consumer:
         self._unknown = metrics.for_type("unknown")
         self._judge = Judge(identity, policy)
         self._leases = LeaseKeeper(inbox, limits.lease, metrics.leases_lost.inc)
-        self._outage = StoreOutage(bus, inbox, metrics.paused, limits.probe)
+        self._pauses = Pauses(bus, metrics.paused)
+        self._outage = StoreOutage(inbox, self._pauses, limits.probe)
+        self._failures = FailurePause(breaker, self._pauses)
         self._attempts = Attempts(
             identity.service,
             judge=self._judge,
@@ -83,6 +90,7 @@ class Consumer:
             leases=self._leases,
             publisher=publisher,
             outage=self._outage,
+            failures=self._failures,
             handler_timeout=limits.handler_timeout,
             probe_seconds=limits.probe,
             metrics=metrics,
@@ -98,6 +106,14 @@ class Consumer:
         """True from `start` on, but not while the store does not answer."""
         return self._keeping is not None and not self._outage.active
 
+    @property
+    def consuming(self) -> bool:
+        """True while the bus delivers, also while the consumer wants nothing because most events fail.
+
+        That is the state of a dependency, not of this replica: it must not keep a mended release from being rolled out.
+        """
+        return self._bus.connected if self._failures.active else self._bus.consuming
+
     def start(self) -> None:
         """Begin to keep leases alive. Call once the inbox is open, before the bus starts."""
         self._keeping = asyncio.create_task(self._leases.run())
@@ -109,8 +125,9 @@ class Consumer:
         """
         self._draining = True
         self._outage.stop()
+        self._failures.stop()
         ends_at = asyncio.get_running_loop().time() + deadline
-        await self._bus.pause()
+        await self._pauses.close()
         late: set[asyncio.Task[Any]] = set()
         if self._in_flight:
             left = ends_at - asyncio.get_running_loop().time()
@@ -147,6 +164,7 @@ class Consumer:
             _log.exception("a defect of the chassis; the attempt has failed", **_identified(delivery))
             await self._settle_after_defect(delivery, error)
         finally:
+            self._failures.ended(task)
             self._in_flight.discard(task)
 
     async def _take(self, task: asyncio.Task[Any], delivery: Delivery) -> None:
@@ -173,6 +191,14 @@ class Consumer:
             why = f"not a {envelope.type}: {error}"
             await self._bury(delivery, entry.metrics, self._judge.dead(delivery, "undecodable", why))
             return
+        except UpcastFailed as error:
+            failure = self._judge.dead(delivery, "upcast_failed", str(error), error)
+            await self._bury(delivery, entry.metrics, failure)
+            return
+        if not self._failures.admit(task):
+            await delivery.later(self._limits.put_off, counted=False)
+            entry.metrics.handed_back.inc()
+            return
         case = Case(delivery, envelope, event, task)
         endings: list[Ending] = []
         for route in entry.routes:
@@ -189,6 +215,7 @@ class Consumer:
             if End.DONE not in endings:
                 metrics.duplicate.inc()
                 return
+            self._failures.succeeded(case.task)
             metrics.done.inc()
             if case.envelope.time is not None:
                 metrics.age.observe(max(0.0, (datetime.now(UTC) - case.envelope.time).total_seconds()))
@@ -201,7 +228,7 @@ class Consumer:
         if retries:
             counted = any(retry.counted for retry in retries)
             await delivery.later(max(retry.delay for retry in retries), counted=counted)
-            (metrics.retried if counted else metrics.busy).inc()
+            (metrics.retried if any(retry.failed for retry in retries) else metrics.busy).inc()
             return
         await self._bury(delivery, metrics, next(ending for ending in endings if isinstance(ending, Failure)))
 

@@ -7,6 +7,7 @@ import importlib
 import re
 import sys
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from uuid import uuid4
 
@@ -19,7 +20,10 @@ from chassis.envelope import Envelope
 
 __all__ = ["ContractError", "DecodeError", "Message"]
 
-_VERSION = re.compile(r"^(?P<package>.+)\.v(?P<number>\d+)(?P<stage>(?:alpha|beta)\d+)?\.(?P<name>[^.]+)$")
+_VERSION = re.compile(
+    r"^(?P<package>.+)\.v(?P<number>\d+)((?P<stage>alpha|beta)(?P<stage_number>\d*))?\.(?P<name>[^.]+)$"
+)
+_STAGES = ("alpha", "beta", None)
 
 
 class ContractError(Exception):
@@ -40,17 +44,47 @@ def event_type(message: type[Message] | Message) -> str:
     return str(message.DESCRIPTOR.full_name)
 
 
+@cache
+def event_without_version(type_: str) -> str:
+    """What all versions of an event have in common: `acme.signup.v2.UserSignedUp` is an `acme.signup.UserSignedUp`."""
+    event, _ = _versioned(type_)
+    return type_ if event is None else ".".join(event)
+
+
+def is_newer(type_: str, *, than: str) -> bool:
+    """True when both are versions of one event and `type_` is the later one: v1alpha1 < v1beta1 < v1 < v2."""
+    return _ages(than, frozenset({type_})) == [True]
+
+
 def unknown_type_reason(type_: str, known: frozenset[str]) -> str:
-    """`unsupported_version` when `type_` is another version of a type in `known`, else `unknown_type`."""
+    """Why nobody takes `type_`: the service may be behind it, or have left it behind, or has nothing to do with it.
+
+    `outdated_version` when all versions of it in `known` are newer, `unsupported_version` when one is older,
+    `unknown_type` when there is none.
+    """
+    newer = _ages(type_, known)
+    if not newer:
+        return "unknown_type"
+    if all(newer):
+        return "outdated_version"
+    return "unsupported_version"
+
+
+def _ages(type_: str, others: frozenset[str]) -> list[bool]:
+    """For each version of the event `type_` among `others`, whether it is newer."""
+    event, version = _versioned(type_)
+    if event is None:
+        return []
+    return [its_version > version for its_event, its_version in map(_versioned, others) if its_event == event]
+
+
+def _versioned(type_: str) -> tuple[tuple[str, str] | None, tuple[int, int, int]]:
+    """Package and name of the event without its version, and the version in its order; None when it has none."""
     match = _VERSION.match(type_)
     if match is None:
-        return "unknown_type"
-    stem = (match["package"], match["name"])
-    for other in known:
-        known_match = _VERSION.match(other)
-        if known_match is not None and stem == (known_match["package"], known_match["name"]):
-            return "unsupported_version"
-    return "unknown_type"
+        return None, (0, 0, 0)
+    version = (int(match["number"]), _STAGES.index(match["stage"]), int(match["stage_number"] or 0))
+    return (match["package"], match["name"]), version
 
 
 def to_event(message: Message, *, source: str, id_: str | None = None, time: datetime | None = None) -> bus.Message:
@@ -117,4 +151,7 @@ def to_json(type_: str, body: bytes) -> str:
         message = message_class(type_).FromString(body)
     except DecodeError as error:
         raise ContractError(f"not a {type_}: {error}") from None
-    return str(json_format.MessageToJson(message, indent=2, preserving_proto_field_name=True))
+    try:
+        return str(json_format.MessageToJson(message, indent=2, preserving_proto_field_name=True))
+    except (json_format.Error, TypeError, ValueError) as error:  # an Any of a type unknown here, a time out of range
+        raise ContractError(f"a {type_} that JSON cannot show: {error}") from None

@@ -1,4 +1,4 @@
-"""Dead letters: select, replay, discard. Works on every bus through its `sweep`; shows nothing itself."""
+"""Dead letters: select, visit, replay, discard. Works on every bus through its `sweep`; shows nothing itself."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -41,6 +41,22 @@ class Filter:
 async def select(bus: Bus, service: str, which: Filter) -> list[DeadLetter]:
     """The dead letters of `service` that fit, oldest first. Changes nothing."""
     return await _sweep(bus, service, which, Verdict.KEEP)
+
+
+async def visit(bus: Bus, service: str, which: Filter, see: Callable[[DeadLetter], object]) -> int:
+    """Show those that fit to `see`, oldest first, without keeping any in memory; returns how many. Changes nothing."""
+    seen = 0
+    now = datetime.now(UTC)
+
+    async def decide(letter: DeadLetter) -> Verdict:
+        nonlocal seen
+        if which.fits(letter, now):
+            see(letter)
+            seen += 1
+        return Verdict.KEEP
+
+    await bus.sweep(service, decide)
+    return seen
 
 
 async def replay(

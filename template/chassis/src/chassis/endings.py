@@ -27,10 +27,11 @@ class End(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """Try again after `delay` seconds; `counted` when it used up an attempt."""
+    """Try again after `delay` seconds; `counted` when it used up an attempt, `failed` when there was one."""
 
     delay: float
     counted: bool
+    failed: bool
 
 
 Ending = End | Retry | Failure
@@ -51,12 +52,14 @@ class Judge:
         self._identity = identity
         self._policy = policy
 
-    def failed(self, delivery: Delivery, error: BaseException, handler: str = "") -> Retry | Failure:
-        """What follows from an attempt that raised `error`."""
+    def failed(
+        self, delivery: Delivery, error: BaseException, handler: str = "", *, forgiven: bool = False
+    ) -> Retry | Failure:
+        """What follows from an attempt that raised `error`; one that is `forgiven` is not counted."""
         age = age_since(delivery.first_failure, datetime.now(UTC))
-        decision = self._policy.decide(error, delivery.attempt, age, random)
+        decision = self._policy.decide(error, delivery.attempt, age, random, forgiven=forgiven)
         if isinstance(decision, Later):
-            return Retry(decision.delay, counted=True)
+            return Retry(decision.delay, counted=not forgiven, failed=True)
         return self.dead(delivery, decision.reason, str(error) or repr(error), error, handler)
 
     def dead(

@@ -4,10 +4,9 @@ import asyncio
 from contextvars import Context
 
 import structlog
-from prometheus_client import Gauge
 
-from chassis.bus import Bus
 from chassis.inbox import Inbox, InboxUnavailable
+from chassis.pauses import Pauses
 
 _log = structlog.get_logger(__name__)
 
@@ -15,13 +14,12 @@ _log = structlog.get_logger(__name__)
 class StoreOutage:
     """Nothing is handled without a claim, so nothing is taken while claims cannot be asked for.
 
-    `paused` is 1 during an outage; the store is asked every `probe_seconds`.
+    The store is asked every `probe_seconds`.
     """
 
-    def __init__(self, bus: Bus, inbox: Inbox, paused: Gauge, probe_seconds: float) -> None:
-        self._bus = bus
+    def __init__(self, inbox: Inbox, pauses: Pauses, probe_seconds: float) -> None:
         self._inbox = inbox
-        self._paused = paused
+        self._pauses = pauses
         self._probe_seconds = probe_seconds
         self._recovery: asyncio.Task[None] | None = None
         self._stopped = False
@@ -34,23 +32,22 @@ class StoreOutage:
         """The store did not answer: pause the bus, unless that is under way already."""
         if self._recovery is None and not self._stopped:
             _log.error("the inbox store is not reachable, the consumer pauses", error=str(error))
-            self._paused.set(1)
+            self._pauses.hold("store")
             self._recovery = asyncio.create_task(self._recover(), context=Context())  # not that of one event
 
     def stop(self) -> None:
-        """Never resume the bus again: the service drains."""
+        """Ask the store no more: the service drains."""
         self._stopped = True
         if self._recovery is not None:
             self._recovery.cancel()
 
     async def _recover(self) -> None:
-        await self._bus.pause()
+        await self._pauses.in_effect()
         while not await self._answers():  # noqa: ASYNC110 - the store sends no event
             await asyncio.sleep(self._probe_seconds)
         self._recovery = None
-        self._paused.set(0)
         _log.info("the inbox store is back, the consumer resumes")
-        await self._bus.resume()
+        self._pauses.lift("store")
 
     async def _answers(self) -> bool:
         try:

@@ -44,14 +44,22 @@ class RetryPolicy:
     backoff_max: float
     max_age: float
 
-    def decide(self, error: BaseException, attempt: int, age: timedelta, random: Callable[[], float]) -> Later | Dead:
+    def decide(
+        self,
+        error: BaseException,
+        attempt: int,
+        age: timedelta,
+        random: Callable[[], float],
+        *,
+        forgiven: bool = False,
+    ) -> Later | Dead:
         """What follows the failure of attempt number `attempt` (from 1), `age` after the first failure.
 
-        `random` gives a number in [0, 1).
+        A `forgiven` one is not the last, whatever its number. `random` gives a number in [0, 1).
         """
         if isinstance(error, Reject):
             return Dead("rejected")
-        if attempt >= self.max_attempts:
+        if attempt >= self.max_attempts and not forgiven:
             return Dead("attempts_exhausted")
         if age.total_seconds() >= self.max_age:
             return Dead("expired")

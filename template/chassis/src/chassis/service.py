@@ -11,6 +11,7 @@ import structlog
 from google.protobuf.message import Message
 
 from chassis import adapters, ops
+from chassis.breaker import Breaker
 from chassis.bus import Bus, Subscription
 from chassis.consumer import Consumer, Entry, Identity, Limits, Route
 from chassis.context import Context
@@ -22,6 +23,9 @@ from chassis.retry import RetryPolicy
 from chassis.settings import Settings
 from chassis.telemetry.metrics import Metrics
 from chassis.telemetry.traces import Traces, open_traces
+from chassis.versions import New, Old, RegistrationError, Upcasters
+
+__all__ = ["Event", "Handler", "RegistrationError", "Service"]
 
 _log = structlog.get_logger(__name__)
 
@@ -31,12 +35,8 @@ Handler = Callable[[Event, Context], Awaitable[None]]
 STORE_RETRY_SECONDS = 1.0
 
 
-class RegistrationError(TypeError):
-    """A handler cannot be registered as it is written; the message names it."""
-
-
 class Service:
-    """The registry of a service's handlers.
+    """The registry of a service's handlers and upcasters.
 
     `name` is the distribution's name and that of its queue; `version` is read from the installed distribution
     unless given.
@@ -46,6 +46,7 @@ class Service:
         self.name = name
         self.version = _installed(name) if version is None else version
         self._handlers: dict[type[Message], list[_Registered]] = {}
+        self._upcasters = Upcasters()
 
     def on(
         self, message: type[Event], *, key: Callable[[Event], str] | None = None
@@ -54,7 +55,7 @@ class Service:
 
         Several handlers of one type each have a claim of their own: when one fails, the others are not repeated.
         `key` gives the idempotency key of an event where its id is not the right one: events with the same key
-        are handled once. Raises RegistrationError.
+        are handled once, whatever their version. Raises RegistrationError.
         """
 
         def register(handler: Handler[Event]) -> Handler[Event]:
@@ -69,6 +70,20 @@ class Service:
 
         return register
 
+    def upcast(self, old: type[Old], new: type[New]) -> Callable[[Callable[[Old], New]], Callable[[Old], New]]:
+        """Register a pure function that makes an `old` event into a `new` one: handlers of `new` then take both.
+
+        Upcasters are chained. An event goes to the handlers of the first version on its way that has any, so a
+        handler of `old` itself keeps its events. One that raises sends the event to the dead letters at once.
+        Raises RegistrationError.
+        """
+
+        def register(function: Callable[[Old], New]) -> Callable[[Old], New]:
+            self._upcasters.add(old, new, function)
+            return function
+
+        return register
+
     @property
     def messages(self) -> tuple[type[Message], ...]:
         """The message classes that have a handler."""
@@ -76,8 +91,8 @@ class Service:
 
     @property
     def types(self) -> frozenset[str]:
-        """The event types that have a handler."""
-        return frozenset(map(event_type, self._handlers))
+        """The event types that the service takes: those that have a handler, and those that upcasters lead to one."""
+        return frozenset(event_type(reading.sent) for reading in self._upcasters.readings(self._handlers))
 
     def metrics(self) -> Metrics:
         return Metrics(self.name, self.version, _installed("dockyard-chassis"))
@@ -85,10 +100,11 @@ class Service:
     def consumer(self, settings: Settings, bus: Bus, inbox: Inbox, metrics: Metrics, traces: Traces) -> Consumer:
         """The pipeline from `bus` through the handlers, with everything bound that can be bound before."""
         entries = {}
-        for message, handlers in self._handlers.items():
-            type_ = event_type(message)
+        for reading in self._upcasters.readings(self._handlers):
+            type_ = event_type(reading.sent)
+            handlers = self._handlers[reading.handled]
             routes = tuple(Route(h.call, h.name, h.key, metrics.for_handler(type_, h.name)) for h in handlers)
-            entries[type_] = Entry(message.FromString, routes, metrics.for_type(type_))
+            entries[type_] = Entry(reading.parse, routes, metrics.for_type(type_))
         return Consumer(
             Identity(self.name, self.version),
             entries,
@@ -101,6 +117,7 @@ class Service:
                 backoff_max=settings.backoff_max_seconds,
                 max_age=settings.max_age_seconds,
             ),
+            breaker=Breaker(settings.pause_failure_ratio),
             limits=Limits(settings.handler_timeout_seconds, settings.lease_seconds, settings.max_body_bytes),
             metrics=metrics,
             traces=traces,
@@ -122,7 +139,7 @@ class Service:
         lifecycle = Lifecycle()
         lifecycle.handle_signals()
         consumer = self.consumer(settings, bus, inbox, metrics, traces)
-        lifecycle.require("bus", lambda: bus.consuming)
+        lifecycle.require("bus", lambda: consumer.consuming)
         lifecycle.require("inbox", lambda: consumer.store_reachable)
         metrics.ready.set_function(lambda: float(lifecycle.readiness().ok))
         about = {"service": self.name, "version": self.version, "chassis": _installed("dockyard-chassis")}

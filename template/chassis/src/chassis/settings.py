@@ -77,6 +77,12 @@ class Settings(BaseModel):
     max_age_seconds: Seconds = Field(
         default=86_400.0, description="Time since its first failure after which an event goes to the dead letters."
     )
+    pause_failure_ratio: float = Field(
+        default=0.8,
+        ge=0,
+        le=1,
+        description="Share of the last events that has to fail for the consumer to pause and probe; 0: never.",
+    )
     handler_timeout_seconds: Seconds = Field(
         default=30.0, description="Time a handler may take; then it is cancelled and the attempt has failed."
     )

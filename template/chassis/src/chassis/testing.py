@@ -1,4 +1,4 @@
-"""The harness for a service's own tests: its real pipeline over memory, no broker, no waiting.
+"""What a service's own tests need: `golden`, and the harness: its real pipeline over memory, no broker, no waiting.
 
     async with Harness(service) as harness:
         assert await harness.send(UserSignedUp(user_id="u-1")) == "done"
@@ -20,17 +20,23 @@ from chassis.bus import Failure
 from chassis.bus.memory import MemoryBus
 from chassis.contracts import message_class, to_event
 from chassis.envelope import AMQP_PREFIX, Envelope, format_time, from_headers, to_headers
+from chassis.golden import golden
 from chassis.inbox import Lease
 from chassis.inbox.memory import MemoryInbox
 from chassis.service import Service
 from chassis.settings import load
 from chassis.telemetry.traces import NoTraces
 
+__all__ = ["Harness", "Outcome", "golden"]
+
 Outcome = Literal["done", "duplicate", "dead"]
 
 
 class Harness:
-    """One service in memory. `settings` are those of `chassis.settings`, such as `max_attempts=3`."""
+    """One service in memory. `settings` are those of `chassis.settings`, such as `max_attempts=3`.
+
+    Failing events never pause it: a test wants to see each of them end.
+    """
 
     def __init__(self, service: Service, **settings: Any) -> None:
         self.published: list[Message] = []
@@ -40,7 +46,7 @@ class Harness:
         self.delays: list[float] = []
         """Seconds that each retry would have waited."""
         self._service = service
-        self._settings = load({}, **settings)
+        self._settings = load({}, **(settings | {"pause_failure_ratio": 0.0}))
 
     async def __aenter__(self) -> Self:
         settings = self._settings

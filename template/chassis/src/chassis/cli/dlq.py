@@ -1,17 +1,18 @@
-"""`dlq`: look at a service's dead letters, replay them, discard them."""
+"""`dlq`: look at a service's dead letters, export, replay and discard them."""
 
 import json
 import re
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from functools import partial
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from chassis import deadletter
 from chassis.bus import Bus, DeadLetter
-from chassis.cli import letters
+from chassis.cli import export, letters
 from chassis.cli.session import Session, UsageError
 from chassis.deadletter import Filter
 
@@ -31,9 +32,10 @@ IdArgument = Annotated[str, typer.Argument(metavar="[ID]", help="Beginning of an
 
 def app(session: Session) -> typer.Typer:
     """The commands under `dlq`."""
-    cli = typer.Typer(help="Dead letters: list, show, replay, discard.", no_args_is_help=True)
+    cli = typer.Typer(help="Dead letters: list, show, export, replay, discard.", no_args_is_help=True)
     cli.command("list")(_list(session))
     cli.command("show")(_show(session))
+    cli.command("export")(_export(session))
     cli.command("replay")(_replay(session))
     cli.command("discard")(_discard(session))
     return cli
@@ -69,6 +71,30 @@ def _show(session: Session) -> Callable[..., None]:
         if len(found) > 1:
             raise UsageError(f"{len(found)} ids begin with {id_!r}: give more of it")
         typer.echo(letters.described(found[0]))
+
+    return command
+
+
+def _export(session: Session) -> Callable[..., None]:
+    def command(
+        *,
+        file: Annotated[str, typer.Argument(metavar="FILE", help="Where to; - is standard output.")],
+        id_: IdArgument = "",
+        type_: TypeOption = None,
+        reason: ReasonOption = None,
+        older_than: OlderOption = None,
+        newer_than: NewerOption = None,
+        force: Annotated[bool, typer.Option("--force", help="Overwrite FILE.")] = False,
+    ) -> None:
+        """Copy entries to a file, one JSON object a line with everything in it. Changes nothing in the dead letters."""
+        which = _filter(id_, type_, reason, older_than, newer_than)
+        session.load_contracts()
+        if file == "-":
+            _copy(session, which, typer.echo)
+            return
+        with export.replacing(Path(file), force=force) as write:
+            count = _copy(session, which, write)
+        typer.echo(f"exported {count}")
 
     return command
 
@@ -115,6 +141,18 @@ def _discard(session: Session) -> Callable[..., None]:
         typer.echo(f"discarded {len(_sweep(session, deadletter.discard, which))}")
 
     return command
+
+
+def _copy(session: Session, which: Filter, write: Callable[[str], object]) -> int:
+    count = 0
+
+    async def copy() -> None:
+        nonlocal count
+        async with session.bus() as bus:
+            count = await deadletter.visit(bus, session.service.name, which, lambda letter: write(export.line(letter)))
+
+    session.run(copy())
+    return count
 
 
 def _sweep(session: Session, act: Act, which: Filter) -> list[DeadLetter]:

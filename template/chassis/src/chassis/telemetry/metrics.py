@@ -116,8 +116,13 @@ class Metrics:
             registry=registry,
         )
         self.in_flight = Gauge("chassis_in_flight_messages", "Deliveries taken and not yet settled.", registry=registry)
-        self.ready = Gauge("chassis_ready", "1 while the replica consumes, else 0.", registry=registry)
-        self.paused = Gauge("chassis_consumer_paused", "1 while the consumer pauses by itself.", registry=registry)
+        self.ready = Gauge("chassis_ready", "1 while /readyz answers 200, else 0.", registry=registry)
+        self.paused = Gauge(
+            "chassis_consumer_paused",
+            "1 while the consumer pauses by itself, by reason.",
+            ("reason",),
+            registry=registry,
+        )
         self.reconnects = Counter(
             "chassis_bus_reconnects", "Connections to the broker that were lost and are back.", registry=registry
         )

@@ -1,0 +1,62 @@
+"""`dlq export`: dead letters to a file, all of them or no file at all. Knows files, and how an entry becomes a line."""
+
+import base64
+import json
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import mkstemp
+
+from chassis import contracts
+from chassis.bus import DeadLetter
+from chassis.cli import letters
+from chassis.cli.session import UsageError
+
+
+@contextmanager
+def replacing(path: Path, *, force: bool) -> Iterator[Callable[[str], object]]:
+    """Gives a function that writes a line; `path` gets all lines when the block has ended, none if it fails.
+
+    Only its owner may read the file: events can hold personal data. Raises UsageError when `path` is there and not
+    `force`, is no file, or cannot be written.
+    """
+    try:
+        if path.exists() and not path.is_file():
+            raise UsageError(f"{path} is there and is no file: name another one, or - for standard output")
+        if path.exists() and not force:
+            raise UsageError(f"{path} is there already: name another file, or overwrite it with --force")
+        descriptor, name = mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        try:
+            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+                yield lambda text: file.write(f"{text}\n")
+                file.flush()
+                os.fsync(file.fileno())  # what was exported may be discarded next
+            Path(name).replace(path)
+        finally:
+            Path(name).unlink(missing_ok=True)
+    except OSError as error:
+        if error.errno is None:  # BusUnavailable is one too; only those of the operating system have a number
+            raise
+        raise UsageError(f"cannot write {path}: {error.strerror}") from error
+
+
+def line(letter: DeadLetter) -> str:
+    """All there is of `letter`, as JSON: `body` in base64, `event` decoded, null where that is not possible."""
+    try:
+        event = json.loads(contracts.to_json(letter.type, letter.body))
+    except contracts.ContractError:
+        event = None
+    entry = letters.summary(letter) | {
+        "service": letter.failure.service,
+        "stack": letter.failure.stack,
+        "headers": dict(letter.headers),
+        "body": base64.b64encode(letter.body).decode(),
+        "event": event,
+    }
+    return json.dumps(entry, default=_as_text)
+
+
+def _as_text(value: object) -> str:
+    """A header's value that AMQP knows and JSON does not: bytes in base64; times and decimals as they are written."""
+    return base64.b64encode(value).decode() if isinstance(value, bytes | bytearray) else str(value)
