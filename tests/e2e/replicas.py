@@ -7,8 +7,8 @@ import subprocess
 import urllib.error
 import urllib.request
 from collections import Counter
-from collections.abc import Callable, Mapping
-from contextlib import closing
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic, sleep
@@ -127,6 +127,23 @@ class Replica:
             check=False,
             timeout=PATIENCE,
         )
+
+    @contextmanager
+    def running(self, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+        """One of the service's own commands while it runs; it is gone afterwards."""
+        with subprocess.Popen(
+            [self.folder / ".venv/bin/billing-svc", *arguments],
+            cwd=self.folder,
+            env={**os.environ, **self.env},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        ) as process:
+            try:
+                yield process
+            finally:
+                process.kill()
 
     def dead_letters(self) -> list[dict[str, str]]:
         done = self.command("dlq", "list", "--json")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tests.e2e.conftest import Start
 from tests.e2e.publishers import SIGNED_UP, bare_publisher, publish_all, signed_up
-from tests.e2e.replicas import Effects, Replica, eventually
+from tests.e2e.replicas import PATIENCE, Effects, Replica, eventually
 
 MEGABYTE = 1024 * 1024
 
@@ -102,6 +102,19 @@ async def test_the_commands_of_a_service_publish_show_replay_and_discard(start: 
     assert replica.command("dlq", "discard", "--all").returncode != 0, "nobody is there to confirm"
     assert replica.command("dlq", "discard", "--reason", "attempts_exhausted", "--yes").stdout == "discarded 2\n"
     assert replica.dead_letters() == []
+
+
+def test_tail_shows_events_without_taking_them(start: Start, effects: Effects) -> None:
+    replica = start()
+    with replica.running("tail", "UserSignedUp", "--limit", "1") as tail:
+        assert tail.stderr is not None
+        assert "waiting for events" in tail.stderr.readline()
+        published = replica.command("publish", "UserSignedUp", "--json", '{"user_id": "u-1"}', "--id", "e-1")
+        assert published.returncode == 0, published.stderr
+        shown, _ = tail.communicate(timeout=PATIENCE)
+    assert f"{SIGNED_UP}  e-1  from billing-svc-cli" in shown
+    assert '"user_id": "u-1"' in shown
+    assert effects.until(1) == Counter(["e-1"])
 
 
 def test_a_wrong_setting_stops_the_start_with_one_line_that_names_it(service: Path, tmp_path: Path) -> None:
