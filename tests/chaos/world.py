@@ -12,7 +12,7 @@ from tests.brokers.nats import nats
 from tests.brokers.process import Server
 from tests.brokers.rabbitmq import shared_rabbitmq
 from tests.chaos.sink import Sink
-from tests.e2e.replicas import PATIENCE, Replica, eventually
+from tests.e2e.replicas import Replica, eventually
 
 SETTINGS = {
     "CHASSIS_LEASE_SECONDS": "4",
@@ -133,6 +133,3 @@ def world(bus: str, service: Path, folder: Path) -> Iterator[World]:
         made = World(service, bus_url, store.url, broker_process, store.server, Sink(folder / "sink.db"), folder)
         stack.callback(made.stop)
         yield made
-
-
-__all__ = ["PATIENCE", "World", "world"]

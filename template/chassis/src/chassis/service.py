@@ -3,6 +3,7 @@
 import asyncio
 import inspect
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from time import monotonic
 from typing import Any, TypeVar
@@ -172,15 +173,13 @@ class Service:
         _log.info("drained", seconds=round(took, 3), abandoned=abandoned)
 
 
+@dataclass(frozen=True, slots=True)
 class _Registered:
     """A handler as it was registered."""
 
-    __slots__ = ("call", "key", "name")
-
-    def __init__(self, name: str, call: Callable[[Any, Context], Awaitable[None]], key: Callable[[Any], str] | None):
-        self.name = name
-        self.call = call
-        self.key = key
+    name: str
+    call: Callable[[Any, Context], Awaitable[None]]
+    key: Callable[[Any], str] | None
 
 
 async def _open(inbox: Inbox, lifecycle: Lifecycle) -> bool:

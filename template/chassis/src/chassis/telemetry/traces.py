@@ -3,7 +3,7 @@
 Off (no endpoint set) it imports nothing and does nothing but hand the incoming trace context on.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from importlib import import_module
 from typing import TYPE_CHECKING, Protocol
@@ -52,7 +52,7 @@ class OtelTraces:
 
     enabled = True
 
-    def __init__(self, tracer: "Tracer", messaging_system: str, shutdown: "Shutdown") -> None:
+    def __init__(self, tracer: "Tracer", messaging_system: str, shutdown: Callable[[], None]) -> None:
         from opentelemetry.trace import SpanKind  # noqa: PLC0415 - only installed with the extra `otel`
         from opentelemetry.trace.propagation.tracecontext import (  # noqa: PLC0415 - as above
             TraceContextTextMapPropagator,
@@ -100,10 +100,6 @@ class OtelTraces:
         carrier: dict[str, str] = {}
         self._propagator.inject(carrier)
         return carrier
-
-
-class Shutdown(Protocol):
-    def __call__(self) -> None: ...
 
 
 def open_traces(endpoint: str | None, ratio: float, *, service: str, version: str, messaging_system: str) -> Traces:
