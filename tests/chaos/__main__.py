@@ -4,30 +4,36 @@ import argparse
 import logging
 import sys
 import tempfile
+from itertools import product
+from math import ceil
 from pathlib import Path
 
+from tests.brokers.stores import STORES
 from tests.chaos.play import Report, play
-from tests.chaos.sink import HANDLERS
+from tests.chaos.sink import EXTRAS, HANDLERS
 from tests.e2e.rendering import render_service
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--events", type=int, default=20_000, help="events on each bus")
-    parser.add_argument("--faults", type=int, default=100, help="faults on each bus")
+    parser.add_argument("--events", type=int, default=20_000, help="events on each bus, shared by the stores")
+    parser.add_argument("--faults", type=int, default=100, help="faults on each bus, shared by the stores")
     parser.add_argument("--seed", type=int, default=20261123, help="the same seed, the same faults in the same order")
     parser.add_argument("--bus", choices=["rabbitmq", "nats"], action="append", help="only this bus")
+    parser.add_argument("--store", choices=sorted(STORES), action="append", help="only this store")
     options = parser.parse_args()
+    stores = options.store or sorted(STORES)
+    events, faults = ceil(options.events / len(stores)), ceil(options.faults / len(stores))
     for client in ("aiormq", "aio_pika", "nats"):
         logging.getLogger(client).setLevel(logging.CRITICAL)  # the publisher's, which finds no broker on purpose
     reports = []
     with tempfile.TemporaryDirectory(prefix="dockyard-chaos-") as folder:
-        service = render_service(Path(folder), HANDLERS)
-        for bus in options.bus or ["rabbitmq", "nats"]:
-            place = Path(folder) / bus
+        service = render_service(Path(folder), HANDLERS, extras=EXTRAS)
+        for bus, store in product(options.bus or ["rabbitmq", "nats"], stores):
+            place = Path(folder) / f"{bus}-{store}"
             place.mkdir()
-            print(f"{bus}: {options.events:,} events, {options.faults} faults, seed {options.seed}", flush=True)
-            reports.append(play(bus, service, place, events=options.events, faults=options.faults, seed=options.seed))
+            print(f"{bus}, {store}: {events:,} events, {faults} faults, seed {options.seed}", flush=True)
+            reports.append(play(bus, store, service, place, events=events, faults=faults, seed=options.seed))
     _print(reports)
     return 0 if all(_holds(report) for report in reports) else 1
 
@@ -48,8 +54,10 @@ def _print(reports: list[Report]) -> None:
         },
         "lost": [str(len(report.lost)) for report in reports],
         "repeated after a kill": [
-            str(len(report.effects.repeated) - len(report.effects.unexplained)) for report in reports
+            str(len(report.effects.repeated) - len(report.effects.frozen) - len(report.effects.unexplained))
+            for report in reports
         ],
+        "repeated after a freeze": [str(len(report.effects.frozen)) for report in reports],
         "repeated otherwise": [str(len(report.effects.unexplained)) for report in reports],
         "twice at a keyed sink": [str(len(report.effects.twice_at_a_keyed_sink)) for report in reports],
         "dead letters (poison)": [f"{len(report.dead)} ({len(report.poison)})" for report in reports],
@@ -57,6 +65,7 @@ def _print(reports: list[Report]) -> None:
         "slowest recovery": [f"{report.slowest_recovery:.1f} s" for report in reports],
     }
     print(f"\n{'':26}" + "".join(f"{report.bus:>18}" for report in reports))
+    print(f"{'':26}" + "".join(f"{report.store:>18}" for report in reports))
     for name, values in rows.items():
         print(f"{name:26}" + "".join(f"{value:>18}" for value in values))
 

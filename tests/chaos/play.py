@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +22,7 @@ class Report:
     """What a run was and what became of it."""
 
     bus: str
+    store: str
     seed: int
     events: int
     copies: int
@@ -40,21 +41,24 @@ class Report:
         return len(self.dead) - len(self.poison)
 
 
-def play(bus: str, service: Path, folder: Path, *, events: int, faults: int, seed: int) -> Report:
+def play(bus: str, store: str, service: Path, folder: Path, *, events: int, faults: int, seed: int) -> Report:
     """Publish `events` and inject `faults`, both by chance from `seed`, until every event has met its end."""
     chance = random.Random(seed)
-    with world(bus, service, folder) as made:
+    with world(bus, service, folder, store=store) as made:
         made.start_replicas(REPLICAS)
         ids = [f"e-{number}" for number in range(events)]
-        poison = set(chance.sample(ids, max(1, events // 200)))
-        copies = asyncio.run(_load(made, ids, poison, faults, chance))
+        odd = chance.sample(ids, 2 * max(1, events // 200))
+        poison, slow = set(odd[::2]), set(odd[1::2])
+        kinds = dict.fromkeys(poison, "poison") | dict.fromkeys(slow, "slow")
+        copies = asyncio.run(_load(made, ids, kinds, faults, chance))
         good = set(ids) - poison
         eventually(lambda: made.sink.handled() >= good, "every event being handled", PATIENCE)
         toolbox = made.replicas[0]
         eventually(lambda: len(toolbox.dead_letters()) >= len(poison), "the poison being dead letters", PATIENCE)
-        effects = made.sink.effects(made.killed)
+        effects = made.sink.effects(made.killed, made.frozen)
         return Report(
             bus=bus,
+            store=store,
             seed=seed,
             events=events,
             copies=copies,
@@ -69,7 +73,7 @@ def play(bus: str, service: Path, folder: Path, *, events: int, faults: int, see
         )
 
 
-async def _load(made: World, ids: Sequence[str], poison: set[str], faults: int, chance: random.Random) -> int:
+async def _load(made: World, ids: Sequence[str], kinds: Mapping[str, str], faults: int, chance: random.Random) -> int:
     """Publish while the faults happen; an event whose confirm fails is published again. Returns the copies sent."""
     storm = asyncio.create_task(asyncio.to_thread(_storm, made, faults, random.Random(chance.random())))
     waiting = list(ids)
@@ -83,7 +87,7 @@ async def _load(made: World, ids: Sequence[str], poison: set[str], faults: int, 
         if not batch:
             await asyncio.sleep(0.2)
             continue
-        copies += await _publish(made, batch, poison, chance)
+        copies += await _publish(made, batch, kinds, chance)
         published = len(ids) - len(waiting)
         while not storm.done() and (
             published - len(made.sink.handled()) > BACKLOG or published > pace * (1 + made.faults.total())
@@ -93,8 +97,8 @@ async def _load(made: World, ids: Sequence[str], poison: set[str], faults: int, 
     return copies
 
 
-async def _publish(made: World, batch: Sequence[str], poison: set[str], chance: random.Random) -> int:
-    """Each event at least once, some twice, until all are confirmed."""
+async def _publish(made: World, batch: Sequence[str], kinds: Mapping[str, str], chance: random.Random) -> int:
+    """Each event at least once, some twice, in no order, until all are confirmed."""
     left = list(batch) + [id_ for id_ in batch if chance.random() < 0.1]
     chance.shuffle(left)
     copies = 0
@@ -102,7 +106,7 @@ async def _publish(made: World, batch: Sequence[str], poison: set[str], chance: 
         try:
             async with bare_publisher(made.bus_url) as publisher:
                 while left:
-                    body = signed_up(left[-1], "poison" if left[-1] in poison else "")
+                    body = signed_up(left[-1], kinds.get(left[-1], ""))
                     async with asyncio.timeout(5):
                         await publisher.publish(left[-1], body)
                     left.pop()

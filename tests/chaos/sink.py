@@ -25,10 +25,16 @@ sink = sqlite3.connect(os.environ.get("CHAOS_SINK", ":memory:"), isolation_level
 async def handle_signup(event: UserSignedUp, ctx: Context) -> None:
     if event.email == "poison":
         raise ValueError("poison")
+    if event.email == "slow" and ctx.attempt == 1:
+        await asyncio.sleep(60)  # until the handler timeout ends it
     await asyncio.sleep(random.random() * 0.02)
     sink.execute("INSERT INTO effects VALUES (?, ?, ?)", (ctx.event_id, ctx.idempotency_key, os.getpid()))
     await asyncio.sleep(random.random() * 0.02)
 '''
+
+
+EXTRAS = "rabbitmq,nats,redis,postgres"
+"""Of the chassis: every broker and store that chaos knows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +44,10 @@ class Effects:
     handled: AbstractSet[str]
     repeated: list[str]
     """One entry for each execution beyond an event's first."""
+    frozen: list[str]
+    """Those of them whose process before was frozen for longer than its lease, and not killed."""
     unexplained: list[str]
-    """Repeats although the process of the execution before was not killed."""
+    """Those of them whose process before was neither killed nor frozen."""
     twice_at_a_keyed_sink: list[str]
     """Events with effects under more than one idempotency key."""
 
@@ -57,8 +65,8 @@ class Sink:
         with closing(sqlite3.connect(self.path, timeout=60)) as table:
             return {row[0] for row in table.execute("SELECT DISTINCT event_id FROM effects")}
 
-    def effects(self, killed: AbstractSet[int]) -> Effects:
-        """`killed` are the processes that were given no time to complete."""
+    def effects(self, killed: AbstractSet[int], frozen: AbstractSet[int] = frozenset()) -> Effects:
+        """`killed` are the processes that were given no time to complete, `frozen` those that slept too long."""
         executions: dict[str, list[int]] = defaultdict(list)
         keys: dict[str, set[str]] = defaultdict(set)
         with closing(sqlite3.connect(self.path, timeout=60)) as table:
@@ -66,9 +74,11 @@ class Sink:
                 executions[event].append(pid)
                 keys[event].add(key)
         repeats = [(event, before) for event, pids in executions.items() for before in pids[:-1]]
+        alive = [(event, before) for event, before in repeats if before not in killed]
         return Effects(
             handled=executions.keys(),
             repeated=[event for event, _ in repeats],
-            unexplained=[event for event, before in repeats if before not in killed],
+            frozen=[event for event, before in alive if before in frozen],
+            unexplained=[event for event, before in alive if before not in frozen],
             twice_at_a_keyed_sink=[event for event, seen in keys.items() if len(seen) > 1],
         )

@@ -11,9 +11,13 @@ from tests.chaos.play import play
 @pytest.mark.filterwarnings("ignore:coroutine 'Connection.close' was never awaited:RuntimeWarning")
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("bus", ["rabbitmq", "nats"])
-def test_nothing_is_lost_and_only_kills_repeat_an_effect(bus: str, chaos_service: Path, tmp_path: Path) -> None:
-    report = play(bus, chaos_service, tmp_path, events=600, faults=8, seed=20261123)
+@pytest.mark.parametrize(
+    ("bus", "store"), [("rabbitmq", "nats-kv"), ("nats", "redis"), ("rabbitmq", "postgres"), ("nats", "nats-kv")]
+)
+def test_nothing_is_lost_and_only_kills_repeat_an_effect(
+    bus: str, store: str, chaos_service: Path, tmp_path: Path
+) -> None:
+    report = play(bus, store, chaos_service, tmp_path, events=600, faults=8, seed=20261123)
     assert report.lost == []
     assert report.effects.twice_at_a_keyed_sink == []
     assert report.effects.unexplained == []

@@ -3,14 +3,17 @@
 import random
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import urlsplit
 
+from tests.brokers.cable import Cable
 from tests.brokers.nats import nats
 from tests.brokers.process import Server
 from tests.brokers.rabbitmq import shared_rabbitmq
+from tests.brokers.stores import STORES
 from tests.chaos.sink import Sink
 from tests.e2e.replicas import Replica, eventually
 
@@ -25,34 +28,50 @@ SETTINGS = {
 }
 
 
+FREEZE_SECONDS = 7.0
+"""Longer than the lease and the broker's patience: whoever wakes after it has lost everything it held."""
+
+
 @dataclass
 class World:
-    """`broker` and `store` are processes of their own, so that each can fail alone."""
+    """`broker` and `store` are processes of their own, so that each can fail alone; replicas reach them by cables."""
 
     service: Path
     bus_url: str
-    store_url: str
     broker: Server
+    broker_cable: Cable
+    store_url: str
     store: Server
+    store_cable: Cable
     sink: Sink
     folder: Path
     replicas: list[Replica] = field(default_factory=list)
     killed: set[int] = field(default_factory=set)
+    frozen: set[int] = field(default_factory=set)
     exits: Counter[int] = field(default_factory=Counter)
     faults: Counter[str] = field(default_factory=Counter)
     recoveries: list[float] = field(default_factory=list)
     """Seconds from the end of a fault until every replica was ready again."""
 
-    def start_replicas(self, count: int) -> None:
-        for number in range(count):
-            env = SETTINGS | {
-                "CHASSIS_BUS_URL": self.bus_url,
-                "CHASSIS_INBOX_URL": self.store_url,
-                "CHAOS_SINK": str(self.sink.path),
-            }
-            replica = Replica(self.service, env, self.folder / f"replica-{number}.log")
-            self.replicas.append(replica)
-            replica.server.start()
+    program: Sequence[str | Path] = ()
+    """The service's command, unless it is that of the rendered service."""
+
+    def start_replicas(self, count: int, **env: str) -> list[Replica]:
+        """Further replicas, ready; `env` is added to their environment."""
+        return [self._start_replica(env) for _ in range(count)]
+
+    def _start_replica(self, env: Mapping[str, str]) -> Replica:
+        settings = SETTINGS | {
+            "CHASSIS_BUS_URL": self.broker_cable.through(self.bus_url),
+            "CHASSIS_INBOX_URL": self.store_cable.through(self.store_url),
+            "CHAOS_SINK": str(self.sink.path),
+            **env,
+        }
+        log = self.folder / f"replica-{len(self.replicas)}.log"
+        replica = Replica(self.service, settings, log, program=self.program)
+        self.replicas.append(replica)
+        replica.server.start()
+        return replica
 
     def stop(self) -> None:
         for replica in self.replicas:
@@ -73,6 +92,11 @@ class World:
         replica.server.kill()  # it has ended: only tidies up
         replica.server.start()
 
+    def freeze_replica(self, chance: random.Random) -> None:
+        replica = chance.choice(self.replicas)
+        self.frozen.add(replica.server.pid)
+        self._suspend(replica.server, FREEZE_SECONDS)
+
     def restart_broker(self, chance: random.Random) -> None:
         self.broker.stop()
         time.sleep(chance.random() * 3)
@@ -80,6 +104,9 @@ class World:
 
     def pause_broker(self, chance: random.Random) -> None:
         self._suspend(self.broker, chance.random() * 2)
+
+    def cut_broker(self, chance: random.Random) -> None:
+        self._cut(self.broker_cable, chance.random() * 2)
 
     def restart_store(self, chance: random.Random) -> None:
         self.store.kill()
@@ -89,24 +116,38 @@ class World:
     def pause_store(self, chance: random.Random) -> None:
         self._suspend(self.store, chance.random() * 2)
 
+    def cut_store(self, chance: random.Random) -> None:
+        self._cut(self.store_cable, chance.random() * 2)
+
     def inject(self, chance: random.Random) -> None:
         """One fault by chance, and its recovery."""
         fault: Callable[[random.Random], None] = chance.choices(
             [
                 self.kill_replica,
                 self.terminate_replica,
+                self.freeze_replica,
                 self.restart_broker,
                 self.pause_broker,
+                self.cut_broker,
                 self.restart_store,
                 self.pause_store,
+                self.cut_store,
             ],
-            weights=[4, 3, 1, 1, 1, 1],
+            weights=[6, 4, 1, 1, 1, 2, 1, 1, 2],
         )[0]
         self.faults[fault.__name__.replace("_", " ")] += 1
         fault(chance)
         over = time.monotonic()
         eventually(lambda: all(replica.ready() for replica in self.replicas), f"recovery from {fault.__name__}")
         self.recoveries.append(time.monotonic() - over)
+
+    @staticmethod
+    def _cut(cable: Cable, seconds: float) -> None:
+        cable.cut()
+        try:
+            time.sleep(seconds)
+        finally:
+            cable.mend()
 
     @staticmethod
     def _suspend(server: Server, seconds: float) -> None:
@@ -118,18 +159,37 @@ class World:
 
 
 @contextmanager
-def world(bus: str, service: Path, folder: Path) -> Iterator[World]:
+def world(
+    bus: str, service: Path, folder: Path, *, store: str = "nats-kv", program: Sequence[str | Path] = ()
+) -> Iterator[World]:
     """A world with nothing in it yet; everything of it is gone afterwards."""
     with ExitStack() as stack:
-        (folder / "store").mkdir()
-        store = stack.enter_context(nats(folder / "store"))
+        for name in ("broker", "store"):
+            (folder / name).mkdir()
+        store_url, store_process = stack.enter_context(STORES[store](folder / "store"))
         if bus == "nats":
-            (folder / "broker").mkdir()
             broker = stack.enter_context(nats(folder / "broker"))
             bus_url, broker_process = broker.url, broker.server
         else:
             rabbit = shared_rabbitmq()
             bus_url, broker_process = stack.enter_context(rabbit.vhost(f"chaos-{folder.name}")), rabbit.server
-        made = World(service, bus_url, store.url, broker_process, store.server, Sink(folder / "sink.db"), folder)
+        made = World(
+            service=service,
+            bus_url=bus_url,
+            broker=broker_process,
+            broker_cable=stack.enter_context(_cable(bus_url)),
+            store_url=store_url,
+            store=store_process,
+            store_cable=stack.enter_context(_cable(store_url)),
+            sink=Sink(folder / "sink.db"),
+            folder=folder,
+            program=program,
+        )
         stack.callback(made.stop)
         yield made
+
+
+def _cable(url: str) -> AbstractContextManager[Cable]:
+    port = urlsplit(url).port
+    assert port is not None
+    return Cable(port).laid()

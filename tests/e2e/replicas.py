@@ -7,7 +7,7 @@ import subprocess
 import urllib.error
 import urllib.request
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -76,10 +76,13 @@ class Replica:
     env: Mapping[str, str]
     log: Path
     http_port: int = field(default_factory=free_port)
+    program: Sequence[str | Path] = ()
+    """The service's command; unless given, that of the rendered service in `folder`."""
 
     def __post_init__(self) -> None:
+        self.program = self.program or [self.folder / ".venv/bin/billing-svc"]
         self.server = Server(
-            [self.folder / ".venv/bin/billing-svc", "run"],
+            [*self.program, "run"],
             self.ready,
             self.log,
             {**self.env, "CHASSIS_HTTP_PORT": str(self.http_port), "CHASSIS_HTTP_HOST": "127.0.0.1"},
@@ -118,7 +121,7 @@ class Replica:
     def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """One of the service's own commands, with this replica's settings."""
         return subprocess.run(
-            [self.folder / ".venv/bin/billing-svc", *arguments],
+            [*self.program, *arguments],
             cwd=self.folder,
             env={**os.environ, **self.env},
             stdin=subprocess.DEVNULL,
@@ -132,7 +135,7 @@ class Replica:
     def running(self, *arguments: str) -> Iterator[subprocess.Popen[str]]:
         """One of the service's own commands while it runs; it is gone afterwards."""
         with subprocess.Popen(
-            [self.folder / ".venv/bin/billing-svc", *arguments],
+            [*self.program, *arguments],
             cwd=self.folder,
             env={**os.environ, **self.env},
             stdin=subprocess.DEVNULL,

@@ -1,0 +1,94 @@
+"""A TCP connection to a server that a test can cut: what lies between a service and its broker in real life."""
+
+import asyncio
+import socket
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from threading import Thread
+from urllib.parse import urlsplit, urlunsplit
+
+from tests.brokers.process import free_port
+
+_CHUNK = 65_536
+_RESET = struct.pack("ii", 1, 0)
+"""SO_LINGER: closing drops what was not sent and resets the connection."""
+
+
+class Cable:
+    """Forwards `port` of 127.0.0.1 to `target`, until it is cut; `mend` lets new connections through again."""
+
+    def __init__(self, target: int) -> None:
+        self.port = free_port()
+        self._target = target
+        self._whole = True
+        self._ends: set[asyncio.StreamWriter] = set()
+        self._loop = asyncio.new_event_loop()
+
+    def through(self, url: str) -> str:
+        """`url` of the target as it is called through this cable."""
+        parts = urlsplit(url)
+        return urlunsplit(parts._replace(netloc=parts.netloc.replace(f":{self._target}", f":{self.port}")))
+
+    def cut(self) -> None:
+        """Break every connection without a farewell; new ones are broken as well."""
+        asyncio.run_coroutine_threadsafe(self._cut(), self._loop).result()
+
+    def mend(self) -> None:
+        self._whole = True
+
+    @contextmanager
+    def laid(self) -> Iterator["Cable"]:
+        thread = Thread(target=self._loop.run_forever, name=f"cable-{self.port}", daemon=True)
+        thread.start()
+        server = asyncio.run_coroutine_threadsafe(
+            asyncio.start_server(self._connect, "127.0.0.1", self.port), self._loop
+        ).result()
+        try:
+            yield self
+        finally:
+            self._loop.call_soon_threadsafe(server.close)
+            self.cut()
+            asyncio.run_coroutine_threadsafe(self._rest(), self._loop).result()
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            thread.join()
+            self._loop.close()
+
+    async def _connect(self, near: asyncio.StreamReader, to_near: asyncio.StreamWriter) -> None:
+        if not self._whole:
+            to_near.transport.abort()
+            return
+        try:
+            far, to_far = await asyncio.open_connection("127.0.0.1", self._target)
+        except OSError:
+            to_near.transport.abort()
+            return
+        self._ends |= {to_near, to_far}
+        try:
+            await asyncio.gather(_forward(near, to_far), _forward(far, to_near))
+        finally:
+            self._ends -= {to_near, to_far}
+            for end in (to_near, to_far):
+                end.transport.abort()
+
+    async def _cut(self) -> None:
+        self._whole = False
+        for end in self._ends:
+            end.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+            end.transport.abort()
+
+    @staticmethod
+    async def _rest() -> None:
+        """Let what was broken find out."""
+        forwarding = asyncio.all_tasks() - {asyncio.current_task()}
+        await asyncio.gather(*forwarding, return_exceptions=True)
+
+
+async def _forward(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+    with suppress(OSError):  # a broken connection is what this is for
+        while chunk := await source.read(_CHUNK):
+            sink.write(chunk)
+            await sink.drain()
+    if sink.can_write_eof() and not sink.transport.is_closing():
+        with suppress(OSError):
+            sink.write_eof()
