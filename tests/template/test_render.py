@@ -130,6 +130,7 @@ def test_the_team_owns_what_it_edits_and_nothing_else(rendered: Path) -> None:
         "src/billing_svc/__main__.py",
         "src/billing_svc/handlers.py",
         "src/billing_svc/py.typed",
+        "tests/smoke/user_signed_up.json",
         "tests/test_handlers.py",
     }
 

@@ -1,4 +1,4 @@
-"""The command of a service: run, dev, publish, tail, dlq, config. The only room that prints or asks."""
+"""The command of a service: run, dev, publish, tail, dlq, smoke, config. The only room that prints or asks."""
 
 import asyncio
 from collections.abc import Coroutine
@@ -12,6 +12,7 @@ from chassis.adapters import AdapterError
 from chassis.bus import BusUnavailable
 from chassis.cli import dlq, events
 from chassis.cli.session import Session, UsageError
+from chassis.cli.smoke import smoke
 from chassis.contracts import ContractError
 from chassis.dev import develop
 from chassis.embedded import ServerMissingError
@@ -19,6 +20,7 @@ from chassis.ops import PortTaken
 from chassis.publisher import TooLarge
 from chassis.service import Service
 from chassis.settings import SettingsError
+from chassis.smoke import SmokeFailed
 from chassis.telemetry import logs
 from chassis.telemetry.traces import TracesError
 
@@ -29,6 +31,7 @@ _MISTAKES = (
     PortTaken,
     ServerMissingError,
     SettingsError,
+    SmokeFailed,
     TooLarge,
     TracesError,
     UsageError,
@@ -79,6 +82,7 @@ def app(service: Service) -> typer.Typer:
     session = Session(service, _run)
     cli.command("publish")(events.publish(session))
     cli.command("tail")(events.tail(session))
+    cli.command("smoke")(smoke(session))
     cli.add_typer(dlq.app(session), name="dlq")
     return cli
 
