@@ -1,5 +1,6 @@
 """A rendered service passes its own checks and tests straight after plain Copier, and its checks can fail."""
 
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -54,7 +55,7 @@ def test_help_is_the_default_and_names_every_target(rendered: Path, make_environ
     phony = [
         line.split(": ")[1] for line in (rendered / "Makefile").read_text("utf-8").splitlines() if ".PHONY" in line
     ]
-    assert len(phony) == 10
+    assert len(phony) == 14
     assert [line.split()[1] for line in shown.splitlines()] == phony
 
 
@@ -170,6 +171,24 @@ def test_a_breaking_change_of_a_contract_is_refused_and_a_compatible_one_not(
     done = lab.attempt(["make", "breaking", "AGAINST=main"], checked_service, make_environment)
     assert done.returncode != 0
     assert 'changed type from "string" to "int64"' in done.stdout
+
+
+def test_the_hooks_pass_on_a_new_service_and_stop_what_check_would_stop(
+    checked_service: Path, make_environment: Mapping[str, str]
+) -> None:
+    prek = [str(Path(sys.executable).with_name("prek")), "run", "--all-files"]
+    environment = {**make_environment, "PREK_HOME": str(checked_service / ".venv/prek")}
+    passed = lab.run(prek, checked_service, environment)
+    assert passed.count("Passed") == 5
+    contract = checked_service / CONTRACT
+    contract.write_text(contract.read_text("utf-8").replace("message UserSignedUp", "message user_signed_up"), "utf-8")
+    handlers = checked_service / HANDLERS
+    handlers.write_text(handlers.read_text("utf-8").replace('"billing-svc"', "'billing-svc'"), "utf-8")
+    stopped = lab.attempt(prek, checked_service, environment)
+    assert stopped.returncode != 0
+    assert "should be PascalCase" in stopped.stdout
+    assert stopped.stdout.count("Failed") == 2
+    assert '"billing-svc"' in handlers.read_text("utf-8"), "what can be mended is mended"
 
 
 def test_a_wheel_holds_the_service_and_its_generated_code(

@@ -85,11 +85,11 @@ def test_an_update_touches_no_file_of_the_team_and_brings_none_back(evolving: Pa
 
 
 def test_a_file_of_the_teams_own_outside_its_rooms_survives_an_update(evolving: Path, service: Path) -> None:
-    (service / ".github/workflows/release.yml").write_text("name: release\n", "utf-8")
+    (service / ".github/workflows/nightly.yml").write_text("name: nightly\n", "utf-8")
     lab.commit_all(service, "a workflow of the team's")
     evolve(evolving)
     lab.update(service)
-    assert (service / ".github/workflows/release.yml").read_text("utf-8") == "name: release\n"
+    assert (service / ".github/workflows/nightly.yml").read_text("utf-8") == "name: nightly\n"
 
 
 def test_an_edit_of_a_managed_file_is_merged(evolving: Path, service: Path) -> None:
