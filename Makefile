@@ -48,8 +48,12 @@ check: $(READY) ## lint, format, types, workflows, generated reference
 	@echo "==> Types: mypy --strict"
 	@$(BIN)/mypy
 	@$(BIN)/mypy docs/reference.py
-	@echo "==> Workflows: zizmor"
-	@$(BIN)/zizmor --offline --quiet .github
+	@$(BIN)/mypy .ci/release.py
+	@echo "==> Workflows: actionlint, their schema, zizmor"
+	@$(BIN)/actionlint
+	@$(BIN)/check-jsonschema --quiet --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	@$(BIN)/check-jsonschema --quiet --builtin-schema vendor.renovate renovate.json
+	@$(BIN)/zizmor --offline --quiet --pedantic .github
 	@echo "==> Reference: docs/reference says what the code says"
 	@$(BIN)/python docs/reference.py --check
 

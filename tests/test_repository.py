@@ -1,5 +1,6 @@
 """What holds for the repository as a whole, whichever part a change is about."""
 
+import json
 import os
 import re
 import subprocess
@@ -112,6 +113,25 @@ def test_an_action_is_pinned_by_its_full_commit() -> None:
     ]
     assert used
     assert [line for line in used if not re.search(r"uses: [\w./-]+@[0-9a-f]{40} # v\d", line)] == []
+
+
+def test_an_action_has_one_version_here_and_in_the_template() -> None:
+    workflows = tuple(path for path in files() if "/workflows/" in path)
+    used = {use for path in workflows for use in re.findall(r"uses: ([\w/-]+@[0-9a-f]{40} # \S+)", text(path))}
+    assert len(used) == len({use.split("@")[0] for use in used}), sorted(used)
+
+
+def test_renovate_reads_what_names_a_version_in_the_template() -> None:
+    config = json.loads(text("renovate.json"))
+    patterns = {
+        manager: [re.compile(pattern.strip("/")) for pattern in config[manager]["managerFilePatterns"]]
+        for manager in ("github-actions", "dockerfile")
+    }
+    for path in files():
+        if path.startswith("template/.github/workflows/"):
+            assert any(pattern.search(path) for pattern in patterns["github-actions"]), path
+    assert any(pattern.search("template/deploy/Dockerfile.jinja") for pattern in patterns["dockerfile"])
+    assert "template/deploy/Dockerfile.jinja" in files()
 
 
 def test_a_workflow_has_no_permission_that_a_job_does_not_name() -> None:

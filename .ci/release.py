@@ -1,0 +1,114 @@
+"""Refuses a release tag that moves, floats or disagrees with the repository; prints the release's notes.
+
+Called by the release workflow in a full clone, with the tag checked out. Knows git, pyproject.toml and CHANGELOG.md;
+knows nothing of GitHub. Needs the standard library and `packaging` only.
+"""
+
+import argparse
+import re
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+from packaging.version import InvalidVersion, Version
+
+MAIN = "refs/remotes/origin/main"
+VERSIONED = ("pyproject.toml", "template/chassis/pyproject.toml")
+_NO_COMMIT = re.compile(r"0*")
+
+
+class Refused(Exception):
+    """The tag is not released; the message says why and what to do."""
+
+
+def check(root: Path, tag: str, replaced: str) -> str:
+    """The release notes of `tag` in the clone at `root`. Raises Refused.
+
+    `replaced` is the commit that the tag stood on before this push: empty or zeros for a new tag.
+    """
+    version = _version(tag)
+    if not _NO_COMMIT.fullmatch(replaced):
+        raise Refused(f"{tag} was moved, it stood on {replaced[:12]}: services have recorded it. Tag a new version.")
+    commit = _git(root, "rev-parse", "HEAD")
+    standing = dict(_remote_tags(root))
+    if standing.get(tag) != commit:
+        raise Refused(f"{tag} stands on {standing.get(tag, 'nothing')} at origin, checked out is {commit}: run again.")
+    if not _succeeds(root, "merge-base", "--is-ancestor", commit, MAIN):
+        raise Refused(f"{tag} is not on main: merge first, then tag what was merged.")
+    for path in VERSIONED:
+        declared = tomllib.loads((root / path).read_text("utf-8"))["project"]["version"]
+        if declared != str(version):
+            raise Refused(f"{path} says {declared}: set version = {str(version)!r}, merge, and tag that.")
+    newer = [other for other in standing if other != tag and _is_release(other) and Version(other) >= version]
+    if newer:
+        raise Refused(f"{tag} is not newer than {', '.join(sorted(newer, key=Version))}: take a higher version.")
+    return _notes((root / "CHANGELOG.md").read_text("utf-8"), str(version))
+
+
+def _version(tag: str) -> Version:
+    """The version that `tag` names. Copier and `dockyard` order tags by PEP 440; v1 and v1.2 would have to move."""
+    try:
+        version = Version(tag)
+    except InvalidVersion:
+        raise Refused(f"{tag} is no version: tag it like v1.4.0 or v1.4.0rc1.") from None
+    if len(version.release) != 3 or tag != f"v{version}" or version.local or version.is_devrelease:
+        raise Refused(f"{tag} floats or is spelled freely: write all three numbers, like v1.4.0 or v1.4.0rc1.")
+    return version
+
+
+def _is_release(tag: str) -> bool:
+    try:
+        return bool(_version(tag))
+    except Refused:
+        return False
+
+
+def _remote_tags(root: Path) -> Iterator[tuple[str, str]]:
+    """Each tag at origin with its commit. An annotated tag is listed twice, its commit last."""
+    for line in _git(root, "ls-remote", "--tags", "origin").splitlines():
+        object_id, _, ref = line.partition("\t")
+        yield ref.removeprefix("refs/tags/").removesuffix("^{}"), object_id
+
+
+def _notes(changelog: str, version: str) -> str:
+    section = re.search(
+        rf"^## {re.escape(version)} - \d{{4}}-\d\d-\d\d\n(.*?)(?=^## |\Z)", changelog, re.MULTILINE | re.DOTALL
+    )
+    if section is None or not section[1].strip():
+        raise Refused(f"CHANGELOG.md says nothing under '## {version} - YYYY-MM-DD': name what users notice.")
+    return section[1].strip() + "\n"
+
+
+def _git(root: Path, *arguments: str) -> str:
+    done = _run(root, *arguments)
+    if done.returncode != 0:
+        raise Refused(f"git {' '.join(arguments)} failed: {done.stderr.strip()}")
+    return done.stdout.strip()
+
+
+def _succeeds(root: Path, *arguments: str) -> bool:
+    return _run(root, *arguments).returncode == 0
+
+
+def _run(root: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = ["git", *arguments]
+    return subprocess.run(command, cwd=root, check=False, capture_output=True, text=True)  # noqa: S603 - no shell
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("tag")
+    parser.add_argument("--replaced", default="", help="the commit that the tag stood on before it was pushed")
+    given = parser.parse_args()
+    try:
+        sys.stdout.write(check(Path(), given.tag, given.replaced))
+    except Refused as refusal:
+        sys.stderr.write(f"not released: {refusal}\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
