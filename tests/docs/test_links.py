@@ -54,7 +54,7 @@ def test_every_decision_is_listed_once_and_in_order() -> None:
     pages = sorted(path.name for path in DECISIONS.glob("[0-9]*.md"))
     listed = re.findall(r"^\| \[(\d{4})\]\(([^)]+)\) \|", (DECISIONS / "README.md").read_text("utf-8"), re.MULTILINE)
     assert [name for _, name in listed] == pages
-    assert [number for number, _ in listed] == [f"{number:04}" for number in range(1, len(pages) + 1)]
+    assert [number for number, _ in listed] == [name[:4] for name in pages]
 
 
 @pytest.mark.parametrize("page", sorted(DECISIONS.glob("[0-9]*.md")), ids=lambda page: page.stem)
