@@ -223,6 +223,19 @@ async def test_a_delivery_handed_back_is_delivered_again_as_the_same_attempt(lab
     assert [delivery.attempt for delivery in replica.got] == [1, 1]
 
 
+async def test_deliveries_handed_back_in_order_come_again_in_that_order(lab: Lab, stack: AsyncExitStack) -> None:
+    replica = await stack.enter_async_context(Replica(lab, settle=keep))
+    publish = await publisher(lab, stack)
+    for number in range(5):
+        await publish(event(b"%d" % number, id_=f"e-{number}"))
+    await replica.until(5)
+    first = replica.got[:5]
+    for delivery in first:
+        await delivery.hand_back()
+    await replica.until(10)
+    assert replica.bodies[5:] == [delivery.body for delivery in first] == [b"%d" % number for number in range(5)]
+
+
 async def test_later_counts_attempts_and_keeps_the_event(lab: Lab, stack: AsyncExitStack) -> None:
     async def fail_twice(delivery: Delivery) -> None:
         if delivery.attempt < 3:
@@ -424,6 +437,15 @@ async def test_every_replica_gets_its_own_copy(lab: Lab, stack: AsyncExitStack) 
     await publish(event(b"2", id_="e-2", type_=OPENED))
     await asyncio.gather(one.until(1), two.until(1), tap.until(2))
     assert (one.bodies, two.bodies, sorted(tap.bodies)) == ([b"1"], [b"1"], [b"1", b"2"])
+
+
+async def test_what_every_replica_got_leaves_no_dead_letter(lab: Lab, stack: AsyncExitStack) -> None:
+    replica = await stack.enter_async_context(Replica(lab, prefetch=1, mode="every_replica", settle=bury))
+    publish = await publisher(lab, stack)
+    for number in range(3):  # each comes only after the one before it was settled
+        await publish(event(id_=f"e-{number}"))
+    await replica.until(3)
+    assert await letters(lab, "billing-svc") == []
 
 
 async def test_an_event_that_nobody_takes_is_not_an_error(lab: Lab, stack: AsyncExitStack) -> None:

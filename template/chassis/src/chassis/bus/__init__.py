@@ -113,7 +113,10 @@ class Delivery(Protocol):
         """Deliver again after about `delay` seconds, also if this process is gone by then."""
 
     async def dead(self, failure: Failure) -> None:
-        """Store in the service's dead letters, then acknowledge. Raises BusUnavailable; the message is then kept."""
+        """Store in the service's dead letters, then acknowledge. Raises BusUnavailable; the message is then kept.
+
+        What `every_replica` got is only acknowledged: a dead letter is there to be replayed, to one replica.
+        """
 
     async def hand_back(self) -> None:
         """Not started: give it back for any replica to take at once."""

@@ -5,10 +5,11 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from hashlib import blake2b
+from itertools import count
 from typing import Any
 
 from chassis.bus import DeadLetter, Failure, Message, OnDelivery, Subscription, Verdict
@@ -22,6 +23,7 @@ class _Item:
     body: bytes
     attempt: int = 1
     first_failure: str = ""
+    place: int = 0
 
 
 @dataclass(eq=False)
@@ -32,11 +34,16 @@ class _Queue:
     items: deque[_Item] = field(default_factory=deque)
     filled: asyncio.Event = field(default_factory=asyncio.Event)
 
-    def put(self, item: _Item, *, first: bool = False) -> None:
-        if first:
-            self.items.appendleft(item)
-        else:
-            self.items.append(item)
+    places: Iterator[int] = field(default_factory=count)
+
+    def put(self, item: _Item) -> None:
+        self.items.append(replace(item, place=next(self.places)))
+        self.filled.set()
+
+    def put_back(self, item: _Item) -> None:
+        """To where it was before it was given out."""
+        behind = (index for index, other in enumerate(self.items) if other.place > item.place)
+        self.items.insert(next(behind, len(self.items)), item)
         self.filled.set()
 
     async def get(self) -> _Item:
@@ -109,7 +116,7 @@ class MemoryDelivery:
             asyncio.get_running_loop().call_later(delay, self._queue.put, item)
 
     async def dead(self, failure: Failure) -> None:
-        if self._settle():
+        if self._settle() and self._queue not in self._broker.private:
             message = repr(sorted(self._item.headers.items())).encode() + self._item.body
             letter_id = blake2b(failure.service.encode() + b"\0" + message, digest_size=16).hexdigest()
             letter = DeadLetter(letter_id, self._item.headers, self._item.body, self._item.type, failure)
@@ -117,7 +124,7 @@ class MemoryDelivery:
 
     async def hand_back(self) -> None:
         if self._settle():
-            self._queue.put(self._item, first=True)
+            self._queue.put_back(self._item)
 
     def _settle(self) -> bool:
         was_open, self._open = self._open, False
@@ -128,7 +135,7 @@ class MemoryDelivery:
     def abandon(self) -> None:
         """The connection is gone: the broker gives the message to somebody else."""
         if self._settle():
-            self._queue.put(self._item, first=True)
+            self._queue.put_back(self._item)
 
 
 class MemoryBus:
@@ -209,7 +216,7 @@ class MemoryBus:
             await slots.acquire()
             item = await queue.get()
             if not self._running.is_set():
-                queue.put(item, first=True)
+                queue.put_back(item)
                 slots.release()
                 continue
             delivery = MemoryDelivery(item, queue, self.broker, settled)

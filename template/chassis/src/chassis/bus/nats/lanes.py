@@ -112,9 +112,12 @@ class AloneLane(SharedLane):
 
 
 class PrivateLane(Lane):
-    """A consumer for this process alone. It is gone with the process, so attempts are counted here."""
+    """A consumer for this process alone. It is gone with the process, so attempts are counted here.
 
-    _FORGOTTEN_AFTER_SECONDS = 60
+    The server forgets it when nobody has asked for so long, and with it what came meanwhile: longer than most pauses.
+    """
+
+    _FORGOTTEN_AFTER_SECONDS = 600
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -131,6 +134,9 @@ class PrivateLane(Lane):
             attempt, first = self.history(delivery)
             self._failed[delivery.place] = (attempt + 1, first or format_time(datetime.now(UTC)))
         delivery.refuse(delay)
+
+    async def bury(self, delivery: NatsDelivery, failure: Failure) -> None:
+        """Nowhere: see Delivery.dead."""
 
     def acknowledge(self, delivery: NatsDelivery, ack: str) -> None:
         self._failed.pop(delivery.place, None)

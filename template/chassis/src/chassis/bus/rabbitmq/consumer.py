@@ -184,7 +184,9 @@ class RabbitDelivery:
         await self._move(queue, retry_properties(self._received, attempt, first_failure))
 
     async def dead(self, failure: Failure) -> None:
-        if self._settleable:
+        if self._consumer.queue.exclusive:
+            self.done()
+        elif self._settleable:
             service = self._consumer.service
             await self._move(dead_letter_name(service), dead_properties(self._received, service, failure))
 
