@@ -20,6 +20,7 @@ from chassis.publisher import Publisher
 from chassis.retry import RetryPolicy
 from chassis.telemetry.metrics import Metrics
 from chassis.telemetry.traces import NoTraces, Traces
+from chassis.turns import Turns
 
 PATIENCE = 20.0  # seconds until a test gives up; never a measure of speed
 
@@ -46,6 +47,7 @@ class Delivered:
         self.failure: Failure | None = None
         self.refusals: dict[str, Exception] = {}
         """What settling by a method raises, as long as it is in here."""
+        self.on_settled: Callable[[Delivered], None] = lambda _: None
 
     def envelope(self) -> Envelope:
         return from_headers(self.headers, AMQP_PREFIX)
@@ -79,6 +81,7 @@ class Delivered:
         if outcome in self.refusals:
             raise self.refusals[outcome]
         self.outcomes.append(outcome)
+        self.on_settled(self)
 
 
 def delivered(
@@ -158,28 +161,42 @@ class Pipeline:
 
     handlers: Mapping[type[Body], list[Handler]]
     keys: Mapping[str, Callable[[Any], object]] = field(default_factory=dict)
+    turns: Mapping[str, Turns] = field(default_factory=dict)
     max_attempts: int = 5
     backoff: float = 8.0
     handler_timeout: float = 20.0
     lease: float = 60.0
     max_body: int = 1000
     breaker: Breaker = field(default_factory=lambda: Breaker(0))
+    hold: float = 600.0
     traces: Traces = field(default_factory=NoTraces)
     now: float = 0.0
+    shares_inbox_of: "Pipeline | None" = None
 
     def __post_init__(self) -> None:
-        self.inbox = Inbox(lambda: self.now)
+        other = self.shares_inbox_of
+        self.inbox = Inbox(lambda: self.now) if other is None else other.inbox
         self.bus = Bus()
         self.metrics = Metrics("billing-svc", "1.2.3", "0")
+        entries = {event_type(message): self._entry(message, handlers) for message, handlers in self.handlers.items()}
         self.consumer = Consumer(
             Identity("billing-svc", "1.2.3"),
-            {event_type(message): self._entry(message, handlers) for message, handlers in self.handlers.items()},
+            entries,
+            for_each=entries,
             bus=self.bus,
             inbox=self.inbox,
             publisher=Publisher(self.bus, self.metrics, self.traces, self.max_body),
             policy=RetryPolicy(self.max_attempts, self.backoff, 300.0, 3600.0),
             breaker=self.breaker,
-            limits=Limits(self.handler_timeout, self.lease, self.max_body, probe=0.001, cancel=PATIENCE, put_off=0.001),
+            limits=Limits(
+                self.handler_timeout,
+                self.lease,
+                self.max_body,
+                probe=0.001,
+                cancel=PATIENCE,
+                put_off=0.001,
+                hold=self.hold,
+            ),
             metrics=self.metrics,
             traces=self.traces,
         )
@@ -189,12 +206,17 @@ class Pipeline:
         routes = []
         for handler in handlers:
             name = handler.__name__
-            routes.append(Route(handler, name, self.keys.get(name), self.metrics.for_handler(type_, name)))
+            measured = self.metrics.for_handler(type_, name)
+            routes.append(Route(handler, name, self.keys.get(name), measured, self.turns.get(name)))
         return Entry(message.FromString, tuple(routes), self.metrics.for_type(type_))
 
     def begin(self, delivery: Delivered) -> asyncio.Task[None]:
         """Take `delivery` in a task of its own, as a bus does."""
         return asyncio.create_task(self.consumer.on_delivery(delivery))
+
+    def begin_for_each(self, delivery: Delivered) -> asyncio.Task[None]:
+        """As `begin`, for what every replica gets."""
+        return asyncio.create_task(self.consumer.on_delivery_for_each(delivery))
 
     async def take(self, delivery: Delivered) -> Delivered:
         """Take `delivery` to its end."""

@@ -97,3 +97,42 @@ async def test_the_environment_does_not_reach_the_harness(monkeypatch: pytest.Mo
 def test_a_wrong_setting_is_refused() -> None:
     with pytest.raises(SettingsError, match="CHASSIS_MAX_ATTEMPTS=0"):
         Harness(billing(), max_attempts=0)
+
+
+async def test_handlers_in_order_are_retried_at_once_too() -> None:
+    service = Service("billing-svc")
+    attempts: list[int] = []
+
+    @service.on(UserSignedUp, ordered_by=lambda event: event.user_id, concurrency=1)
+    async def open_account(event: UserSignedUp, ctx: Context) -> None:
+        attempts.append(ctx.attempt)
+        if ctx.attempt < 3:
+            raise RetryAfter(90)
+
+    async with Harness(service) as harness:
+        assert await harness.send(UserSignedUp(user_id="bob")) == "done"
+        assert harness.delays == [90, 90]
+    assert attempts == [1, 2, 3]
+
+
+async def test_handlers_of_every_replica_get_the_event_too() -> None:
+    service = billing()
+    forgotten: list[str] = []
+
+    @service.on(UserSignedUp, delivery="every_replica")
+    async def forget(event: UserSignedUp, ctx: Context) -> None:
+        if event.user_id == "2" and ctx.attempt == 1:
+            raise Reject("never heard of")
+        forgotten.append(event.user_id)
+
+    @service.on(AccountOpened, delivery="every_replica")
+    async def note(event: AccountOpened, ctx: Context) -> None:
+        forgotten.append(event.account_id)
+
+    async with Harness(service) as harness:
+        assert await harness.send(UserSignedUp(user_id="1"), id="e-1") == "done"
+        assert await harness.send(UserSignedUp(user_id="1"), id="e-1") == "duplicate"
+        assert await harness.send(AccountOpened(account_id="a")) == "done"
+        assert await harness.send(UserSignedUp(user_id="2")) == "dead"
+        assert [letter.handler for letter in harness.dead_letters] == ["forget"]
+    assert forgotten == ["1", "1", "a"]

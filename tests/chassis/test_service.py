@@ -2,8 +2,10 @@
 
 import asyncio
 import os
+import re
 import signal
 from collections.abc import Callable
+from typing import Any
 
 import aiohttp
 import pytest
@@ -92,6 +94,45 @@ def test_two_handlers_of_one_type_need_two_names() -> None:
     register()
     with pytest.raises(RegistrationError, match=r"acme\.signup\.v1\.UserSignedUp has a handler called open_account"):
         register()
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (
+            {"concurrency": 0},
+            "handler open_account of acme.signup.v1.UserSignedUp: concurrency=0 must be a whole number",
+        ),
+        ({"concurrency": True}, "concurrency=True must be a whole number"),
+        ({"concurrency": 1.5}, "concurrency=1.5 must be a whole number"),
+        ({"ordered_by": "user_id"}, "ordered_by= must be a plain function"),
+        ({"key": "user_id"}, "key= must be a plain function"),
+        ({"delivery": "all"}, "delivery='all' must be 'shared' or 'every_replica'"),
+        ({"delivery": "every_replica", "key": str}, "key= says what is handled once"),
+    ],
+)
+def test_options_that_mean_nothing_are_refused_with_a_sentence(options: dict[str, Any], sentence: str) -> None:
+    service = Service("billing-svc")
+    with pytest.raises(RegistrationError, match=re.escape(sentence)):
+
+        @service.on(UserSignedUp, **options)
+        async def open_account(event: UserSignedUp, ctx: Context) -> None: ...
+
+    assert service.types == frozenset()
+
+
+def test_a_service_knows_what_its_replicas_share_and_what_each_gets() -> None:
+    service = Service("billing-svc")
+
+    @service.on(UserSignedUp, delivery="every_replica")
+    async def forget(event: UserSignedUp, ctx: Context) -> None: ...
+
+    @service.on(AccountOpened)
+    @service.on(UserSignedUp)
+    async def note(event: UserSignedUp | AccountOpened, ctx: Context) -> None: ...
+
+    assert service.types_of("shared") == {"acme.signup.v1.UserSignedUp", "acme.billing.v1.AccountOpened"}
+    assert service.types_of("every_replica") == {"acme.signup.v1.UserSignedUp"}
 
 
 def test_a_service_knows_which_types_it_takes() -> None:

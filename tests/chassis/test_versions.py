@@ -1,5 +1,6 @@
 """Events of older versions reach the handlers of newer ones; what cannot be right is refused when it is registered."""
 
+import asyncio
 from collections.abc import Callable
 from typing import Any
 
@@ -318,3 +319,30 @@ async def test_an_upcaster_whose_result_nobody_takes_is_refused_at_start() -> No
     with pytest.raises(RegistrationError, match=rf"is of no use: no handler takes {V2}"):
         async with Harness(team.service):
             pass
+
+
+async def test_a_limit_holds_for_all_versions_of_an_event_together() -> None:
+    service = Service("billing-svc", version="1")
+    service.upcast(v1.UserSignedUp, v2.UserSignedUp)(with_language)
+    at_work: list[int] = [0, 0]  # now, and at most
+    begun, go_on = asyncio.Event(), asyncio.Event()
+
+    @service.on(v2.UserSignedUp, concurrency=1)
+    async def greet(event: v2.UserSignedUp, ctx: Context) -> None:
+        at_work[0] += 1
+        at_work[1] = max(at_work)
+        begun.set()
+        await go_on.wait()
+        at_work[0] -= 1
+
+    async with Harness(service) as harness:
+        sent = [
+            asyncio.create_task(harness.send(event))
+            for event in (v1.UserSignedUp(user_id="ann"), v2.UserSignedUp(user_id="bob"))
+        ]
+        await begun.wait()
+        for _ in range(50):  # the other one has the time to begin, if it may
+            await asyncio.sleep(0)
+        go_on.set()
+        assert await asyncio.gather(*sent) == ["done", "done"]
+    assert at_work == [0, 1]

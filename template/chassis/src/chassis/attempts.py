@@ -24,6 +24,7 @@ from chassis.retry import Reject
 from chassis.telemetry.logs import handling
 from chassis.telemetry.metrics import HandlerMetrics, Metrics
 from chassis.telemetry.traces import Carrier, Traces
+from chassis.turns import Turns
 
 _log = structlog.get_logger(__name__)
 
@@ -43,6 +44,7 @@ class Route:
     name: str
     event_key: Callable[[Any], object] | None
     metrics: HandlerMetrics
+    turns: Turns | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,9 @@ from chassis.bus import Bus, BusUnavailable, Delivery, Failure
 from chassis.contracts import unknown_type_reason
 from chassis.endings import End, Ending, Identity, Judge, Retry
 from chassis.envelope import Envelope, EnvelopeError
+from chassis.in_turn import InTurn
 from chassis.inbox import Inbox, InboxUnavailable
+from chassis.inbox.unclaimed import Unclaimed
 from chassis.leases import LeaseKeeper
 from chassis.outage import StoreOutage
 from chassis.pauses import Pauses
@@ -27,6 +29,7 @@ from chassis.publisher import Publisher
 from chassis.retry import RetryPolicy
 from chassis.telemetry.metrics import Metrics, TypeMetrics
 from chassis.telemetry.traces import Traces
+from chassis.turns import HOLD_SECONDS, NoTurn, Turns
 from chassis.versions import UpcastFailed
 
 __all__ = ["Consumer", "Entry", "Identity", "Limits", "Route"]
@@ -46,7 +49,8 @@ class Entry:
 @dataclass(frozen=True, slots=True)
 class Limits:
     """Seconds and bytes. `probe`: between two tries while the store or the broker is away; `cancel`: until a cancelled
-    handler is left behind; `put_off`: until what came during a pause may come again."""
+    handler is left behind; `put_off`: until what came during a pause may come again; `hold`: that an event with an
+    order is kept in hand, its retries included."""
 
     handler_timeout: float
     lease: float
@@ -54,10 +58,34 @@ class Limits:
     probe: float = 0.5
     cancel: float = 5.0
     put_off: float = 1.0
+    hold: float = HOLD_SECONDS
+
+
+@dataclass(frozen=True, slots=True)
+class _Intake:
+    """One way in: of what is shared with the other replicas, or of what every replica gets.
+
+    `waiting` are the types with a handler that waits for its turn; `buries` says whether there are dead letters.
+    """
+
+    entries: Mapping[str, Entry]
+    attempts: Attempts
+    in_turn: InTurn
+    waiting: frozenset[str]
+    buries: bool
+
+    @property
+    def turns(self) -> set[Turns]:
+        """Of all handlers that have any."""
+        routes = (route for entry in self.entries.values() for route in entry.routes)
+        return {route.turns for route in routes if route.turns is not None}
 
 
 class Consumer:
-    """Takes each delivery to one of five outcomes: done, later, dead, drop (a duplicate), hand back."""
+    """Takes each delivery to one of five outcomes: done, later, dead, drop (a duplicate), hand back.
+
+    `entries` are of the events shared with the other replicas; those `for_each` replica are claimed nowhere.
+    """
 
     def __init__(
         self,
@@ -72,8 +100,8 @@ class Consumer:
         limits: Limits,
         metrics: Metrics,
         traces: Traces,
+        for_each: Mapping[str, Entry] | None = None,
     ) -> None:
-        self._entries = entries
         self._bus = bus
         self._limits = limits
         self._metrics = metrics
@@ -83,19 +111,42 @@ class Consumer:
         self._pauses = Pauses(bus, metrics.paused)
         self._outage = StoreOutage(inbox, self._pauses, limits.probe)
         self._failures = FailurePause(breaker, self._pauses)
-        self._attempts = Attempts(
-            identity.service,
-            judge=self._judge,
-            inbox=inbox,
-            leases=self._leases,
-            publisher=publisher,
-            outage=self._outage,
-            failures=self._failures,
-            handler_timeout=limits.handler_timeout,
-            probe_seconds=limits.probe,
-            metrics=metrics,
-            traces=traces,
-        )
+
+        def intake(
+            entries: Mapping[str, Entry], inbox: Inbox, leases: LeaseKeeper, metrics: Metrics, *, buries: bool
+        ) -> _Intake:
+            attempts = Attempts(
+                identity.service,
+                judge=self._judge,
+                inbox=inbox,
+                leases=leases,
+                publisher=publisher,
+                outage=self._outage,
+                failures=self._failures,
+                handler_timeout=limits.handler_timeout,
+                probe_seconds=limits.probe,
+                metrics=metrics,
+                traces=traces,
+            )
+            in_turn = InTurn(
+                identity.service,
+                attempts=attempts,
+                judge=self._judge,
+                inbox=inbox,
+                leases=leases,
+                outage=self._outage,
+                failures=self._failures,
+                probe_seconds=limits.probe,
+                put_off_seconds=limits.put_off,
+                hold_seconds=limits.hold,
+            )
+            waiting = frozenset(type_ for type_, entry in entries.items() if any(r.turns for r in entry.routes))
+            return _Intake(entries, attempts, in_turn, waiting, buries)
+
+        self._shared = intake(entries, inbox, self._leases, metrics, buries=True)
+        unclaimed = Unclaimed()
+        keeper = LeaseKeeper(unclaimed, limits.lease, metrics.leases_lost.inc)  # never runs: nobody takes these claims
+        self._for_each = intake(for_each or {}, unclaimed, keeper, metrics.without_claims(), buries=False)
         self._in_flight: set[asyncio.Task[Any]] = set()
         self._draining = False
         self._keeping: asyncio.Task[None] | None = None
@@ -128,6 +179,8 @@ class Consumer:
         self._failures.stop()
         ends_at = asyncio.get_running_loop().time() + deadline
         await self._pauses.close()
+        for turns in self._shared.turns | self._for_each.turns:
+            turns.close()
         late: set[asyncio.Task[Any]] = set()
         if self._in_flight:
             left = ends_at - asyncio.get_running_loop().time()
@@ -142,72 +195,97 @@ class Consumer:
         return len(late)
 
     async def on_delivery(self, delivery: Delivery) -> None:
-        """Take one delivery to its outcome."""
+        """Take one delivery of the shared subscription to its outcome."""
+        await self._receive(delivery, self._shared)
+
+    async def on_delivery_for_each(self, delivery: Delivery) -> None:
+        """Take one delivery of the subscription of this replica to its outcome."""
+        await self._receive(delivery, self._for_each)
+
+    async def _receive(self, delivery: Delivery, intake: _Intake) -> None:
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 - a coroutine always runs in a task
         if self._draining:
-            await self._hand_back(delivery)
+            await self._hand_back(delivery, intake)
             return
         self._in_flight.add(task)
         try:
-            await self._take(task, delivery)
+            await self._take(task, delivery, intake)
         except asyncio.CancelledError:
-            await self._hand_back(delivery)
+            await self._hand_back(delivery, intake)
             raise
         except InboxUnavailable as error:
             self._outage.report(error)
-            await self._hand_back(delivery)
+            await self._hand_back(delivery, intake)
         except BusUnavailable as error:
             _log.warning("the bus refused; the event is tried again", error=str(error), **_identified(delivery))
-            await self._hold_off(delivery)
+            await self._hold_off(delivery, intake)
         except Exception as error:  # noqa: BLE001 - nothing may leave the event unsettled; it is logged with its stack
             _log.exception("a defect of the chassis; the attempt has failed", **_identified(delivery))
-            await self._settle_after_defect(delivery, error)
+            await self._settle_after_defect(delivery, error, intake)
         finally:
             self._failures.ended(task)
             self._in_flight.discard(task)
 
-    async def _take(self, task: asyncio.Task[Any], delivery: Delivery) -> None:
+    async def _take(self, task: asyncio.Task[Any], delivery: Delivery, intake: _Intake) -> None:
         """Refuse what can never be handled before anything is claimed; run the handlers of the rest."""
         body = delivery.body
         try:
             envelope = delivery.envelope()
         except EnvelopeError as error:
-            await self._bury(delivery, self._unknown, self._judge.dead(delivery, "bad_envelope", str(error)))
+            await self._bury(delivery, self._unknown, self._judge.dead(delivery, "bad_envelope", str(error)), intake)
             return
-        entry = self._entries.get(envelope.type)
+        entry = intake.entries.get(envelope.type)
         if entry is None:
-            reason = unknown_type_reason(envelope.type, frozenset(self._entries))
+            reason = unknown_type_reason(envelope.type, frozenset(intake.entries))
             failure = self._judge.dead(delivery, reason, f"no handler takes {envelope.type}")
-            await self._bury(delivery, self._unknown, failure)
+            await self._bury(delivery, self._unknown, failure, intake)
             return
         if len(body) > self._limits.max_body:
             why = f"the body has {len(body)} bytes, at most {self._limits.max_body} allowed"
-            await self._bury(delivery, entry.metrics, self._judge.dead(delivery, "oversize", why))
+            await self._bury(delivery, entry.metrics, self._judge.dead(delivery, "oversize", why), intake)
             return
         try:
             event = entry.parse(body)
         except DecodeError as error:
             why = f"not a {envelope.type}: {error}"
-            await self._bury(delivery, entry.metrics, self._judge.dead(delivery, "undecodable", why))
+            await self._bury(delivery, entry.metrics, self._judge.dead(delivery, "undecodable", why), intake)
             return
         except UpcastFailed as error:
             failure = self._judge.dead(delivery, "upcast_failed", str(error), error)
-            await self._bury(delivery, entry.metrics, failure)
+            await self._bury(delivery, entry.metrics, failure, intake)
             return
         if not self._failures.admit(task):
             await delivery.later(self._limits.put_off, counted=False)
             entry.metrics.handed_back.inc()
             return
         case = Case(delivery, envelope, event, task)
-        endings: list[Ending] = []
-        for route in entry.routes:
-            endings.append(await self._attempts.make(case, route))
-            if endings[-1] is End.LOST:
-                break
-        await self._settle(case, entry.metrics, endings)
+        if envelope.type in intake.waiting:
+            await self._take_in_turn(case, entry, intake)
+        else:
+            endings: list[Ending] = []
+            for route in entry.routes:
+                endings.append(await intake.attempts.make(case, route))
+                if endings[-1] is End.LOST:
+                    break
+            await self._settle(case, entry.metrics, endings, intake)
 
-    async def _settle(self, case: Case, metrics: TypeMetrics, endings: Sequence[Ending]) -> None:
+    async def _take_in_turn(self, case: Case, entry: Entry, intake: _Intake) -> None:
+        """Of those who wait for the same key nobody may move up before this one is settled."""
+        visit = intake.in_turn.enter(case, entry.routes)
+        endings: list[Ending] = []
+        try:
+            for route in entry.routes:
+                endings.append(await intake.in_turn.make(case, route, visit))
+                if endings[-1] is End.LOST:
+                    break
+            await self._settle(case, entry.metrics, endings, intake)
+        except NoTurn:
+            await self._hand_back(case.delivery, intake)
+        finally:
+            await intake.in_turn.leave(visit)
+
+    async def _settle(self, case: Case, metrics: TypeMetrics, endings: Sequence[Ending], intake: _Intake) -> None:
         """One outcome for all handlers: none is condemned, or acknowledged, while another is to be tried again."""
         delivery = case.delivery
         if all(ending is End.DONE or ending is End.DUPLICATE for ending in endings):
@@ -230,48 +308,51 @@ class Consumer:
             await delivery.later(max(retry.delay for retry in retries), counted=counted)
             (metrics.retried if any(retry.failed for retry in retries) else metrics.busy).inc()
             return
-        await self._bury(delivery, metrics, next(ending for ending in endings if isinstance(ending, Failure)))
+        await self._bury(delivery, metrics, next(ending for ending in endings if isinstance(ending, Failure)), intake)
 
-    async def _bury(self, delivery: Delivery, metrics: TypeMetrics, failure: Failure) -> None:
+    async def _bury(self, delivery: Delivery, metrics: TypeMetrics, failure: Failure, intake: _Intake) -> None:
         await delivery.dead(failure)
-        metrics.dead.inc()
-        self._metrics.dead(failure.reason)
+        if intake.buries:
+            metrics.dead.inc()
+            self._metrics.dead(failure.reason)
+        else:
+            metrics.given_up.inc()
         _log.error(
-            "dead letter",
+            "dead letter" if intake.buries else "given up in this replica",
             reason=failure.reason,
             why=failure.message[:200],
             handler=failure.handler,
             **_identified(delivery),
         )
 
-    async def _hand_back(self, delivery: Delivery) -> None:
+    async def _hand_back(self, delivery: Delivery, intake: _Intake) -> None:
         await delivery.hand_back()
-        self._metrics_of(delivery).handed_back.inc()
+        self._metrics_of(delivery, intake).handed_back.inc()
 
-    async def _hold_off(self, delivery: Delivery) -> None:
+    async def _hold_off(self, delivery: Delivery, intake: _Intake) -> None:
         """Give the delivery back, but not at once: the bus has just failed."""
         try:
             await delivery.later(self._limits.probe, counted=False)
         except BusUnavailable:
             await asyncio.sleep(self._limits.probe)
             await delivery.hand_back()
-        self._metrics_of(delivery).handed_back.inc()
+        self._metrics_of(delivery, intake).handed_back.inc()
 
-    async def _settle_after_defect(self, delivery: Delivery, error: Exception) -> None:
+    async def _settle_after_defect(self, delivery: Delivery, error: Exception, intake: _Intake) -> None:
         """As if a handler had failed, so that an event which the chassis cannot bear ends in the dead letters."""
         ending = self._judge.failed(delivery, error)
         try:
             if isinstance(ending, Retry):
                 await delivery.later(ending.delay, counted=True)
-                self._metrics_of(delivery).retried.inc()
+                self._metrics_of(delivery, intake).retried.inc()
             else:
-                await self._bury(delivery, self._metrics_of(delivery), ending)
+                await self._bury(delivery, self._metrics_of(delivery, intake), ending, intake)
         except BusUnavailable:
-            await self._hold_off(delivery)
+            await self._hold_off(delivery, intake)
 
-    def _metrics_of(self, delivery: Delivery) -> TypeMetrics:
+    def _metrics_of(self, delivery: Delivery, intake: _Intake) -> TypeMetrics:
         envelope = _envelope(delivery)
-        entry = None if envelope is None else self._entries.get(envelope.type)
+        entry = None if envelope is None else intake.entries.get(envelope.type)
         return self._unknown if entry is None else entry.metrics
 
 

@@ -3,28 +3,29 @@
 import asyncio
 import inspect
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from time import monotonic
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import structlog
 from google.protobuf.message import Message
 
 from chassis import adapters, ops
 from chassis.breaker import Breaker
-from chassis.bus import Bus, Subscription
+from chassis.bus import Bus, DeliveryMode, OnDelivery, Subscription
 from chassis.consumer import Consumer, Entry, Identity, Limits, Route
 from chassis.context import Context
 from chassis.contracts import event_type, require_fast_protobuf
 from chassis.inbox import Inbox, InboxUnavailable
 from chassis.lifecycle import Lifecycle
 from chassis.publisher import Publisher
+from chassis.registration import Options, Registered, RegistrationError
 from chassis.retry import RetryPolicy
 from chassis.settings import Settings
 from chassis.telemetry.metrics import Metrics
 from chassis.telemetry.traces import Traces, open_traces
-from chassis.versions import New, Old, RegistrationError, Upcasters
+from chassis.turns import HOLD_SECONDS, Slots, Turns
+from chassis.versions import New, Old, Upcasters
 
 __all__ = ["Event", "Handler", "RegistrationError", "Service"]
 
@@ -46,27 +47,40 @@ class Service:
     def __init__(self, name: str, *, version: str | None = None) -> None:
         self.name = name
         self.version = _installed(name) if version is None else version
-        self._handlers: dict[type[Message], list[_Registered]] = {}
+        self._handlers: dict[type[Message], list[Registered]] = {}
         self._upcasters = Upcasters()
 
     def on(
-        self, message: type[Event], *, key: Callable[[Event], str] | None = None
+        self,
+        message: type[Event],
+        *,
+        key: Callable[[Event], str] | None = None,
+        concurrency: int | None = None,
+        ordered_by: Callable[[Event], str | None] | None = None,
+        delivery: DeliveryMode = "shared",
     ) -> Callable[[Handler[Event]], Handler[Event]]:
         """Register an async function as a handler of `message`.
 
         Several handlers of one type each have a claim of their own: when one fails, the others are not repeated.
         `key` gives the idempotency key of an event where its id is not the right one: events with the same key
-        are handled once, whatever their version. Raises RegistrationError.
+        are handled once, whatever their version.
+
+        `concurrency` is how many events at most this handler has in hand at a time in a replica. `ordered_by` gives
+        what an event belongs to: events with the same answer are handled one at a time, and within a replica in the
+        order they were delivered; None or an empty string asks for no order. `delivery="every_replica"`: each replica
+        handles each event, at least once and without a claim. Raises RegistrationError.
         """
+        options = Options(key, concurrency, ordered_by, delivery)
 
         def register(handler: Handler[Event]) -> Handler[Event]:
             name = getattr(handler, "__name__", repr(handler))
             if not inspect.iscoroutinefunction(handler):
                 raise RegistrationError(f"handler {name} must be an `async def` function")
+            options.check(f"handler {name} of {event_type(message)}")
             registered = self._handlers.setdefault(message, [])
             if any(other.name == name for other in registered):
                 raise RegistrationError(f"{event_type(message)} has a handler called {name} already")
-            registered.append(_Registered(name, handler, key))
+            registered.append(Registered(name, handler, options))
             return handler
 
         return register
@@ -93,22 +107,49 @@ class Service:
     @property
     def types(self) -> frozenset[str]:
         """The event types that the service takes: those that have a handler, and those that upcasters lead to one."""
-        return frozenset(event_type(reading.sent) for reading in self._upcasters.readings(self._handlers))
+        return self.types_of("shared") | self.types_of("every_replica")
+
+    def types_of(self, mode: DeliveryMode) -> frozenset[str]:
+        """Those of them that a handler takes with this `delivery`."""
+        return frozenset(
+            event_type(reading.sent)
+            for reading in self._upcasters.readings(self._handlers)
+            if any(handler.options.delivery == mode for handler in self._handlers[reading.handled])
+        )
 
     def metrics(self) -> Metrics:
         return Metrics(self.name, self.version, _installed("dockyard-chassis"))
 
-    def consumer(self, settings: Settings, bus: Bus, inbox: Inbox, metrics: Metrics, traces: Traces) -> Consumer:
-        """The pipeline from `bus` through the handlers, with everything bound that can be bound before."""
-        entries = {}
+    def consumer(
+        self,
+        settings: Settings,
+        bus: Bus,
+        inbox: Inbox,
+        metrics: Metrics,
+        traces: Traces,
+        *,
+        hold_seconds: float = HOLD_SECONDS,
+    ) -> Consumer:
+        """The pipeline from `bus` through the handlers, with everything bound that can be bound before.
+
+        `hold_seconds`: how long an event with an order is kept in hand, its retries included.
+        """
+        entries: dict[DeliveryMode, dict[str, Entry]] = {"shared": {}, "every_replica": {}}
+        turns = self._turns(settings.prefetch)
         for reading in self._upcasters.readings(self._handlers):
             type_ = event_type(reading.sent)
-            handlers = self._handlers[reading.handled]
-            routes = tuple(Route(h.call, h.name, h.key, metrics.for_handler(type_, h.name)) for h in handlers)
-            entries[type_] = Entry(reading.parse, routes, metrics.for_type(type_))
+            for mode, of_mode in entries.items():
+                handlers = [h for h in self._handlers[reading.handled] if h.options.delivery == mode]
+                routes = tuple(
+                    Route(h.call, h.name, h.options.key, metrics.for_handler(type_, h.name), turns.get(h))
+                    for h in handlers
+                )
+                if routes:
+                    of_mode[type_] = Entry(reading.parse, routes, metrics.for_type(type_))
         return Consumer(
             Identity(self.name, self.version),
-            entries,
+            entries["shared"],
+            for_each=entries["every_replica"],
             bus=bus,
             inbox=inbox,
             publisher=Publisher(bus, metrics, traces, settings.max_body_bytes),
@@ -119,10 +160,36 @@ class Service:
                 max_age=settings.max_age_seconds,
             ),
             breaker=Breaker(settings.pause_failure_ratio),
-            limits=Limits(settings.handler_timeout_seconds, settings.lease_seconds, settings.max_body_bytes),
+            limits=Limits(
+                settings.handler_timeout_seconds, settings.lease_seconds, settings.max_body_bytes, hold=hold_seconds
+            ),
             metrics=metrics,
             traces=traces,
         )
+
+    def subscribe(self, bus: Bus, consumer: Consumer, prefetch: int) -> None:
+        """Have `bus` deliver to `consumer`: what the replicas share, and what each of them gets."""
+        ways: tuple[tuple[DeliveryMode, OnDelivery], ...] = (
+            ("shared", consumer.on_delivery),
+            ("every_replica", consumer.on_delivery_for_each),
+        )
+        for mode, on_delivery in ways:
+            if types := self.types_of(mode):
+                bus.subscribe(Subscription(self.name, types, prefetch, mode), on_delivery)
+
+    def _turns(self, prefetch: int) -> dict[Registered, Turns]:
+        """Of each handler that asks for any: the same for all types that upcasters lead to it.
+
+        Those that wait for a slot share half of the prefetch. Where there is one handler nobody else needs it.
+        """
+        handlers = [handler for registered in self._handlers.values() for handler in registered]
+        limited = sum(handler.options.concurrency is not None for handler in handlers)
+        room = max(1, prefetch // (2 * limited)) if limited and len(handlers) > 1 else None
+        return {
+            handler: Turns(None if limit is None else Slots(limit, room), handler.options.ordered_by)
+            for handler in handlers
+            if (limit := handler.options.concurrency) is not None or handler.options.ordered_by is not None
+        }
 
     async def run(self, settings: Settings) -> None:
         """Serve until SIGTERM or SIGINT, then drain. Waits for a broker or a store that is not there yet."""
@@ -151,8 +218,7 @@ class Service:
             beating = asyncio.create_task(lifecycle.beat(metrics.loop_lag.set))
             if await _open(inbox, lifecycle):
                 consumer.start()
-                if self.types:
-                    bus.subscribe(Subscription(self.name, self.types, settings.prefetch), consumer.on_delivery)
+                self.subscribe(bus, consumer, settings.prefetch)
                 await bus.start()
                 announcing = asyncio.create_task(_announce(bus))
                 await lifecycle.stopping.wait()
@@ -171,15 +237,6 @@ class Service:
         took = monotonic() - started
         metrics.drain_seconds.set(took)
         _log.info("drained", seconds=round(took, 3), abandoned=abandoned)
-
-
-@dataclass(frozen=True, slots=True)
-class _Registered:
-    """A handler as it was registered."""
-
-    name: str
-    call: Callable[[Any, Context], Awaitable[None]]
-    key: Callable[[Any], str] | None
 
 
 async def _open(inbox: Inbox, lifecycle: Lifecycle) -> bool:

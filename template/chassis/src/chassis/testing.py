@@ -8,7 +8,7 @@ Retries follow at once; `harness.delays` keeps the seconds they would have waite
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from types import TracebackType
@@ -16,7 +16,7 @@ from typing import Any, Literal, Self
 
 from google.protobuf.message import Message
 
-from chassis.bus import Failure
+from chassis.bus import Failure, OnDelivery
 from chassis.bus.memory import MemoryBus
 from chassis.contracts import message_class, to_event
 from chassis.envelope import AMQP_PREFIX, Envelope, format_time, from_headers, to_headers
@@ -52,7 +52,9 @@ class Harness:
         settings = self._settings
         bus = _Recorder(self.published)
         inbox = _Inbox(settings.lease_seconds, settings.retention_seconds)
-        self._consumer = self._service.consumer(settings, bus, inbox, self._service.metrics(), NoTraces())
+        self._consumer = self._service.consumer(
+            settings, bus, inbox, self._service.metrics(), NoTraces(), hold_seconds=0
+        )
         self._consumer.start()
         return self
 
@@ -64,7 +66,8 @@ class Harness:
     async def send(self, event: Message, *, id: str | None = None) -> Outcome:  # noqa: A002 - what CloudEvents calls it
         """Give `event` to the service and return its final outcome, all retries included.
 
-        The same `id` twice is a duplicate; by default each event has a new one.
+        The same `id` twice is a duplicate; by default each event has a new one. Handlers of `every_replica` get it
+        after the others, and their outcome counts where no other handler takes the event, or when they give it up.
         """
         message = to_event(event, source="test", id_=id)
         return await self.send_raw(to_headers(message.envelope, AMQP_PREFIX), message.body)
@@ -72,10 +75,23 @@ class Harness:
     async def send_raw(self, headers: Mapping[str, object], body: bytes) -> Outcome:
         """Give the service a message exactly as it would come from the broker."""
         delivery = _Delivery(headers, body, self)
+        type_ = str(headers.get(f"{AMQP_PREFIX}type"))
+        if type_ not in self._service.types_of("every_replica"):
+            return await self._end(delivery, self._consumer.on_delivery)
+        own = _Delivery(headers, body, self)
+        own.handled = True  # what nobody claims is no duplicate
+        shared = None
+        if type_ in self._service.types_of("shared"):
+            shared = await self._end(delivery, self._consumer.on_delivery)
+        outcome = await self._end(own, self._consumer.on_delivery_for_each)
+        return outcome if shared is None or outcome == "dead" else shared
+
+    @staticmethod
+    async def _end(delivery: "_Delivery", on_delivery: OnDelivery) -> Outcome:
         token = _current.set(delivery)
         try:
             while delivery.outcome is None:
-                await asyncio.create_task(self._consumer.on_delivery(delivery))
+                await asyncio.create_task(_await(on_delivery(delivery)))
         finally:
             _current.reset(token)
         return delivery.outcome
@@ -124,6 +140,10 @@ class _Delivery:
 
     async def hand_back(self) -> None:
         await asyncio.sleep(0)
+
+
+async def _await(handling: Awaitable[None]) -> None:
+    await handling
 
 
 _current: ContextVar[_Delivery] = ContextVar("delivery")

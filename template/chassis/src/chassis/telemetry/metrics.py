@@ -6,6 +6,7 @@ Source of names: OpenTelemetry semantic conventions 1.44, messaging metrics, in 
 """
 
 from collections.abc import Callable
+from copy import copy
 from dataclasses import dataclass
 
 from prometheus_client import (
@@ -32,6 +33,7 @@ class TypeMetrics:
     retried: Counter
     busy: Counter
     dead: Counter
+    given_up: Counter
     handed_back: Counter
     age: Histogram
 
@@ -148,9 +150,16 @@ class Metrics:
             retried=count(type_, "retried"),
             busy=count(type_, "busy"),
             dead=count(type_, "dead"),
+            given_up=count(type_, "given_up"),
             handed_back=count(type_, "handed_back"),
             age=self._age.labels(type_),
         )
+
+    def without_claims(self) -> "Metrics":
+        """The same metrics, for handlings whose claims are asked of no inbox and do not count."""
+        apart = copy(self)
+        apart.claimed = Counter("unclaimed", "In no registry.", registry=None)
+        return apart
 
     def for_handler(self, type_: str, handler: str) -> HandlerMetrics:
         return HandlerMetrics(self._duration.labels(type_, handler), self._failures.labels(type_, handler))

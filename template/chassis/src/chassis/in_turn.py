@@ -1,0 +1,250 @@
+"""Attempts of handlers with `concurrency=` or `ordered_by=`, which wait for their turn before they claim.
+
+An event that is in order is kept in hand until it has ended, failures and all: put aside with the broker it would be
+overtaken by those behind it. Other replicas are kept from its key by a claim of its own in the inbox. Knows no broker.
+"""
+
+import asyncio
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from random import random
+from time import monotonic
+from typing import Any
+
+import structlog
+
+from chassis.attempts import Attempts, Case, Route
+from chassis.breaker import FailurePause
+from chassis.bus import BusUnavailable, Delivery, Failure
+from chassis.endings import End, Ending, Judge, Retry
+from chassis.envelope import Envelope, format_time
+from chassis.inbox import Inbox, InboxUnavailable, LeaseLost, Refused, inbox_key, payload_digest
+from chassis.leases import LeaseKeeper, Work
+from chassis.outage import StoreOutage
+from chassis.turns import NoTurn, Place, Turns
+
+_log = structlog.get_logger(__name__)
+
+FIRST_LOOK_SECONDS = 0.02
+LONGEST_LOOK_SECONDS = 0.25
+"""A key that another replica has in hand is asked for again after the first, then twice as long, up to the last."""
+
+
+class InTurn:
+    """Makes attempts by `attempts` for `service`. The seconds are those of the consumer's limits."""
+
+    def __init__(
+        self,
+        service: str,
+        *,
+        attempts: Attempts,
+        judge: Judge,
+        inbox: Inbox,
+        leases: LeaseKeeper,
+        outage: StoreOutage,
+        failures: FailurePause,
+        probe_seconds: float,
+        put_off_seconds: float,
+        hold_seconds: float,
+    ) -> None:
+        self._service = service
+        self._attempts = attempts
+        self._judge = judge
+        self._inbox = inbox
+        self._leases = leases
+        self._outage = outage
+        self._failures = failures
+        self._probe_seconds = probe_seconds
+        self._put_off_seconds = put_off_seconds
+        self._hold_seconds = hold_seconds
+
+    def enter(self, case: Case, routes: Iterable[Route]) -> "Visit":
+        """Take a place in every line that `case` has to stand in: at once, so that all lines have the same order."""
+        visit = Visit(asyncio.get_running_loop().time() + self._hold_seconds)
+        for route in routes:
+            turns = route.turns
+            if turns is None or turns.ordered_by is None:
+                continue
+            try:
+                key = _order_key(turns, case, route)
+            except Exception as error:  # noqa: BLE001 - the function is the team's own; it is in the dead letter
+                why = str(error) or repr(error)
+                visit.refused[route.name] = self._judge.dead(case.delivery, "bad_key", why, error, route.name)
+            else:
+                if key is not None:
+                    visit.stands[route.name] = Stand(turns.lines.join(key))
+        return visit
+
+    async def make(self, case: Case, route: Route, visit: "Visit") -> Ending:
+        """As Attempts.make, when the turn has come. Raises NoTurn: the event is to be handed back at once."""
+        if route.turns is None:
+            return await self._attempts.make(case, route)
+        if (failure := visit.refused.get(route.name)) is not None:
+            return failure
+        if (stand := visit.stands.get(route.name)) is not None:
+            return await self._in_order(case, route, stand, visit.until)
+        return await self._in_slot(case, route, route.turns)
+
+    async def leave(self, visit: "Visit") -> None:
+        """The event is settled: its keys go to whoever is next, here or elsewhere."""
+        for stand in visit.stands.values():
+            try:
+                if stand.work is not None:
+                    await self._release(stand.work)
+            finally:
+                stand.place.leave()
+
+    async def _in_order(self, case: Case, route: Route, stand: "Stand", until: float) -> Ending:
+        """One attempt after the other, until the event has ended or can be kept in hand no longer."""
+        place = stand.place
+        anew = not place.first
+        if anew:
+            self._failures.ended(case.task)
+        await place.reached(until)
+        while True:
+            ending = await self._try(case, route, stand, anew=anew)
+            if ending is End.LOST:
+                place.dismiss_line()
+            if not isinstance(ending, Retry):
+                return ending
+            if asyncio.get_running_loop().time() + ending.delay > until:
+                return _out_of_hand(ending, place, route.name)
+            if ending.counted:
+                case = replace(case, delivery=_Again.after(case.delivery))
+            self._failures.ended(case.task)
+            await place.pause(ending.delay)
+            anew = True
+
+    async def _try(self, case: Case, route: Route, stand: "Stand", *, anew: bool) -> Ending:
+        """One attempt, if the key can be had. What is not the event's fault is a Retry that does not count."""
+        assert route.turns is not None  # noqa: S101 - there is no order without it
+        try:
+            if anew and not self._failures.admit(case.task):
+                return Retry(self._put_off_seconds, counted=False, failed=False)
+            if stand.work is None and (wait := await self._hold_key(case, route, stand)):
+                return Retry(wait, counted=False, failed=False)
+            return await self._in_slot(case, route, route.turns, patient=True)
+        except InboxUnavailable as error:
+            self._outage.report(error)
+        except BusUnavailable as error:
+            _log.warning("the bus refused; the event is tried again", error=str(error), event_id=case.envelope.id)
+        return Retry(self._probe_seconds, counted=False, failed=False)
+
+    async def _in_slot(self, case: Case, route: Route, turns: Turns, *, patient: bool = False) -> Ending:
+        slots = turns.slots
+        if slots is None:
+            return await self._attempts.make(case, route)
+        waited = not slots.available
+        if waited:  # whoever waits is no probe of whether events work again
+            self._failures.ended(case.task)
+        if come_back := await slots.take(patient=patient):
+            return Retry(come_back, counted=False, failed=False)
+        started = monotonic()
+        try:
+            if waited and not self._failures.admit(case.task):
+                return Retry(self._put_off_seconds, counted=False, failed=False)
+            return await self._attempts.make(case, route)
+        finally:
+            slots.free(monotonic() - started)
+
+    async def _hold_key(self, case: Case, route: Route, stand: "Stand") -> float:
+        """0 when no other replica has an event of this key in hand, until `leave`. Otherwise seconds to wait."""
+        asked_at = monotonic()
+        # No event has an empty source or type: this key is none of theirs.
+        key = inbox_key(self._service, route.name, f"\0order\0{stand.place.key}")
+        claim = await self._inbox.claim(key, payload_digest(key.encode()))
+        if not isinstance(claim, Refused):
+            stand.work = self._leases.hold(case.task, claim, asked_at)
+            return 0.0
+        stand.looks += 1
+        wait = min(claim.retry_after, LONGEST_LOOK_SECONDS, FIRST_LOOK_SECONDS * 2.0 ** min(stand.looks - 1, 16))
+        return wait * (0.5 + random() / 2)  # noqa: S311 - spreads load, keeps no secret
+
+    async def _release(self, work: Work) -> None:
+        try:
+            await self._inbox.release(await self._leases.let_go(work))
+        except LeaseLost:
+            _log.debug("the lease of a key was over already")
+        except InboxUnavailable as error:
+            _log.warning("the claim of a key could not be released; it ends with its lease", error=str(error))
+
+
+@dataclass(eq=False, slots=True)
+class Stand:
+    """Where an event stands in a line; `work` is the claim of the key, `looks` how often another had it."""
+
+    place: Place
+    work: Work | None = None
+    looks: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Visit:
+    """An event's stands by handler, and why it may not stand there. In hand until `until` (the loop's clock)."""
+
+    until: float
+    stands: dict[str, Stand] = field(default_factory=dict)
+    refused: dict[str, Failure] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class _Again:
+    """A delivery in hand at a later attempt than the one it was delivered for."""
+
+    delivery: Delivery
+    attempt: int
+    first_failure: str
+
+    @classmethod
+    def after(cls, delivery: Delivery) -> "_Again":
+        """`delivery` once an attempt has failed."""
+        origin = delivery.delivery if isinstance(delivery, _Again) else delivery
+        return cls(origin, delivery.attempt + 1, delivery.first_failure or format_time(datetime.now(UTC)))
+
+    @property
+    def headers(self) -> Mapping[str, object]:
+        return self.delivery.headers
+
+    @property
+    def body(self) -> bytes:
+        return self.delivery.body
+
+    def envelope(self) -> Envelope:
+        return self.delivery.envelope()
+
+    def done(self) -> None:
+        self.delivery.done()
+
+    async def later(self, delay: float, *, counted: bool) -> None:
+        await self.delivery.later(delay, counted=counted)
+
+    async def dead(self, failure: Failure) -> None:
+        await self.delivery.dead(failure)
+
+    async def hand_back(self) -> None:
+        await self.delivery.hand_back()
+
+
+def _order_key(turns: Turns, case: Case, route: Route) -> str | None:
+    """None when no order is asked for."""
+    assert turns.ordered_by is not None  # noqa: S101 - asked by the caller
+    key: Any = turns.ordered_by(case.event)
+    if key is None or key == "":
+        return None
+    if not isinstance(key, str):
+        raise TypeError(f"ordered_by of handler {route.name} gave {type(key).__name__}, expected a string or None")
+    return key
+
+
+def _out_of_hand(ending: Retry, place: Place, handler: str) -> Ending:
+    """It would be kept for too long. Handing back keeps the order, but not the number of a counted attempt."""
+    if not ending.counted:
+        place.dismiss_line()
+        raise NoTurn
+    _log.warning(
+        "an event is tried again later than it can be kept in hand; those behind it overtake it",
+        handler=handler,
+        delay=round(ending.delay, 3),
+    )
+    return ending

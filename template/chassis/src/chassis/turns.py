@@ -1,0 +1,218 @@
+"""Whose turn it is: at most so many handlings of a handler at a time, and one at a time for each key.
+
+Whoever waits here waits in memory, in the order of coming, and has neither a claim nor a deadline. Knows no event, no
+bus and no store.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from time import monotonic
+from typing import Any
+
+HOLD_SECONDS = 600.0
+"""So long an event is kept in hand before it has been handled. RabbitMQ ends a channel after 30 minutes of that."""
+
+SOON_SECONDS = 1.0
+"""Whose turn comes within this time waits for it here, however many others do."""
+
+LONGEST_SECONDS = 300.0
+"""Nobody is told to come back later than this."""
+
+
+class NoTurn(Exception):
+    """The turn will not come in this replica: the event is to be handed back."""
+
+
+class Slots:
+    """At most `limit` at a time, first come, first served.
+
+    Of those that wait at most `room` have to be waited for for long (None: all may): the rest is told when to come
+    back. They would otherwise take all of the prefetch, and starve the handlers that have nothing to do with it.
+    `clock` gives seconds; tests pass their own.
+    """
+
+    def __init__(self, limit: int, room: int | None = None, clock: Callable[[], float] = monotonic) -> None:
+        self._limit = limit
+        self._room = room
+        self._clock = clock
+        self._taken = 0
+        self._waiting: dict[asyncio.Future[None], None] = {}
+        self._closed = False
+        self._took = 0.0  # seconds that one turn takes, a moving average
+        self._booked = 0.0  # the clock's time until which others have been told to come
+
+    @property
+    def available(self) -> bool:
+        """Whether `take` returns at once."""
+        return self._taken < self._limit
+
+    async def take(self, *, patient: bool = False) -> float:
+        """0 when the turn has come: `free` it afterwards. Otherwise the seconds after which to come back.
+
+        Who is `patient` is not sent away for want of room. Raises NoTurn.
+        """
+        if self.available:
+            self._taken += 1
+            return 0.0
+        if self._closed:
+            raise NoTurn
+        if not patient and self._crowded():
+            return self._appointment()
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting[turn] = None
+        try:
+            await asyncio.wait({turn}, timeout=HOLD_SECONDS)
+        except asyncio.CancelledError:
+            if turn.done() and turn.exception() is None:
+                self._pass_on()
+            raise
+        finally:
+            self._waiting.pop(turn, None)
+        if not turn.done():
+            return self._appointment()
+        turn.result()
+        return 0.0
+
+    def free(self, took: float) -> None:
+        """The turn is over after `took` seconds."""
+        self._took += (took - self._took) / 8 if self._took else took
+        self._pass_on()
+
+    def close(self) -> None:
+        """Nobody who waits gets a turn any more."""
+        self._closed = True
+        for turn in self._waiting:
+            if not turn.done():
+                turn.set_exception(NoTurn())
+
+    def _pass_on(self) -> None:
+        """To the next in line, who keeps the place taken."""
+        for turn in self._waiting:
+            if not turn.done():
+                turn.set_result(None)
+                return
+        self._taken -= 1
+
+    def _crowded(self) -> bool:
+        waiting = len(self._waiting)
+        return self._room is not None and waiting >= self._room and waiting * self._between > SOON_SECONDS
+
+    def _appointment(self) -> float:
+        """Seconds until the next time that is not promised to anybody else."""
+        now = self._clock()
+        self._booked = max(self._booked, now + len(self._waiting) * self._between) + self._between
+        if self._booked - now > LONGEST_SECONDS:
+            self._booked = now + LONGEST_SECONDS
+        return max(SOON_SECONDS, self._booked - now)
+
+    @property
+    def _between(self) -> float:
+        """Seconds between two turns."""
+        return self._took / self._limit
+
+
+class Lines:
+    """A line for each key, in the order of `join`. A key takes memory only while somebody stands in its line."""
+
+    def __init__(self) -> None:
+        self._lines: dict[str, deque[Place]] = {}
+        self._closed = False
+
+    def __len__(self) -> int:
+        return len(self._lines)
+
+    def join(self, key: str) -> "Place":
+        """A place at the end of the line of `key`."""
+        line = self._lines.setdefault(key, deque())
+        place = Place(key, line, self._left)
+        place.dismissed = self._closed
+        line.append(place)
+        return place
+
+    def close(self) -> None:
+        """All who wait are sent away, in order."""
+        self._closed = True
+        for line in self._lines.values():
+            for place in line:
+                place.dismiss()
+
+    def _left(self, place: "Place") -> None:
+        line = self._lines[place.key]
+        line.remove(place)
+        if line:
+            line[0].bell.set()
+        else:
+            del self._lines[place.key]
+
+
+@dataclass(eq=False, slots=True)
+class Place:
+    """A place in the line of `key`."""
+
+    key: str
+    line: "deque[Place]"
+    left: "Callable[[Place], None]"
+    dismissed: bool = False
+    bell: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def first(self) -> bool:
+        return self.line[0] is self
+
+    async def reached(self, until: float) -> None:
+        """Return when it is the first one. Raises NoTurn, also when that is not so at `until` (the loop's clock)."""
+        while not self.first:
+            if not await self._rung(until):
+                self.dismiss_line()
+
+    async def pause(self, seconds: float) -> None:
+        """Stay the first for so long. Raises NoTurn when it is sent away meanwhile."""
+        await self._rung(asyncio.get_running_loop().time() + seconds)
+
+    async def _rung(self, until: float) -> bool:
+        """Whether somebody rang before `until`. Raises NoTurn."""
+        if not self.dismissed:
+            try:
+                async with asyncio.timeout_at(until):
+                    await self.bell.wait()
+            except TimeoutError:
+                return False
+        if self.dismissed:
+            raise NoTurn
+        self.bell.clear()
+        return True
+
+    def dismiss(self) -> None:
+        """Send it away, if it waits or as soon as it does."""
+        self.dismissed = True
+        self.bell.set()
+
+    def dismiss_line(self) -> None:
+        """This one is given back, so nobody behind it may come before it."""
+        found = False
+        for place in self.line:
+            found = found or place is self
+            if found:
+                place.dismiss()
+
+    def leave(self) -> None:
+        """Let the next one come. Does nothing the second time."""
+        if self in self.line:
+            self.left(self)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Turns:
+    """What a handler asks for: `slots` for `concurrency=`, `ordered_by` and its `lines`."""
+
+    slots: Slots | None = None
+    ordered_by: Callable[[Any], object] | None = None
+    lines: Lines = field(default_factory=Lines)
+
+    def close(self) -> None:
+        """The service drains: whoever waits is to be handed back."""
+        if self.slots is not None:
+            self.slots.close()
+        self.lines.close()
