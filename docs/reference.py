@@ -48,7 +48,7 @@ ATTRIBUTES = {
 REASONS = {
     "attempts_exhausted": "It failed `CHASSIS_MAX_ATTEMPTS` times.",
     "bad_envelope": "Its headers are no CloudEvent; the message names the header.",
-    "bad_key": "The handler's `key=` raised, or gave no string.",
+    "bad_key": "The handler's `key=` or `ordered_by=` raised, or gave no string.",
     "crash_loop": "It was delivered again and again and never settled: it seems to kill the process.",
     "expired": "It failed again `CHASSIS_MAX_AGE_SECONDS` or more after its first failure.",
     "outdated_version": "Handlers take newer versions of its type only, and no upcaster leads to one.",
