@@ -331,7 +331,7 @@ async def test_an_event_that_is_not_at_fault_is_handed_back_in_order_when_kept_f
 async def test_an_outage_of_the_store_does_not_change_the_order(line: Line) -> None:
     desk = Desk(keeps=False)
     pipeline = line(desk, turns=by_user())
-    pipeline.inbox.fail("claim")
+    pipeline.inbox.fail("claim", "ping")
     deliveries = [signed_up(f"e-{n}") for n in range(3)]
     running = [pipeline.begin(one) for one in deliveries]
     await eventually(lambda: pipeline.inbox.calls.count("claim") > 3)
