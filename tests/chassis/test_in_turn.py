@@ -7,11 +7,12 @@ from dataclasses import dataclass, field
 import pytest
 from acme.billing.v1.account_opened_pb2 import AccountOpened
 from acme.signup.v1.user_signed_up_pb2 import UserSignedUp
+from google.protobuf.message import Message
 
 from chassis import Context, Reject, RetryAfter
-from chassis.breaker import Breaker
+from chassis.breaker import Breaker, State
 from chassis.turns import Slots, Turns
-from tests.chassis.pipeline import Delivered, Handler, Pipeline, delivered, eventually
+from tests.chassis.pipeline import PATIENCE, Delivered, Handler, Pipeline, delivered, eventually
 
 pytestmark = pytest.mark.usefixtures("log_lines")
 
@@ -354,15 +355,69 @@ async def test_a_lost_lease_hands_back_the_event_and_those_behind_it(line: Line)
     assert desk.begun == ["e-0"]
 
 
-async def test_what_waits_in_line_does_not_keep_a_pause_from_ending(line: Line) -> None:
-    """A probe that stands behind an event which is not let through would wait for itself."""
-    desk = Desk(raises={f"e-{n}": [OSError("down")] for n in range(4)}, keeps=False)
-    breaker = Breaker(0.5, window=4, least=4, probes=1, delay=0.001, delay_max=0.002)
-    pipeline = line(desk, turns=by_user(), breaker=breaker, max_attempts=2)
-    deliveries = [signed_up(f"e-{n}", f"u-{n % 4}") for n in range(8)]
-    await asyncio.gather(*(pipeline.begin(one) for one in deliveries))
-    assert all(one.outcome == "done" or not one.counted for one in deliveries)
-    await eventually(lambda: pipeline.metric("chassis_consumer_paused", reason="failures") == 0)
+async def test_a_probe_that_stands_behind_another_event_lets_that_one_be_the_probe(line: Line) -> None:
+    desk = Desk(raises={"e-0": [RetryAfter(0.2)]}, keeps=False)
+    breaker = Breaker(0.5, window=1, least=1, probes=1, delay=0.001, delay_max=0.002)
+    pipeline = line(desk, turns=by_user(), breaker=breaker)
+    first, second = signed_up("e-0"), signed_up("e-1")
+    running = [pipeline.begin(first)]
+    await eventually(lambda: breaker.state is State.PROBING)
+    running.append(pipeline.begin(second))
+    await asyncio.wait_for(asyncio.gather(*running), PATIENCE)
+    assert desk.attempts == [("e-0", 1), ("e-0", 1), ("e-1", 1)]
+    assert breaker.state is State.CLOSED
+
+
+async def test_a_probe_that_waits_for_a_slot_lets_another_event_be_the_probe(line: Line) -> None:
+    desk, other = Desk(), Desk("greet", raises={"e-1": [OSError("down")]}, keeps=False)
+    handlers: dict[type[Message], list[Handler]] = {UserSignedUp: [desk], AccountOpened: [other]}
+    breaker = Breaker(0.5, window=1, least=1, probes=1, delay=0.001, delay_max=0.002)
+    pipeline = Pipeline(handlers, turns={desk.name: Turns(Slots(1))}, breaker=breaker)
+    running = [pipeline.begin(signed_up("e-0"))]
+    await eventually(lambda: desk.begun == ["e-0"])
+    await pipeline.take(delivered(AccountOpened(account_id="a"), "e-1"))
+    await eventually(lambda: breaker.state is State.PROBING)
+    running.append(pipeline.begin(signed_up("e-2")))
+    await settled()
+    assert (await pipeline.take(delivered(AccountOpened(account_id="a"), "e-3"))).outcome == "done"
+    assert breaker.state is State.CLOSED
+    desk.let_go("e-0", "e-2")
+    await asyncio.gather(*running)
+
+
+async def test_a_probe_whose_key_another_replica_has_lets_another_event_be_the_probe(line: Line) -> None:
+    here, there = Desk(), Desk(raises={"e-0": [RetryAfter(60)]}, keeps=False)
+    breaker = Breaker(0.5, window=1, least=1, probes=1, delay=0.001, delay_max=0.002)
+    one = line(here, turns=by_user())
+    two = line(there, turns=by_user(), breaker=breaker, shares_inbox_of=one)
+    running = [one.begin(signed_up("e-9", "u-9"))]
+    await eventually(lambda: here.begun == ["e-9"])
+    running.append(two.begin(signed_up("e-0", "u-0")))
+    await eventually(lambda: breaker.state is State.PROBING)
+    running.append(two.begin(signed_up("e-1", "u-9")))
+    await settled()
+    assert (await two.take(signed_up("e-2", "u-2"))).outcome == "done"
+    assert breaker.state is State.CLOSED
+    here.let_go("e-9")
+    await two.consumer.drain(0)
+    await asyncio.gather(*running)
+
+
+async def test_who_gets_a_slot_during_a_pause_is_put_off_and_it_is_no_failure(line: Line) -> None:
+    desk, other = Desk(), Desk("greet", raises={"e-2": [OSError("down")]}, keeps=False)
+    handlers: dict[type[Message], list[Handler]] = {UserSignedUp: [desk], AccountOpened: [other]}
+    breaker = Breaker(0.5, window=1, least=1, delay=3600, delay_max=3600)
+    pipeline = Pipeline(handlers, turns={desk.name: Turns(Slots(1))}, breaker=breaker)
+    waiting = signed_up("e-1")
+    running = [pipeline.begin(signed_up("e-0")), pipeline.begin(waiting)]
+    await eventually(lambda: desk.begun == ["e-0"])
+    await pipeline.take(delivered(AccountOpened(account_id="a"), "e-2"))
+    assert breaker.state is State.OPEN
+    desk.let_go("e-0")
+    await asyncio.gather(*running)
+    assert (waiting.outcome, waiting.counted) == ("later", False)
+    assert desk.begun == ["e-0"]
+    await pipeline.consumer.drain(0)
 
 
 # Every replica for itself.
