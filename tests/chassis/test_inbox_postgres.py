@@ -26,7 +26,7 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 async def admin(url: str) -> AsyncIterator[Connection]:
     """A connection of our own, to a database without the inbox's table."""
     async with await psycopg.AsyncConnection.connect(url, autocommit=True) as connection:
-        await connection.execute("DROP TABLE IF EXISTS chassis_inbox")
+        await connection.execute("DROP TABLE IF EXISTS chassis_inbox, chassis_outbox, chassis_schema")
         await connection.execute("DROP SEQUENCE IF EXISTS chassis_inbox_fence")
         yield connection
 
@@ -62,7 +62,8 @@ async def test_a_role_without_the_right_to_create_uses_a_table_that_is_there(url
     await owner.open()
     await owner.close()
     await admin.execute("CREATE ROLE service LOGIN")
-    await admin.execute("GRANT SELECT, INSERT, UPDATE, DELETE ON chassis_inbox TO service")
+    await admin.execute("GRANT SELECT, INSERT, UPDATE, DELETE ON chassis_inbox, chassis_outbox TO service")
+    await admin.execute("GRANT SELECT ON chassis_schema TO service")
     await admin.execute("GRANT USAGE ON SEQUENCE chassis_inbox_fence TO service")
     inbox = PostgresInbox(url.replace("dockyard@", "service@"), 60, 60)
     try:

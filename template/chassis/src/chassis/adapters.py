@@ -54,6 +54,9 @@ def open_inbox(settings: Settings) -> Inbox:
     terms = {"lease_seconds": settings.lease_seconds, "retention_seconds": settings.retention_seconds}
     if scheme == "memory":
         return cast("Inbox", adapter(**terms))
+    if scheme == "postgresql":
+        connections = {"connections": settings.database_connections, "patience": settings.handler_timeout_seconds / 2}
+        return cast("Inbox", adapter(settings.inbox, **terms, **connections, migrates=settings.migrate))
     return cast("Inbox", adapter(settings.inbox, **terms))
 
 

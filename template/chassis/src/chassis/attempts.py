@@ -1,8 +1,9 @@
 """One handler's attempt at one event: claim, call, publish, complete. Says how it ended, settles nothing."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from time import monotonic
 from typing import Any
 
@@ -11,6 +12,7 @@ from google.protobuf.message import Message
 
 from chassis.breaker import FailurePause
 from chassis.bus import BusUnavailable, Delivery
+from chassis.bus import Message as Outgoing
 from chassis.context import Context
 from chassis.contracts import event_type, event_without_version
 from chassis.deadlines import Deadlines
@@ -24,6 +26,7 @@ from chassis.retry import Reject
 from chassis.telemetry.logs import handling
 from chassis.telemetry.metrics import HandlerMetrics, Metrics
 from chassis.telemetry.traces import Carrier, Traces
+from chassis.transactions import Transactions
 from chassis.turns import Turns
 
 _log = structlog.get_logger(__name__)
@@ -79,6 +82,7 @@ class Attempts:
         self._judge = judge
         self._inbox = inbox
         self._leases = leases
+        self._transactions = Transactions(inbox, leases, metrics.leases_lost.inc)
         self._publisher = publisher
         self._outage = outage
         self._failures = failures
@@ -106,6 +110,7 @@ class Attempts:
         if isinstance(claim, Refused):
             return self._refused(case, route, claim)
         self._metrics.claimed.inc()
+        work = self._leases.hold(case.task, claim, asked_at)
         context = Context(
             case.envelope,
             handler=route.name,
@@ -113,8 +118,8 @@ class Attempts:
             idempotency_key=key,
             fence=claim.fence,
             source=self._service,
+            transaction=partial(self._transactions.connection, work),
         )
-        work = self._leases.hold(case.task, claim, asked_at)
         handling.set(context)
         started = monotonic()
         try:
@@ -152,23 +157,28 @@ class Attempts:
         envelope = context.envelope
         try:
             if self._traces.enabled:
-                with self._traces.handle(envelope.type, route.name, envelope.id, _carrier(envelope)) as carrier:
+                with self._traces.handle(envelope.type, route.name, envelope.id, envelope.trace) as carrier:
                     context.traceparent = carrier.get("traceparent")
-                    await self._run(case, route, context, work, carrier)
+                    left = await self._run(case, route, context, work, carrier)
             else:
-                await self._run(case, route, context, work, None)
-            await self._complete(work)
+                left = await self._run(case, route, context, work, envelope.trace)
+            await self._complete(work, left)
         except LeaseLost:
+            await self._roll_back(work)
             return self._lost()
         except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - whatever a handler raises is judged
             return await self._failed(case, route, work, error)
         return End.DONE
 
-    async def _run(self, case: Case, route: Route, context: Context, work: Work, carrier: Carrier | None) -> None:
+    async def _run(
+        self, case: Case, route: Route, context: Context, work: Work, carrier: Carrier
+    ) -> Sequence[Outgoing]:
+        """Call the handler, publish what it collected. Returns what is to be stored with the completion instead."""
         deadline = self._deadlines.begin(case.task)
         try:
             await route.call(case.event, context)
         finally:
+            work.ended = True
             self._deadlines.lift(deadline)
             if deadline.expired:  # also when the handler swallowed the cancellation
                 raise HandlerTimeout(
@@ -176,18 +186,25 @@ class Attempts:
                 )
         if work.lost:
             raise LeaseLost(work.lease.key)
-        if context.outgoing:
-            await self._publisher.publish(context.outgoing, carrier or _carrier(context.envelope))
+        outgoing = context.outgoing
+        if self._transactions.supported:
+            self._publisher.check(outgoing)
+            traced = (carrier.get("traceparent"), carrier.get("tracestate"))
+            return [Outgoing(event.envelope.with_trace(*traced), event.body) for event in outgoing]
+        if outgoing:
+            await self._publisher.publish(outgoing, carrier)
+        return ()
 
-    async def _complete(self, work: Work) -> None:
-        """Mark as done; while the store is away, try again until the lease is over."""
+    async def _complete(self, work: Work, left: Sequence[Outgoing]) -> None:
+        """Mark as done, and store what is `left` to be published; while the store is away, try again until the lease
+        is over. A transaction of the handler's own is lost with its connection: nothing to try again."""
         lease = await self._leases.let_go(work)
         while True:
             try:
-                await self._inbox.complete(lease)
+                await self._transactions.complete(work, lease, left)
             except InboxUnavailable as error:
                 self._outage.report(error)
-                if self._leases.seconds_left(work) <= self._probe_seconds:
+                if work.transaction is not None or self._leases.seconds_left(work) <= self._probe_seconds:
                     raise
                 await asyncio.sleep(self._probe_seconds)
             except LeaseLost:
@@ -198,13 +215,16 @@ class Attempts:
 
     async def _failed(self, case: Case, route: Route, work: Work, error: BaseException) -> Ending:
         """Tell a failure of the handler from one of the world around it."""
+        cut_off = work.transaction is not None and work.transaction.broken and not isinstance(error, HandlerTimeout)
+        await self._give_up(work)
         if work.lost:
             return self._lost()
-        await self._give_up(work)
         if case.task.cancelling():
             raise asyncio.CancelledError from error
         if isinstance(error, BusUnavailable | InboxUnavailable):
             raise error
+        if cut_off:
+            raise InboxUnavailable(f"the connection of a handler's transaction was lost: {error!r}") from error
         route.metrics.failures.inc()
         forgiven = not isinstance(error, Reject) and self._failures.failed(
             case.task, (case.envelope.source, case.envelope.id), case.delivery.attempt, error
@@ -219,7 +239,8 @@ class Attempts:
         return End.LOST
 
     async def _give_up(self, work: Work) -> None:
-        """Release the claim if that is possible now; if not, it ends with its lease."""
+        """Undo what was written; release the claim if that is possible now; if not, it ends with its lease."""
+        await self._roll_back(work)
         try:
             await self._inbox.release(await self._leases.let_go(work))
         except LeaseLost:
@@ -227,10 +248,6 @@ class Attempts:
         except InboxUnavailable as error:
             _log.warning("the claim could not be released; it ends with its lease", error=str(error))
 
-
-def _carrier(envelope: Envelope) -> Carrier:
-    if envelope.traceparent is None:
-        return {}
-    if envelope.tracestate is None:
-        return {"traceparent": envelope.traceparent}
-    return {"traceparent": envelope.traceparent, "tracestate": envelope.tracestate}
+    async def _roll_back(self, work: Work) -> None:
+        if work.transaction is not None:
+            await work.transaction.roll_back()

@@ -1,7 +1,8 @@
 """What a handler is given beside the event."""
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
+from typing import TYPE_CHECKING, Any
 
 import structlog
 from google.protobuf.message import Message
@@ -11,16 +12,37 @@ from chassis import bus
 from chassis.contracts import to_event
 from chassis.envelope import Envelope, derived_id
 
+if TYPE_CHECKING:
+    from psycopg import AsyncConnection
+
 _log: BoundLogger = structlog.get_logger("handler")
 
 
 class Context:
-    """The event's identity, the attempt, and the way to publish. One for each handling."""
+    """The event's identity, the attempt, the way to publish and to write. One for each handling."""
 
-    __slots__ = ("_outgoing", "_source", "attempt", "envelope", "fence", "handler", "idempotency_key", "traceparent")
+    __slots__ = (
+        "_outgoing",
+        "_source",
+        "_transaction",
+        "attempt",
+        "envelope",
+        "fence",
+        "handler",
+        "idempotency_key",
+        "traceparent",
+    )
 
     def __init__(
-        self, envelope: Envelope, *, handler: str, attempt: int, idempotency_key: str, fence: int, source: str
+        self,
+        envelope: Envelope,
+        *,
+        handler: str,
+        attempt: int,
+        idempotency_key: str,
+        fence: int,
+        source: str,
+        transaction: "Callable[[], Awaitable[AsyncConnection[tuple[Any, ...]]]]",
     ) -> None:
         self.envelope = envelope
         """CloudEvents attributes of the event."""
@@ -34,6 +56,7 @@ class Context:
         self.traceparent = envelope.traceparent
         """W3C trace context of this handling: the publisher's, or that of the span around the handler."""
         self._source = source
+        self._transaction = transaction
         self._outgoing: list[bus.Message] = []
 
     @property
@@ -58,6 +81,16 @@ class Context:
         """
         id_ = derived_id(self.idempotency_key, len(self._outgoing))
         self._outgoing.append(to_event(message, source=self._source, id_=id_))
+
+    async def transaction(self) -> "AsyncConnection[tuple[Any, ...]]":
+        """A psycopg connection to the database of the inbox, inside this handling's transaction; always the same one.
+
+        What is written with it is committed in the same moment as the event is marked as done, and as what `publish`
+        collected is stored; never when the handler raises. The chassis commits: the handler cannot. Begun at the first
+        call, so ask when there is something to write: from then on a connection is taken.
+        Needs the inbox in PostgreSQL, else raises NoTransaction. Let LeaseLost and InboxUnavailable pass.
+        """
+        return await self._transaction()
 
     @property
     def outgoing(self) -> tuple[bus.Message, ...]:

@@ -40,6 +40,15 @@ class Envelope:
     traceparent: str | None = None
     tracestate: str | None = None
 
+    @property
+    def trace(self) -> dict[str, str]:
+        """The W3C trace context as headers, empty when there is none."""
+        if self.traceparent is None:
+            return {}
+        if self.tracestate is None:
+            return {"traceparent": self.traceparent}
+        return {"traceparent": self.traceparent, "tracestate": self.tracestate}
+
     def with_trace(self, traceparent: str | None, tracestate: str | None) -> "Envelope":
         return replace(self, traceparent=traceparent, tracestate=tracestate)
 

@@ -11,19 +11,26 @@ from typing import Any
 
 import structlog
 
-from chassis.inbox import Inbox, InboxUnavailable, Lease, LeaseLost
+from chassis.inbox import Inbox, InboxUnavailable, Lease, LeaseLost, Transaction
 
 _log = structlog.get_logger(__name__)
 
 
 @dataclass(eq=False, slots=True)
 class Work:
-    """A handler at work in `task`, under `lease` until at least `until` (the keeper's clock)."""
+    """A handler at work in `task`, under `lease` until at least `until` (the keeper's clock).
+
+    `transaction` is that of the handler, if it asked for one: then this holds the claim, not the lease.
+    `ended`: the handler has returned; nothing may begin a transaction any more.
+    """
 
     task: asyncio.Task[Any]
     lease: Lease
     until: float
     lost: bool = False
+    ended: bool = False
+    transaction: Transaction | None = None
+    beginning: asyncio.Lock = field(default_factory=asyncio.Lock, repr=False)
     extending: asyncio.Event | None = field(default=None, repr=False)
 
 

@@ -33,14 +33,18 @@ class Publisher:
 
     async def publish(self, messages: Sequence[Message], carrier: Carrier) -> None:
         """Return when the broker has confirmed all of `messages`. Raises TooLarge before any, BusUnavailable."""
-        for message in messages:
-            check_size(message.envelope.type, len(message.body), self._max_body)
+        self.check(messages)
         started = monotonic()
         if len(messages) == 1:
             await self._one(messages[0], carrier)
         else:
             await asyncio.gather(*(self._one(message, carrier) for message in messages))
         self._metrics.publish_duration.observe(monotonic() - started)
+
+    def check(self, messages: Sequence[Message]) -> None:
+        """Raises TooLarge."""
+        for message in messages:
+            check_size(message.envelope.type, len(message.body), self._max_body)
 
     async def _one(self, message: Message, carrier: Carrier) -> None:
         envelope = message.envelope

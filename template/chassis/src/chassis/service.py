@@ -16,12 +16,13 @@ from chassis.bus import Bus, DeliveryMode, OnDelivery, Subscription
 from chassis.consumer import Consumer, Entry, Identity, Limits, Route
 from chassis.context import Context
 from chassis.contracts import event_type, require_fast_protobuf
-from chassis.inbox import Inbox, InboxUnavailable
+from chassis.inbox import Inbox, InboxUnavailable, TransactionalInbox
 from chassis.lifecycle import Lifecycle
 from chassis.publisher import Publisher
 from chassis.registration import Options, Registered, RegistrationError
+from chassis.relay import Relay
 from chassis.retry import RetryPolicy
-from chassis.settings import Settings
+from chassis.settings import Settings, SettingsError
 from chassis.telemetry.metrics import Metrics
 from chassis.telemetry.traces import Traces, open_traces
 from chassis.turns import HOLD_SECONDS, Slots, Turns
@@ -193,6 +194,16 @@ class Service:
 
     async def run(self, settings: Settings) -> None:
         """Serve until SIGTERM or SIGINT, then drain. Waits for a broker or a store that is not there yet."""
+        await self._serve(settings)
+
+    async def relay(self, settings: Settings) -> None:
+        """As `run`, but take no events: publish those that other replicas have put into the outbox.
+
+        Raises SettingsError when the inbox is of a kind that has no outbox.
+        """
+        await self._serve(settings, relay_alone=True)
+
+    async def _serve(self, settings: Settings, *, relay_alone: bool = False) -> None:
         require_fast_protobuf()
         metrics = self.metrics()
         bus = adapters.open_bus(settings, self.name, metrics)
@@ -204,6 +215,14 @@ class Service:
             version=self.version,
             messaging_system=bus.system,
         )
+        relay = None
+        if isinstance(inbox, TransactionalInbox):
+            publisher = Publisher(bus, metrics, traces, settings.max_body_bytes)
+            relay = Relay(inbox, self.name, bus, publisher, metrics)
+        elif relay_alone:
+            raise SettingsError(
+                "there is no outbox to relay: only the inbox at a CHASSIS_INBOX_URL=postgresql://… has one"
+            )
         lifecycle = Lifecycle()
         lifecycle.handle_signals()
         consumer = self.consumer(settings, bus, inbox, metrics, traces)
@@ -214,16 +233,21 @@ class Service:
         async with ops.serve(
             settings.http_host, settings.http_port, lifecycle=lifecycle, registry=metrics.registry, version=about
         ) as port:
-            _log.info("starting", version=self.version, http_port=port, types=sorted(self.types))
+            types = [] if relay_alone else sorted(self.types)
+            _log.info("starting", version=self.version, http_port=port, types=types)
             beating = asyncio.create_task(lifecycle.beat(metrics.loop_lag.set))
             if await _open(inbox, lifecycle):
                 consumer.start()
-                self.subscribe(bus, consumer, settings.prefetch)
+                if relay is not None:
+                    relay.start(publishing=relay_alone or settings.outbox_relay, listening=relay_alone)
+                    lifecycle.require("outbox", lambda: relay.working)
+                if not relay_alone:
+                    self.subscribe(bus, consumer, settings.prefetch)
                 await bus.start()
                 announcing = asyncio.create_task(_announce(bus))
                 await lifecycle.stopping.wait()
                 announcing.cancel()
-                await self._drain(settings.drain_seconds, consumer, metrics)
+                await self._drain(settings.drain_seconds, consumer, relay, metrics)
             await bus.close()
             await inbox.close()
             traces.shutdown()
@@ -231,9 +255,11 @@ class Service:
         _log.info("stopped")
 
     @staticmethod
-    async def _drain(deadline: float, consumer: Consumer, metrics: Metrics) -> None:
+    async def _drain(deadline: float, consumer: Consumer, relay: Relay | None, metrics: Metrics) -> None:
         started = monotonic()
         abandoned = await consumer.drain(deadline)
+        if relay is not None:
+            await relay.drain(deadline - (monotonic() - started))
         took = monotonic() - started
         metrics.drain_seconds.set(took)
         _log.info("drained", seconds=round(took, 3), abandoned=abandoned)

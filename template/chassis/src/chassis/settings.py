@@ -60,6 +60,22 @@ class Settings(BaseModel):
         description="The inbox store: nats://, tls:// (NATS), redis://, rediss://, postgresql://, memory://. "
         "On a NATS or memory bus it may be left out: the bus keeps the inbox too.",
     )
+    database_connections: int = Field(
+        default=16,
+        ge=4,
+        le=1000,
+        description="PostgreSQL: most connections of a replica; a quarter claims and completes, the others are for "
+        "handlers' transactions.",
+    )
+    migrate: bool = Field(
+        default=True,
+        description="PostgreSQL: `run` and `relay` create and change the chassis' tables by themselves. "
+        "false: they wait until the command `migrate` has.",
+    )
+    outbox_relay: bool = Field(
+        default=True,
+        description="PostgreSQL: `run` publishes the outbox. false: leave that to the command `relay`.",
+    )
     http_host: str = Field(default="0.0.0.0", description="Address of the HTTP port.")  # noqa: S104 - probes come from outside the pod
     http_port: Port = Field(
         default=8080, description="Port of /livez, /readyz, /metrics and /version; 0 takes a free one."
@@ -180,7 +196,7 @@ def effective(settings: Settings) -> list[tuple[str, str, bool, str]]:
     rows = []
     for name, field in Settings.model_fields.items():
         value = getattr(settings, name)
-        shown = "" if value is None else masked(str(value))
+        shown = "" if value is None else str(value).lower() if isinstance(value, bool) else masked(str(value))
         rows.append((PREFIX + name.upper(), shown, value == field.default, field.description or ""))
     return rows
 

@@ -1,4 +1,7 @@
-"""The command of a service: run, dev, publish, tail, dlq, smoke, config. The only room that prints or asks."""
+"""The command of a service: run, dev, relay, migrate, publish, tail, dlq, smoke, config.
+
+The only room that prints or asks.
+"""
 
 import asyncio
 from collections.abc import Coroutine
@@ -7,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from chassis import adapters
 from chassis import settings as settings_module
 from chassis.adapters import AdapterError
 from chassis.bus import BusUnavailable
@@ -16,10 +20,11 @@ from chassis.cli.smoke import smoke
 from chassis.contracts import ContractError
 from chassis.dev import develop
 from chassis.embedded import ServerMissingError
+from chassis.inbox import InboxUnavailable, TransactionalInbox
 from chassis.ops import PortTaken
 from chassis.publisher import TooLarge
 from chassis.service import Service
-from chassis.settings import SettingsError
+from chassis.settings import Settings, SettingsError
 from chassis.smoke import SmokeFailed
 from chassis.telemetry import logs
 from chassis.telemetry.traces import TracesError
@@ -28,6 +33,7 @@ _MISTAKES = (
     AdapterError,
     BusUnavailable,
     ContractError,
+    InboxUnavailable,
     PortTaken,
     ServerMissingError,
     SettingsError,
@@ -74,6 +80,18 @@ def app(service: Service) -> typer.Typer:
         _run(develop(service, settings, data))
 
     @cli.command()
+    def relay() -> None:
+        """Publish the outbox of the other replicas until SIGTERM: those with CHASSIS_OUTBOX_RELAY=false."""
+        settings = settings_module.load()
+        logs.configure(settings.log_format, settings.log_level, service.name)
+        _run(service.relay(settings))
+
+    @cli.command()
+    def migrate() -> None:
+        """Create and change the chassis' tables in the inbox's database; any number of times, any number at once."""
+        _run(_migrate(settings_module.load()))
+
+    @cli.command()
     def config() -> None:
         """The effective settings, secrets masked; `*` marks those that are not the default."""
         for variable, value, is_default, meaning in settings_module.effective(settings_module.load()):
@@ -85,6 +103,20 @@ def app(service: Service) -> typer.Typer:
     cli.command("smoke")(smoke(session))
     cli.add_typer(dlq.app(session), name="dlq")
     return cli
+
+
+async def _migrate(settings: Settings) -> None:
+    inbox = adapters.open_inbox(settings)
+    if not isinstance(inbox, TransactionalInbox):
+        typer.echo("nothing to migrate: this inbox has no tables")
+        return
+    try:
+        steps = await inbox.migrate()
+    finally:
+        await inbox.close()
+    for step in steps:
+        typer.echo(f"applied {step}")
+    typer.echo("the tables are up to date")
 
 
 def _run(main_: Coroutine[Any, Any, None]) -> None:

@@ -8,10 +8,17 @@ Every adapter passes one conformance suite. An adapter stores the key (a hash), 
 and an owner's token: never a payload, never personal data.
 """
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from hashlib import blake2b
-from typing import Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+from chassis.bus import Message
+from chassis.outbox import Outbox
+
+if TYPE_CHECKING:
+    from psycopg import AsyncConnection
 
 
 class InboxUnavailable(ConnectionError):
@@ -72,6 +79,50 @@ class Inbox(Protocol):
         """Return if the store answers."""
 
     async def close(self) -> None: ...
+
+
+class Transaction(Protocol):
+    """A handler's own writes, its outgoing events and its completion: all or nothing.
+
+    It holds the claim: from `begin` on the lease needs no extension, and nobody else is given the key.
+    """
+
+    @property
+    def connection(self) -> "AsyncConnection[tuple[Any, ...]]":
+        """For the handler's writes. Committing is not the handler's."""
+
+    @property
+    def broken(self) -> bool:
+        """True when the connection is lost: nothing of it will ever be committed."""
+
+    async def complete(self, events: Sequence[Message]) -> None:
+        """Store `events` for a relay, mark as done, commit.
+
+        Raises InboxUnavailable when it is not known what became of it; what the store refuses, as the store says it.
+        """
+
+    async def roll_back(self) -> None:
+        """Undo all; the claim is then as it was before `begin`. Never raises. Does nothing after `complete`."""
+
+
+@runtime_checkable
+class TransactionalInbox(Inbox, Protocol):
+    """An inbox in a database that also takes a handler's writes and its outgoing events."""
+
+    async def begin(self, lease: Lease) -> Transaction:
+        """A transaction that holds the claim. Raises LeaseLost, InboxUnavailable."""
+
+    async def complete_with(self, lease: Lease, events: Sequence[Message]) -> None:
+        """As `complete`, and store `events` for a relay in the same moment."""
+
+    async def migrate(self) -> Sequence[str]:
+        """Bring the tables up to date, before or instead of `open`; says what was done. Safe to be called at once."""
+
+    def outbox(self, source: str) -> Outbox:
+        """The stored events of the service `source`."""
+
+    def on_stored(self, ring: Callable[[], None]) -> None:
+        """Call `ring` when events were stored, instead of telling relays in other processes."""
 
 
 def inbox_key(service: str, handler: str, event_key: str) -> str:

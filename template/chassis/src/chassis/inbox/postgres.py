@@ -1,54 +1,47 @@
 """The inbox in PostgreSQL: a row a key, one statement an operation, the server's clock throughout.
 
-This is the lease mode: an operation commits by itself, apart from any transaction of a handler.
-Knows nothing of buses and handlers.
-
-A role without the right to create tables needs `SCHEMA` applied beforehand. A PgBouncer in between has to
-support prepared statements (1.22 or later).
+Claims commit by themselves. Completion commits together with the outgoing events, and with the handler's own writes
+when it made any: `chassis.postgres.transaction` holds the claim's row until then. Knows nothing of buses and handlers.
 """
 
-import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from selectors import EVENT_READ, DefaultSelector
-from typing import Any, LiteralString
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+from typing import LiteralString
 
 import psycopg
-from psycopg.conninfo import conninfo_to_dict
-from psycopg_pool import AsyncConnectionPool
+import structlog
 
-from chassis.inbox import InboxUnavailable, Lease, LeaseLost, Refusal, Refused
+from chassis.bus import Message
+from chassis.inbox import Lease, LeaseLost, Refusal, Refused, Transaction
+from chassis.outbox import Outbox
+from chassis.postgres import schema
+from chassis.postgres.database import Connection, Database
+from chassis.postgres.outbox import STORE, Bell, PostgresOutbox, stored
+from chassis.postgres.transaction import begin
 
-SCHEMA: tuple[LiteralString, ...] = (
-    "CREATE SEQUENCE IF NOT EXISTS chassis_inbox_fence",
-    """
-    CREATE TABLE IF NOT EXISTS chassis_inbox (
-        key text PRIMARY KEY,
-        digest text NOT NULL,
-        fence bigint NOT NULL,
-        done boolean NOT NULL,
-        until timestamptz NOT NULL
-    )
-    """,
-    "CREATE INDEX IF NOT EXISTS chassis_inbox_until ON chassis_inbox (until)",
-)
-
-# Creating "if not exists" is not safe against itself; any number does that no one else locks in this database.
-_LOCK_SCHEMA: LiteralString = "SELECT pg_advisory_xact_lock(7140776813503812)"
+_log = structlog.get_logger(__name__)
 
 # clock_timestamp() and not now(): a statement may have waited for the row since it began.
+# "Do nothing" does not wait for the row that a handler's transaction has locked, as "do update" would.
 _CLAIM: LiteralString = """
-    INSERT INTO chassis_inbox AS held (key, digest, fence, done, until)
+    INSERT INTO chassis_inbox (key, digest, fence, done, until)
     VALUES (%(key)s, %(digest)s, nextval('chassis_inbox_fence'), false,
             clock_timestamp() + make_interval(secs => %(lease)s))
-    ON CONFLICT (key) DO UPDATE
-    SET digest = excluded.digest, fence = excluded.fence, done = false, until = excluded.until
-    WHERE held.until <= clock_timestamp()
+    ON CONFLICT (key) DO NOTHING
     RETURNING fence
 """
 _LOOK: LiteralString = """
     SELECT digest, done, extract(epoch FROM until - clock_timestamp())::float8
-    FROM chassis_inbox WHERE key = %(key)s AND until > clock_timestamp()
+    FROM chassis_inbox WHERE key = %(key)s
+"""
+_TAKE_OVER: LiteralString = """
+    UPDATE chassis_inbox
+    SET digest = %(digest)s, fence = nextval('chassis_inbox_fence'), done = false,
+        until = clock_timestamp() + make_interval(secs => %(lease)s)
+    WHERE key = (
+        SELECT key FROM chassis_inbox WHERE key = %(key)s AND until <= clock_timestamp() FOR UPDATE SKIP LOCKED
+    )
+    RETURNING fence
 """
 _EXTEND: LiteralString = """
     UPDATE chassis_inbox SET until = clock_timestamp() + make_interval(secs => %(lease)s)
@@ -57,7 +50,9 @@ _EXTEND: LiteralString = """
 _COMPLETE: LiteralString = """
     UPDATE chassis_inbox SET done = true, until = clock_timestamp() + make_interval(secs => %(retention)s)
     WHERE key = %(key)s AND fence = %(fence)s AND NOT done AND until > clock_timestamp()
+    RETURNING key
 """
+_COMPLETE_AND_STORE: LiteralString = f"WITH completed AS ({_COMPLETE}), {STORE}"
 _RELEASE: LiteralString = "DELETE FROM chassis_inbox WHERE key = %(key)s AND fence = %(fence)s AND NOT done"
 _EXPIRE: LiteralString = """
     DELETE FROM chassis_inbox WHERE key = ANY (ARRAY(
@@ -66,15 +61,16 @@ _EXPIRE: LiteralString = """
     ))
 """
 _CLAIMS_PER_EXPIRY = 1000
-
-_Connection = psycopg.AsyncConnection[tuple[Any, ...]]
+_HELD_SECONDS = 1.0
+"""A copy that meets a transaction at work comes back after so long."""
 
 
 class PostgresInbox:
-    """`url` is a libpq connection string, `postgresql://…`; raises ValueError when it is none.
+    """Claims and completions; `begin` makes a transaction of a handler's own writes and the completion.
 
-    `connections` bounds the statements in flight. An answer takes at most `timeout` seconds, and when the server hangs
-    in the middle of a statement, ten more until psycopg gives up cancelling it.
+    `url` is a libpq connection string, `postgresql://…`; raises ValueError when it is none. An answer takes at most
+    `timeout` seconds (see Database, also for `connections`); a transaction waits `patience` seconds for a connection.
+    `open` migrates the schema, or with `migrates` False demands that it is up to date.
     """
 
     def __init__(
@@ -83,47 +79,49 @@ class PostgresInbox:
         lease_seconds: float,
         retention_seconds: float,
         *,
-        connections: int = 8,
+        connections: int = 16,
         timeout: float = 5.0,
+        patience: float = 15.0,
+        migrates: bool = True,
     ) -> None:
+        self._database = Database(url, connections=connections, timeout=timeout, patience=patience)
         self._terms = {"lease": lease_seconds, "retention": retention_seconds}
-        self._timeout = timeout
-        self._where = _address(url)
+        self._migrates = migrates
         self._claims_until_expiry = _CLAIMS_PER_EXPIRY
-        self._pool: AsyncConnectionPool[_Connection] = AsyncConnectionPool(
-            url,
-            kwargs={"autocommit": True, "connect_timeout": max(2, round(timeout))},
-            min_size=1,
-            max_size=connections,
-            open=False,
-            check=self._check,
-            name="inbox",
-            timeout=timeout,
-            # Attempts back off up to this long; then the next one who asks begins anew.
-            reconnect_timeout=timeout,
-        )
+        self._bell = Bell()
 
     async def open(self) -> None:
-        await self._pool.open()
-        async with self._connection() as connection, connection.transaction():
-            await connection.execute(_LOCK_SCHEMA)
-            exists = await (await connection.execute("SELECT to_regclass('chassis_inbox')")).fetchone()
-            if exists == (None,):
-                for statement in SCHEMA:
-                    await connection.execute(statement)
+        if self._migrates:
+            if steps := await self.migrate():
+                _log.info("the tables in PostgreSQL were brought up to date", steps=steps)
+        else:
+            await self._database.open()
+            await schema.require(self._database)
+
+    async def migrate(self) -> Sequence[str]:
+        await self._database.open()
+        return await schema.migrate(self._database)
 
     async def claim(self, key: str, digest: str) -> Lease | Refused:
-        async with self._connection() as connection:
+        async with self._database.statement() as connection:
             await self._expire_now_and_then(connection)
+            parameters = {"key": key, "digest": digest, **self._terms}
             while True:
-                parameters = {"key": key, "digest": digest, **self._terms}
-                given = await (await connection.execute(_CLAIM, parameters)).fetchone()
+                try:
+                    given = await (await connection.execute(_CLAIM, parameters)).fetchone()
+                except psycopg.errors.LockNotAvailable:  # somebody stands still while he commits
+                    return Refused(Refusal.BUSY, _HELD_SECONDS)
                 if given is not None:
                     return Lease(key, digest, given[0])
                 held = await (await connection.execute(_LOOK, parameters)).fetchone()
-                if held is not None:
-                    return _refusal(digest, *held)
-                # Given up or over between the two statements: claim again.
+                if held is None:
+                    continue  # given up, or deleted, between the two statements
+                if (refusal := _refusal(digest, *held)) is not None:
+                    return refusal
+                taken = await (await connection.execute(_TAKE_OVER, parameters)).fetchone()
+                if taken is not None:
+                    return Lease(key, digest, taken[0])
+                return Refused(Refusal.BUSY, _HELD_SECONDS)  # the lease is over, a transaction holds the row
 
     async def extend(self, lease: Lease) -> Lease:
         if not await self._change(_EXTEND, lease):
@@ -131,71 +129,56 @@ class PostgresInbox:
         return lease
 
     async def complete(self, lease: Lease) -> None:
-        if not await self._change(_COMPLETE, lease):
+        await self.complete_with(lease, ())
+
+    async def complete_with(self, lease: Lease, events: Sequence[Message]) -> None:
+        statement = _COMPLETE_AND_STORE if events else _COMPLETE
+        if not await self._change(statement, lease, stored(events, self._bell)):
             raise LeaseLost(lease.key)
+        if events:
+            self._bell.ring()
+
+    async def begin(self, lease: Lease) -> Transaction:
+        return await begin(self._database, lease, self._terms, self._bell)
+
+    def outbox(self, source: str) -> Outbox:
+        return PostgresOutbox(self._database, source)
+
+    def on_stored(self, ring: Callable[[], None]) -> None:
+        self._bell.in_process = ring
 
     async def release(self, lease: Lease) -> None:
         await self._change(_RELEASE, lease)
 
     async def ping(self) -> None:
-        async with self._connection() as connection:
+        async with self._database.statement() as connection:
             await connection.execute("SELECT FROM chassis_inbox LIMIT 1")
 
     async def close(self) -> None:
-        await self._pool.close()
+        await self._database.close()
 
-    async def _change(self, statement: LiteralString, lease: Lease) -> bool:
+    async def _change(
+        self, statement: LiteralString, lease: Lease, further: Mapping[str, object] = MappingProxyType({})
+    ) -> bool:
         """Whether the claim was still ours, so that `statement` changed its row."""
-        async with self._connection() as connection:
-            parameters = {"key": lease.key, "fence": lease.fence, **self._terms}
+        async with self._database.statement() as connection:
+            parameters = {"key": lease.key, "fence": lease.fence, **self._terms, **further}
             return (await connection.execute(statement, parameters)).rowcount == 1
 
-    async def _expire_now_and_then(self, connection: _Connection) -> None:
+    async def _expire_now_and_then(self, connection: Connection) -> None:
         """Delete records that are over: twice as many at most as claims were made since the last time."""
         self._claims_until_expiry -= 1
         if self._claims_until_expiry <= 0:
             self._claims_until_expiry = _CLAIMS_PER_EXPIRY
             await connection.execute(_EXPIRE)
 
-    async def _check(self, connection: _Connection) -> None:
-        """Raise when the server has closed `connection`. Costs no round trip unless there is something to read.
 
-        Then the others are probably closed as well; the pool's own check replaces them all at once.
-        """
-        with DefaultSelector() as selector:
-            selector.register(connection.fileno(), EVENT_READ)
-            if not selector.select(0):
-                return
-        try:
-            await self._pool.check_connection(connection)
-        except psycopg.OperationalError:
-            await self._pool.check()
-            raise
-
-    @asynccontextmanager
-    async def _connection(self) -> AsyncIterator[_Connection]:
-        """A connection of the pool. Whatever the server says no to, or does not answer, is InboxUnavailable."""
-        try:
-            async with asyncio.timeout(self._timeout), self._pool.connection() as connection:
-                yield connection
-        except (psycopg.Error, OSError) as error:
-            raise InboxUnavailable(
-                f"PostgreSQL at {self._where} failed: {str(error) or type(error).__name__}"
-            ) from error
-
-
-def _refusal(digest: str, held_digest: str, done: bool, seconds_left: float) -> Refused:
+def _refusal(digest: str, held_digest: str, done: bool, seconds_left: float) -> Refused | None:
+    """Why there is no claim while this is stored; None when it is over."""
+    if seconds_left <= 0:
+        return None
     if held_digest != digest:
         return Refused(Refusal.MISMATCH)
     if done:
         return Refused(Refusal.DUPLICATE)
-    return Refused(Refusal.BUSY, max(seconds_left, 0.001))
-
-
-def _address(url: str) -> str:
-    """Host, port and database of `url`: what may be shown. Raises ValueError, without the password in it."""
-    try:
-        parts = conninfo_to_dict(url)
-    except psycopg.ProgrammingError:
-        raise ValueError("the inbox URL is not of the form postgresql://[user:password@]host:port/database") from None
-    return f"{parts.get('host', 'localhost')}:{parts.get('port', 5432)}/{parts.get('dbname', '')}"
+    return Refused(Refusal.BUSY, seconds_left)

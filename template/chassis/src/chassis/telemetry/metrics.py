@@ -117,6 +117,14 @@ class Metrics:
             buckets=DURATION_BUCKETS,
             registry=registry,
         )
+        self.outbox_messages = Gauge(
+            "chassis_outbox_messages", "Events in the outbox that wait to be published.", registry=registry
+        )
+        self.outbox_age = Gauge(
+            "chassis_outbox_age_seconds",
+            "Age of the oldest event in the outbox; 0 when there is none.",
+            registry=registry,
+        )
         self.in_flight = Gauge("chassis_in_flight_messages", "Deliveries taken and not yet settled.", registry=registry)
         self.ready = Gauge("chassis_ready", "1 while /readyz answers 200, else 0.", registry=registry)
         self.paused = Gauge(

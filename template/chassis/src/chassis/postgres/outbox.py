@@ -1,0 +1,140 @@
+"""The outbox in PostgreSQL: a row an event, inserted with the completion, removed when it is confirmed.
+
+Relays lock the rows that they publish and skip those of others. Knows no broker.
+"""
+
+import asyncio
+import math
+from collections.abc import Callable, Mapping, Sequence
+from time import monotonic
+from typing import LiteralString
+
+import psycopg
+import structlog
+from psycopg.types.json import Jsonb
+
+from chassis.bus import Message
+from chassis.envelope import AMQP_PREFIX, from_headers, to_headers
+from chassis.outbox import Backlog, Publish, Relayed
+from chassis.postgres.database import Database
+
+_log = structlog.get_logger(__name__)
+
+CHANNEL: LiteralString = "chassis_outbox"
+RECONNECT_SECONDS = 1.0
+_SECONDS_BETWEEN_NOTIFICATIONS = 0.05
+"""PostgreSQL commits transactions with notifications one after the other: not one for each event.
+A relay that was woken looks often for a while, so what comes right after is not forgotten."""
+
+# Follows a WITH whose part `completed` has one row when the claim was completed, else none; gives as many rows.
+STORE: LiteralString = """
+    stored AS (
+        INSERT INTO chassis_outbox (source, headers, body)
+        SELECT event.source, event.headers, event.body
+        FROM completed, unnest(%(sources)s::text[], %(headers)s::jsonb[], %(bodies)s::bytea[])
+            WITH ORDINALITY AS event (source, headers, body, number)
+        ORDER BY event.number
+    )
+    SELECT CASE WHEN %(notify)s::boolean THEN pg_notify('chassis_outbox', '')::text END FROM completed
+"""
+
+# A relay that vanishes without closing its connection would keep its rows locked.
+_LIMIT_IDLING: LiteralString = "SET LOCAL idle_in_transaction_session_timeout = '60s'"
+_TAKE: LiteralString = """
+    SELECT position, headers, body FROM chassis_outbox
+    WHERE source = %(source)s AND due <= clock_timestamp()
+    ORDER BY position LIMIT %(limit)s FOR UPDATE SKIP LOCKED
+"""
+_REMOVE: LiteralString = "DELETE FROM chassis_outbox WHERE source = %(source)s AND position = ANY (%(positions)s)"
+_PUT_OFF: LiteralString = """
+    UPDATE chassis_outbox
+    SET failures = failures + 1, error = %(error)s,
+        due = clock_timestamp() + make_interval(secs => least(60, 2 ^ least(failures, 6)))
+    WHERE source = %(source)s AND position = %(position)s
+"""
+_BACKLOG: LiteralString = """
+    SELECT count(*), coalesce(extract(epoch FROM clock_timestamp() - min(stored)), 0)::float8
+    FROM chassis_outbox WHERE source = %(source)s
+"""
+
+
+class Bell:
+    """Wakes relays when events were stored: the one of this process if `in_process` is set, else those that listen."""
+
+    def __init__(self) -> None:
+        self.in_process: Callable[[], None] | None = None
+        self._notified_at = -math.inf
+
+    def notify(self) -> bool:
+        """Whether the coming commit shall send a notification."""
+        if self.in_process is not None or monotonic() - self._notified_at < _SECONDS_BETWEEN_NOTIFICATIONS:
+            return False
+        self._notified_at = monotonic()
+        return True
+
+    def ring(self) -> None:
+        """After the commit."""
+        if self.in_process is not None:
+            self.in_process()
+
+
+def stored(events: Sequence[Message], bell: Bell) -> Mapping[str, object]:
+    """The parameters of STORE for `events`; none when there are no events."""
+    if not events:
+        return {}
+    return {
+        "sources": [event.envelope.source for event in events],
+        "headers": [Jsonb(to_headers(event.envelope, AMQP_PREFIX)) for event in events],
+        "bodies": [event.body for event in events],
+        "notify": bell.notify(),
+    }
+
+
+class PostgresOutbox:
+    """The events whose source is `source`: services may share the table, but not their relays."""
+
+    def __init__(self, database: Database, source: str) -> None:
+        self._database = database
+        self._source = source
+
+    async def relay(self, limit: int, publish: Publish) -> Relayed:
+        async with self._database.transaction() as connection:
+            await connection.execute(_LIMIT_IDLING)
+            rows = await (await connection.execute(_TAKE, {"source": self._source, "limit": limit})).fetchall()
+            if not rows:
+                return Relayed()
+            messages = [Message(from_headers(headers, AMQP_PREFIX), body) for _, headers, body in rows]
+            errors = await publish(messages)
+            results = list(zip((row[0] for row in rows), messages, errors, strict=True))
+            confirmed = [position for position, _, error in results if error is None]
+            await connection.execute(_REMOVE, {"source": self._source, "positions": confirmed})
+            if confirmed or len(results) == 1:
+                for position, message, error in results:
+                    if error is not None:
+                        await connection.execute(
+                            _PUT_OFF, {"source": self._source, "position": position, "error": repr(error)[:2048]}
+                        )
+                        _log.error(
+                            "an event in the outbox could not be published; it is tried again",
+                            event_id=message.envelope.id,
+                            type=message.envelope.type,
+                            error=repr(error),
+                        )
+            return Relayed(len(confirmed), len(results) - len(confirmed))
+
+    async def backlog(self) -> Backlog:
+        async with self._database.statement() as connection:
+            row = await (await connection.execute(_BACKLOG, {"source": self._source})).fetchone()
+        return Backlog(0, 0.0) if row is None else Backlog(*row)
+
+    async def listen(self, on_stored: Callable[[], None]) -> None:
+        while True:
+            try:
+                async with await psycopg.AsyncConnection.connect(self._database.url, autocommit=True) as connection:
+                    await connection.execute(f"LISTEN {CHANNEL}")
+                    on_stored()  # of what came before nobody has told
+                    async for _ in connection.notifies():
+                        on_stored()
+            except (psycopg.Error, OSError) as error:
+                _log.warning("no word of new events from PostgreSQL, the outbox is polled", error=str(error))
+            await asyncio.sleep(RECONNECT_SECONDS)

@@ -1,0 +1,143 @@
+"""The transaction of one handling: the handler's writes, its outgoing events and its completion, all or nothing.
+
+It begins by locking the claim's own row. From then on nobody can take the claim over, however long the handler
+takes, so the lease need not be extended; if the process dies, the server rolls back and lets the row go.
+"""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import LiteralString
+
+import psycopg
+from psycopg.pq import TransactionStatus
+
+from chassis.bus import Message
+from chassis.inbox import Lease, LeaseLost
+from chassis.postgres.database import Connection, Database
+from chassis.postgres.outbox import STORE, Bell, stored
+from chassis.retry import Reject
+
+# The time limit is for a replica that vanishes without closing its connection: its row would stay locked.
+_BEGIN: LiteralString = """
+    SELECT pg_current_xact_id()::text, set_config('idle_in_transaction_session_timeout', %(idle)s, true)
+    FROM chassis_inbox
+    WHERE key = %(key)s AND fence = %(fence)s AND NOT done AND until > clock_timestamp()
+    FOR UPDATE
+"""
+_COMPLETE: LiteralString = """
+    UPDATE chassis_inbox SET done = true, until = clock_timestamp() + make_interval(secs => %(retention)s)
+    WHERE key = %(key)s AND fence = %(fence)s AND NOT done AND pg_current_xact_id() = %(transaction)s::xid8
+    RETURNING key
+"""
+_COMPLETE_AND_STORE: LiteralString = f"WITH completed AS ({_COMPLETE}), {STORE}"
+
+
+class TransactionEnded(Reject):
+    """The handler ended the transaction itself. What it wrote is kept, so a further attempt would write it again."""
+
+
+class TransactionFailed(Exception):
+    """A statement in the transaction failed, and the handler went on as if it had not."""
+
+
+class PostgresTransaction:
+    """Made by `begin`. Ends with `complete` or `roll_back`."""
+
+    def __init__(
+        self,
+        database: Database,
+        connection: Connection,
+        block: psycopg.AsyncTransaction,
+        parameters: Mapping[str, object],
+        bell: Bell,
+    ) -> None:
+        self._database = database
+        self._connection = connection
+        self._block = block
+        self._parameters = parameters
+        self._bell = bell
+        self._over = False
+
+    @property
+    def connection(self) -> Connection:
+        return self._connection
+
+    @property
+    def broken(self) -> bool:
+        """True when the server is gone, and with it all that was written."""
+        return self._connection.broken
+
+    async def complete(self, events: Sequence[Message]) -> None:
+        """Store `events`, mark as done, commit.
+
+        Raises InboxUnavailable when the server does not answer: then it may have committed or not. What the server
+        refuses, such as a deferred constraint, is raised as psycopg says it.
+        """
+        if self._connection.info.transaction_status is TransactionStatus.INERROR:
+            raise TransactionFailed(
+                "a statement in the handler's transaction failed and the handler went on, and PostgreSQL commits "
+                "nothing of it: let the error be raised, or try inside `async with connection.transaction()`"
+            )
+        statement = _COMPLETE_AND_STORE if events else _COMPLETE
+        try:
+            async with asyncio.timeout(self._database.timeout):
+                completed = await self._connection.execute(
+                    statement, {**self._parameters, **stored(events, self._bell)}
+                )
+                if completed.rowcount != 1:
+                    raise TransactionEnded(
+                        "the handler ended its transaction itself: its writes are no longer one with the completion. "
+                        "Remove COMMIT and ROLLBACK from the handler; a part of it can be undone inside "
+                        "`async with connection.transaction()`"
+                    )
+                await self._block.__aexit__(None, None, None)
+        except TimeoutError as error:
+            raise self._database.unavailable(error) from error
+        except psycopg.Error as error:
+            if self.broken:
+                raise self._database.unavailable(error) from error
+            raise
+        await self._end()
+        if events:
+            self._bell.ring()
+
+    async def roll_back(self) -> None:
+        """Undo all. Never raises: without a connection the server does it."""
+        if self._over:
+            return
+        try:
+            at_rest = self._connection.info.transaction_status is TransactionStatus.IDLE
+            if at_rest or self._block.status is not psycopg.AsyncTransaction.Status.ACTIVE:
+                await self._connection.close()  # ended by the handler, or by a commit that failed
+            else:
+                async with asyncio.timeout(self._database.timeout):
+                    await self._block.__aexit__(psycopg.Rollback, psycopg.Rollback(), None)
+        except (psycopg.Error, TimeoutError):
+            await self._connection.close()
+        finally:
+            await self._end()
+
+    async def _end(self) -> None:
+        self._over = True
+        await self._database.give_back(self._connection)
+
+
+async def begin(database: Database, lease: Lease, terms: Mapping[str, float], bell: Bell) -> PostgresTransaction:
+    """A transaction that holds the row of `lease`. Raises LeaseLost, InboxUnavailable."""
+    parameters = {"key": lease.key, "fence": lease.fence, **terms}
+    connection = await database.take()
+    try:
+        async with asyncio.timeout(database.timeout):
+            block = psycopg.AsyncTransaction(connection)
+            await block.__aenter__()
+            idle = str(round(terms["lease"] * 1000))
+            held = await (await connection.execute(_BEGIN, {**parameters, "idle": idle})).fetchone()
+        if held is None:
+            raise LeaseLost(lease.key)
+    except BaseException as error:
+        await connection.close()
+        await database.give_back(connection)
+        if isinstance(error, psycopg.Error | OSError):
+            raise database.unavailable(error) from error
+        raise
+    return PostgresTransaction(database, connection, block, {**parameters, "transaction": held[0]}, bell)

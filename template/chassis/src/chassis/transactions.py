@@ -1,0 +1,70 @@
+"""The transaction of a handling, begun when its handler first asks for it. Names no store."""
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from chassis.bus import Message
+from chassis.inbox import Inbox, Lease, LeaseLost, Transaction, TransactionalInbox
+from chassis.leases import LeaseKeeper, Work
+
+if TYPE_CHECKING:
+    from psycopg import AsyncConnection
+
+
+_TOO_LATE = "ctx.transaction() was called after its handler had returned"
+
+
+class NoTransaction(RuntimeError):
+    """`ctx.transaction()` cannot give one; the message says why."""
+
+
+class Transactions:
+    """For handlers whose claims are those of `inbox`, kept by `leases`; `on_lost` counts a lease that was lost."""
+
+    def __init__(self, inbox: Inbox, leases: LeaseKeeper, on_lost: Callable[[], None]) -> None:
+        self._inbox = inbox
+        self._transactional = inbox if isinstance(inbox, TransactionalInbox) else None
+        self._leases = leases
+        self._on_lost = on_lost
+
+    @property
+    def supported(self) -> bool:
+        """Whether the inbox stores outgoing events, so that they are not published by the handling itself."""
+        return self._transactional is not None
+
+    async def connection(self, work: Work) -> "AsyncConnection[tuple[Any, ...]]":
+        """The connection of the one transaction of `work`. Raises NoTransaction, LeaseLost, InboxUnavailable."""
+        if self._transactional is None:
+            raise NoTransaction(
+                "ctx.transaction() needs the inbox in the same PostgreSQL database as the handler's tables: "
+                "set CHASSIS_INBOX_URL=postgresql://… and depend on dockyard-chassis[postgres]"
+            )
+        if work.ended:
+            raise NoTransaction(_TOO_LATE)
+        async with work.beginning:
+            if work.transaction is None:
+                work.transaction = await self._begin(self._transactional, work)
+        return work.transaction.connection
+
+    async def complete(self, work: Work, lease: Lease, events: Sequence[Message]) -> None:
+        """Mark as done; the handler's writes and `events` stand or fall with it. Raises LeaseLost, InboxUnavailable."""
+        if work.transaction is not None:
+            await work.transaction.complete(events)
+        elif self._transactional is not None:
+            await self._transactional.complete_with(lease, events)
+        else:
+            await self._inbox.complete(lease)
+
+    async def _begin(self, inbox: TransactionalInbox, work: Work) -> Transaction:
+        # No longer extended: that would wait for the row until the handler has returned.
+        lease = await self._leases.let_go(work)
+        try:
+            transaction = await inbox.begin(lease)
+        except LeaseLost:
+            work.lost = True
+            self._on_lost()
+            raise
+        if work.ended:
+            await transaction.roll_back()
+            raise NoTransaction(_TOO_LATE)
+        return transaction
