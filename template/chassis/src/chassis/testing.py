@@ -4,11 +4,13 @@
         assert await harness.send(UserSignedUp(user_id="u-1")) == "done"
         assert harness.published == [AccountOpened(account_id="a-1")]
 
-Retries follow at once; `harness.delays` keeps the seconds they would have waited.
+Retries follow at once; `harness.delays` keeps the seconds they would have waited. Handlers that write with
+`ctx.transaction()` need a PostgreSQL: `Harness(service, database="postgresql://…")`.
 """
 
 import asyncio
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from types import TracebackType
@@ -17,11 +19,12 @@ from typing import Any, Literal, Self
 from google.protobuf.message import Message
 
 from chassis.bus import Failure, OnDelivery
+from chassis.bus import Message as Outgoing
 from chassis.bus.memory import MemoryBus
 from chassis.contracts import message_class, to_event
 from chassis.envelope import AMQP_PREFIX, Envelope, format_time, from_headers, to_headers
 from chassis.golden import golden
-from chassis.inbox import Lease
+from chassis.inbox import Lease, Transaction, TransactionalInbox
 from chassis.inbox.memory import MemoryInbox
 from chassis.service import Service
 from chassis.settings import load
@@ -35,10 +38,12 @@ Outcome = Literal["done", "duplicate", "dead"]
 class Harness:
     """One service in memory. `settings` are those of `chassis.settings`, such as `max_attempts=3`.
 
-    Failing events never pause it: a test wants to see each of them end.
+    `database` is the URL of a PostgreSQL for `ctx.transaction()`; the chassis' own tables are in a schema that is gone
+    afterwards, the handlers' tables are those of the database. Failing events never pause it: a test wants to see each
+    of them end.
     """
 
-    def __init__(self, service: Service, **settings: Any) -> None:
+    def __init__(self, service: Service, *, database: str | None = None, **settings: Any) -> None:
         self.published: list[Message] = []
         """What the service published, in order."""
         self.dead_letters: list[Failure] = []
@@ -46,22 +51,33 @@ class Harness:
         self.delays: list[float] = []
         """Seconds that each retry would have waited."""
         self._service = service
+        self._database = database
         self._settings = load({}, **(settings | {"pause_failure_ratio": 0.0}))
 
     async def __aenter__(self) -> Self:
         settings = self._settings
         bus = _Recorder(self.published)
-        inbox = _Inbox(settings.lease_seconds, settings.retention_seconds)
-        self._consumer = self._service.consumer(
-            settings, bus, inbox, self._service.metrics(), NoTraces(), hold_seconds=0
-        )
-        self._consumer.start()
+        async with AsyncExitStack() as stack:
+            inbox: _Inbox | _TransactionalInbox
+            if self._database is None:
+                inbox = _Inbox(settings.lease_seconds, settings.retention_seconds)
+            else:
+                from chassis.postgres.scratch import scratch_inbox  # noqa: PLC0415 - needs the extra `postgres`
+
+                opened = scratch_inbox(self._database, settings.lease_seconds, settings.retention_seconds)
+                inbox = _TransactionalInbox(await stack.enter_async_context(opened), bus.publish)
+            self._consumer = self._service.consumer(
+                settings, bus, inbox, self._service.metrics(), NoTraces(), hold_seconds=0
+            )
+            self._consumer.start()
+            self._stack = stack.pop_all()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self._consumer.drain(0)
+        async with self._stack:
+            await self._consumer.drain(0)
 
     async def send(self, event: Message, *, id: str | None = None) -> Outcome:  # noqa: A002 - what CloudEvents calls it
         """Give `event` to the service and return its final outcome, all retries included.
@@ -155,3 +171,46 @@ class _Inbox(MemoryInbox):
     async def complete(self, lease: Lease) -> None:
         await super().complete(lease)
         _current.get().handled = True
+
+
+class _TransactionalInbox:
+    """As `inbox`, but what it stores for a relay is published at once, and deliveries are told as `_Inbox` does."""
+
+    def __init__(self, inbox: TransactionalInbox, publish: Callable[[Outgoing], Awaitable[None]]) -> None:
+        self._inbox = inbox
+        self._publish = publish
+        self.open, self.close, self.ping = inbox.open, inbox.close, inbox.ping
+        self.claim, self.extend, self.release = inbox.claim, inbox.extend, inbox.release
+        self.migrate, self.outbox, self.on_stored = inbox.migrate, inbox.outbox, inbox.on_stored
+
+    async def complete(self, lease: Lease) -> None:
+        await self.complete_with(lease, ())
+
+    async def complete_with(self, lease: Lease, events: Sequence[Outgoing]) -> None:
+        await self._inbox.complete_with(lease, events)
+        await self._completed(events)
+
+    async def begin(self, lease: Lease) -> Transaction:
+        return _Transaction(await self._inbox.begin(lease), self._completed)
+
+    async def _completed(self, events: Sequence[Outgoing]) -> None:
+        _current.get().handled = True
+        for event in events:
+            await self._publish(event)
+
+
+class _Transaction:
+    """As `transaction`; `completed` is called after its commit."""
+
+    def __init__(self, transaction: Transaction, completed: Callable[[Sequence[Outgoing]], Awaitable[None]]) -> None:
+        self._transaction = transaction
+        self._completed = completed
+        self.connection, self.roll_back = transaction.connection, transaction.roll_back
+
+    @property
+    def broken(self) -> bool:
+        return self._transaction.broken
+
+    async def complete(self, events: Sequence[Outgoing]) -> None:
+        await self._transaction.complete(events)
+        await self._completed(events)
