@@ -90,6 +90,8 @@ def settings() -> Iterator[str]:
                 if field.default is None
                 else f"`{field.default:g}`"
                 if isinstance(field.default, float)
+                else f"`{str(field.default).lower()}`"
+                if isinstance(field.default, bool)
                 else f"`{field.default}`",
                 _allowed(properties[name]),
                 field.description or "",

@@ -40,7 +40,13 @@ def main() -> int:
 
 def _holds(report: Report) -> bool:
     effects = report.effects
-    clean = not (report.lost or effects.twice_at_a_keyed_sink or effects.unexplained or report.other_exits)
+    clean = not (
+        report.lost
+        or report.written_twice
+        or effects.twice_at_a_keyed_sink
+        or effects.unexplained
+        or report.other_exits
+    )
     return clean and report.unexplained_dead == 0
 
 
@@ -60,6 +66,7 @@ def _print(reports: list[Report]) -> None:
         "repeated after a freeze": [str(len(report.effects.frozen)) for report in reports],
         "repeated otherwise": [str(len(report.effects.unexplained)) for report in reports],
         "twice at a keyed sink": [str(len(report.effects.twice_at_a_keyed_sink)) for report in reports],
+        "twice in the database": [str(len(report.written_twice)) if report.written else "-" for report in reports],
         "dead letters (poison)": [f"{len(report.dead)} ({len(report.poison)})" for report in reports],
         "SIGTERM: exit 0, other": [f"{report.orderly_exits}, {report.other_exits}" for report in reports],
         "slowest recovery": [f"{report.slowest_recovery:.1f} s" for report in reports],

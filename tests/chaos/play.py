@@ -2,10 +2,12 @@
 
 import asyncio
 import random
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.chaos import table
 from tests.chaos.sink import Effects
 from tests.chaos.world import World, world
 from tests.e2e.publishers import bare_publisher, signed_up
@@ -29,11 +31,17 @@ class Report:
     faults: dict[str, int]
     lost: list[str]
     effects: Effects
+    written: Counter[str]
+    """How often handlers wrote each event into their own table, where the store has one."""
     dead: list[dict[str, str]]
     poison: set[str]
     orderly_exits: int
     other_exits: int
     slowest_recovery: float
+
+    @property
+    def written_twice(self) -> list[str]:
+        return sorted(event for event, times in self.written.items() if times > 1)
 
     @property
     def unexplained_dead(self) -> int:
@@ -45,6 +53,8 @@ def play(bus: str, store: str, service: Path, folder: Path, *, events: int, faul
     """Publish `events` and inject `faults`, both by chance from `seed`, until every event has met its end."""
     chance = random.Random(seed)
     with world(bus, service, folder, store=store) as made:
+        if store == "postgres":
+            table.create(made.store_url)
         made.start_replicas(REPLICAS)
         ids = [f"e-{number}" for number in range(events)]
         odd = chance.sample(ids, 2 * max(1, events // 200))
@@ -53,9 +63,12 @@ def play(bus: str, store: str, service: Path, folder: Path, *, events: int, faul
         copies = asyncio.run(_load(made, ids, kinds, faults, chance))
         good = set(ids) - poison
         eventually(lambda: made.sink.handled() >= good, "every event being handled", PATIENCE)
+        if store == "postgres":
+            eventually(lambda: table.written(made.store_url).keys() >= good, "every event being written", PATIENCE)
         toolbox = made.replicas[0]
         eventually(lambda: len(toolbox.dead_letters()) >= len(poison), "the poison being dead letters", PATIENCE)
         effects = made.sink.effects(made.killed, made.frozen)
+        written = table.written(made.store_url) if store == "postgres" else Counter[str]()
         return Report(
             bus=bus,
             store=store,
@@ -65,6 +78,7 @@ def play(bus: str, store: str, service: Path, folder: Path, *, events: int, faul
             faults=dict(made.faults),
             lost=sorted(good - effects.handled),
             effects=effects,
+            written=written,
             dead=toolbox.dead_letters(),
             poison=poison,
             orderly_exits=made.exits[0],

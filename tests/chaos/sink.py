@@ -28,6 +28,9 @@ async def handle_signup(event: UserSignedUp, ctx: Context) -> None:
     if event.email == "slow" and ctx.attempt == 1:
         await asyncio.sleep(60)  # until the handler timeout ends it
     await asyncio.sleep(random.random() * 0.02)
+    if os.environ["CHASSIS_INBOX_URL"].startswith("postgresql"):
+        connection = await ctx.transaction()
+        await connection.execute("INSERT INTO effects VALUES (%s)", (ctx.event_id,))
     sink.execute("INSERT INTO effects VALUES (?, ?, ?)", (ctx.event_id, ctx.idempotency_key, os.getpid()))
     await asyncio.sleep(random.random() * 0.02)
 '''

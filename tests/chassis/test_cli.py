@@ -22,6 +22,7 @@ from chassis.bus import DeadLetter, Failure, Subscription
 from chassis.bus.memory import MemoryBroker, MemoryBus
 from chassis.cli import main
 from chassis.contracts import to_event
+from tests.brokers.postgres import postgres_server
 
 SECRET = "hunter2"  # noqa: S105 - a secret nobody keeps
 TYPE = "acme.billing.v1.AccountOpened"
@@ -392,6 +393,31 @@ def test_run_without_a_broker_is_one_line(run: Run, monkeypatch: pytest.MonkeyPa
     assert "CHASSIS_BUS_URL is not set" in one_line(run("run"))
 
 
+def test_migrate_says_what_it_did(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    with postgres_server(tmp_path) as (url, _):
+        monkeypatch.setenv("CHASSIS_INBOX_URL", url)
+        assert run("migrate").out == "applied 1: the inbox\napplied 2: the outbox\nthe tables are up to date\n"
+        assert run("migrate").out == "the tables are up to date\n"
+
+
+def test_migrate_without_its_database_is_one_line(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CHASSIS_INBOX_URL", f"postgresql://user:{SECRET}@127.0.0.1:{closed_port()}/billing")
+    line = one_line(run("migrate"))
+    assert "PostgreSQL at 127.0.0.1" in line
+    assert SECRET not in line
+
+
+def test_migrate_has_nothing_to_do_for_an_inbox_without_tables(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CHASSIS_INBOX_URL", "memory://")
+    assert run("migrate") == Said(0, "nothing to migrate: this inbox has no tables\n", "")
+
+
+def test_relay_needs_an_inbox_with_an_outbox(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("chassis.telemetry.logs.configure", lambda *_: None)
+    monkeypatch.setenv("CHASSIS_BUS_URL", "memory://")
+    assert "CHASSIS_INBOX_URL=postgresql://" in one_line(run("relay"))
+
+
 def test_a_client_library_that_is_not_installed_is_one_line() -> None:
     code = (
         "import sys; sys.modules['aiormq'] = None; from chassis import Service, cli; cli.main(Service('billing-svc'))"
@@ -406,4 +432,4 @@ def test_a_client_library_that_is_not_installed_is_one_line() -> None:
 
 def test_help_names_the_commands(run: Run) -> None:
     out = run("--help").out
-    assert all(command in out for command in ("run", "dev", "publish", "tail", "dlq", "config"))
+    assert all(command in out for command in ("run", "dev", "relay", "migrate", "publish", "tail", "dlq", "config"))

@@ -1,6 +1,7 @@
 """The harness: what a service's own tests look like."""
 
 import asyncio
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 from acme.billing.v1.account_opened_pb2 import AccountOpened
@@ -9,6 +10,8 @@ from acme.signup.v1.user_signed_up_pb2 import UserSignedUp
 from chassis import Context, Reject, RetryAfter, Service
 from chassis.settings import SettingsError
 from chassis.testing import Harness
+from tests.brokers.postgres import postgres_server
+from tests.chassis.postgres_lab import Database, database
 
 pytestmark = pytest.mark.usefixtures("log_lines")
 
@@ -136,3 +139,56 @@ async def test_handlers_of_every_replica_get_the_event_too() -> None:
         assert await harness.send(UserSignedUp(user_id="2")) == "dead"
         assert [letter.handler for letter in harness.dead_letters] == ["forget"]
     assert forgotten == ["1", "1", "a"]
+
+
+def writing() -> Service:
+    """Writes the user's id into the database, at the second attempt for good."""
+    service = Service("billing-svc")
+
+    @service.on(UserSignedUp)
+    async def open_account(event: UserSignedUp, ctx: Context) -> None:
+        connection = await ctx.transaction()
+        await connection.execute("INSERT INTO effects VALUES (%s)", (event.user_id,))
+        ctx.publish(AccountOpened(account_id=f"a-{event.user_id}"))
+        if ctx.attempt == 1 and event.user_id == "twice":
+            raise OSError("not yet")
+
+    return service
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with postgres_server(tmp_path_factory.mktemp("postgres")) as (url, _):
+        yield url
+
+
+@pytest.fixture
+async def db(server: str) -> AsyncIterator[Database]:
+    async with database(server) as made:
+        yield made
+
+
+async def test_with_a_database_a_handler_writes_in_its_transaction(db: Database) -> None:
+    async with Harness(writing(), database=db.url) as harness:
+        assert await harness.send(UserSignedUp(user_id="twice"), id="e-1") == "done"
+        assert await harness.send(UserSignedUp(user_id="twice"), id="e-1") == "duplicate"
+        assert len(harness.delays) == 1
+        assert harness.published == [AccountOpened(account_id="a-twice")]
+    assert await db.effects() == ["twice"]
+
+
+async def test_a_harness_leaves_nothing_of_its_own_in_the_database_and_knows_nothing_of_another(db: Database) -> None:
+    for _ in range(2):
+        async with Harness(writing(), database=db.url) as harness:
+            assert await harness.send(UserSignedUp(user_id="ada"), id="e-1") == "done"
+    assert await db.effects() == ["ada", "ada"]
+    assert (
+        await db.value("SELECT count(*) FROM information_schema.schemata WHERE schema_name LIKE 'chassis_test%'") == 0
+    )
+    assert await db.value("SELECT count(*) FROM information_schema.tables WHERE table_name LIKE 'chassis%'") == 0
+
+
+async def test_without_a_database_a_handler_that_wants_one_says_so() -> None:
+    async with Harness(writing(), max_attempts=1) as harness:
+        assert await harness.send(UserSignedUp(user_id="ada")) == "dead"
+        assert "needs the inbox in the same PostgreSQL" in harness.dead_letters[0].message

@@ -37,7 +37,8 @@ class Transactions:
         if self._transactional is None:
             raise NoTransaction(
                 "ctx.transaction() needs the inbox in the same PostgreSQL database as the handler's tables: "
-                "set CHASSIS_INBOX_URL=postgresql://… and depend on dockyard-chassis[postgres]"
+                "set CHASSIS_INBOX_URL=postgresql://… and depend on dockyard-chassis[postgres]; "
+                "in a test, give the harness a database"
             )
         if work.ended:
             raise NoTransaction(_TOO_LATE)
