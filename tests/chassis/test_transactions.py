@@ -127,6 +127,16 @@ async def test_who_lost_the_fence_and_hides_it_still_writes_nothing(db: Database
     assert await db.waiting() == 0
 
 
+async def test_who_lost_the_fence_without_a_transaction_stores_no_events(db: Database) -> None:
+    async def publish(event: UserSignedUp, ctx: Context) -> None:
+        await db.admin.execute("UPDATE chassis_inbox SET fence = nextval('chassis_inbox_fence')")
+        ctx.publish(AccountOpened(account_id="a-1"))
+
+    async with replica(service(publish), db.url) as one:
+        assert (await one.take(delivered(EVENT))).outcome == "hand_back"
+    assert await db.waiting() == 0
+
+
 async def test_nobody_takes_over_while_a_transaction_is_open_also_when_the_lease_is_over(db: Database) -> None:
     written, go_on = asyncio.Event(), asyncio.Event()
 
