@@ -38,7 +38,7 @@ class Transactions:
             raise NoTransaction(
                 "ctx.transaction() needs the inbox in the same PostgreSQL database as the handler's tables: "
                 "set CHASSIS_INBOX_URL=postgresql://… and depend on dockyard-chassis[postgres]; "
-                "in a test, give the harness a database"
+                "in a test, give the harness a database. Handlers with delivery='every_replica' have none"
             )
         if work.ended:
             raise NoTransaction(_TOO_LATE)
