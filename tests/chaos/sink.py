@@ -1,7 +1,7 @@
 """The world outside: records every effect, and can tell afterwards which of them were repeats, and why."""
 
 import sqlite3
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Set as AbstractSet
 from contextlib import closing
 from dataclasses import dataclass
@@ -69,10 +69,21 @@ class Sink:
         with closing(sqlite3.connect(path)) as table:
             table.execute("PRAGMA journal_mode=WAL")
             table.execute("CREATE TABLE effects (event_id TEXT, key TEXT, pid INTEGER)")
+            table.execute("CREATE TABLE published (cause TEXT, event_id TEXT)")
 
     def handled(self) -> set[str]:
         with closing(sqlite3.connect(self.path, timeout=60)) as table:
             return {row[0] for row in table.execute("SELECT DISTINCT event_id FROM effects")}
+
+    def published(self) -> list[tuple[str, str]]:
+        """For each handling of an event that was published: whose effect it was, and its id."""
+        with closing(sqlite3.connect(self.path, timeout=60)) as table:
+            return table.execute("SELECT cause, event_id FROM published ORDER BY rowid").fetchall()
+
+    def executions(self) -> Counter[str]:
+        """How often each event had its effect."""
+        with closing(sqlite3.connect(self.path, timeout=60)) as table:
+            return Counter(dict(table.execute("SELECT event_id, COUNT(*) FROM effects GROUP BY event_id").fetchall()))
 
     def effects(self, killed: AbstractSet[int], frozen: AbstractSet[int] = frozenset()) -> Effects:
         """`killed` are the processes that were given no time to complete, `frozen` those that slept too long."""

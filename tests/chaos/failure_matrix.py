@@ -1,0 +1,105 @@
+"""One row of the failure matrix played: what was done to an event at one point of its way, and what became of all."""
+
+import asyncio
+import signal
+import sys
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from tests.chaos.remains import remains
+from tests.chaos.sink import Effects
+from tests.chaos.world import World, world
+from tests.e2e.publishers import bare_publisher, publish_all, signed_up
+from tests.e2e.replicas import Replica, eventually
+
+MARKED = "marked"
+AROUND = [f"around-{number}" for number in range(10)]
+BESIDE = [f"beside-{number}" for number in range(3)]
+REPOSITORY = Path(__file__).parents[2]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What the world outside saw, once the broker holds nothing any more."""
+
+    executions: Counter[str]
+    effects: Effects
+    published: dict[str, set[str]]
+    """For each event the ids of what was published because of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """A world with a service in which the fault has not happened yet."""
+
+    made: World
+    victim: Replica
+    over: Path
+
+    def publish(self, ids: Iterable[str]) -> None:
+        async def publish() -> None:
+            async with bare_publisher(self.made.bus_url) as publisher:
+                await publish_all(publisher, [(id_, signed_up(id_)) for id_ in ids])
+
+        asyncio.run(publish())
+
+    def until_the_fault(self) -> None:
+        eventually(self.over.exists, "the event coming to the point of the fault")
+
+    def go_on(self) -> None:
+        """End a fault of the kind `hold`."""
+        self.over.with_name("go").touch()
+
+    def until_stopped(self) -> None:
+        process = psutil.Process(self.victim.server.pid)
+        eventually(lambda: process.status() == psutil.STATUS_STOPPED, "the process being stopped")
+
+    def until_killed(self) -> None:
+        """The victim has killed itself, and is started again."""
+        process = self.victim.server._running()
+        eventually(lambda: process.poll() is not None, "the process killing itself")
+        assert process.returncode == -signal.SIGKILL
+        self.made.killed.add(process.pid)
+        self.victim.server.kill()  # it has ended: only tidies up
+        self.victim.server.start()
+
+    def outcome(self, events: Iterable[str]) -> Outcome:
+        """Once all `events` and what was published because of them are handled, and nothing is left in the broker."""
+        expected = set(events)
+        sink = self.made.sink
+        eventually(lambda: sink.handled() >= expected, "every event being handled")
+        eventually(lambda: {cause for cause, _ in sink.published()} >= expected, "every publication being handled")
+        eventually(lambda: not self._in_flight() and remains(self.made.bus_url) == 0, "the broker being empty")
+        published: dict[str, set[str]] = {}
+        for cause, id_ in sink.published():
+            published.setdefault(cause, set()).add(id_)
+        return Outcome(sink.executions(), sink.effects(self.made.killed), published)
+
+    def _in_flight(self) -> float:
+        return sum(replica.metric("chassis_in_flight_messages") for replica in self.made.replicas)
+
+
+@contextmanager
+def scene(
+    bus: str, store: str, contracts: Path, folder: Path, *, point: str, fault: str, beside: int = 0
+) -> Iterator[Scene]:
+    """A service that waits for `fault` at `point`; see tests/chaos/victim.py."""
+    over = folder / "over"
+    program = [sys.executable, "-m", "tests.chaos.victim"]
+    with world(bus, REPOSITORY, folder, store=store, program=program) as made:
+        (victim,) = made.start_replicas(
+            1,
+            PYTHONPATH=f"{contracts}",
+            CHASSIS_LEASE_SECONDS="2",
+            CHASSIS_HANDLER_TIMEOUT_SECONDS="1.9",
+            VICTIM_POINT=point,
+            VICTIM_FAULT=fault,
+            VICTIM_OVER=str(over),
+            VICTIM_BESIDE=str(beside),
+        )
+        yield Scene(made, victim, over)
