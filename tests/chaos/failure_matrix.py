@@ -2,7 +2,6 @@
 
 import asyncio
 import signal
-import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -13,14 +12,13 @@ import psutil
 
 from tests.chaos.remains import remains
 from tests.chaos.sink import Effects
-from tests.chaos.world import World, world
+from tests.chaos.world import World, victims
 from tests.e2e.publishers import bare_publisher, publish_all, signed_up
 from tests.e2e.replicas import Replica, eventually
 
 MARKED = "marked"
 AROUND = [f"around-{number}" for number in range(10)]
 BESIDE = [f"beside-{number}" for number in range(3)]
-REPOSITORY = Path(__file__).parents[2]
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,17 +84,17 @@ class Scene:
 
 @contextmanager
 def scene(
-    bus: str, store: str, contracts: Path, folder: Path, *, point: str, fault: str, beside: int = 0
+    bus: str, store: str, contracts: Path, folder: Path, *, point: str, fault: str, beside: int = 0, prefetch: int = 50
 ) -> Iterator[Scene]:
     """A service that waits for `fault` at `point`; see tests/chaos/victim.py."""
     over = folder / "over"
-    program = [sys.executable, "-m", "tests.chaos.victim"]
-    with world(bus, REPOSITORY, folder, store=store, program=program) as made:
+    with victims(bus, store, folder) as made:
         (victim,) = made.start_replicas(
             1,
             PYTHONPATH=f"{contracts}",
             CHASSIS_LEASE_SECONDS="2",
             CHASSIS_HANDLER_TIMEOUT_SECONDS="1.9",
+            CHASSIS_PREFETCH=str(prefetch),
             VICTIM_POINT=point,
             VICTIM_FAULT=fault,
             VICTIM_OVER=str(over),

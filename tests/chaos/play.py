@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.chaos import table
+from tests.chaos.load import publish_until_confirmed
 from tests.chaos.sink import Effects
 from tests.chaos.world import World, world
-from tests.e2e.publishers import bare_publisher, signed_up
+from tests.e2e.publishers import signed_up
 from tests.e2e.replicas import eventually
 
 REPLICAS = 2
@@ -112,22 +113,11 @@ async def _load(made: World, ids: Sequence[str], kinds: Mapping[str, str], fault
 
 
 async def _publish(made: World, batch: Sequence[str], kinds: Mapping[str, str], chance: random.Random) -> int:
-    """Each event at least once, some twice, in no order, until all are confirmed."""
-    left = list(batch) + [id_ for id_ in batch if chance.random() < 0.1]
-    chance.shuffle(left)
-    copies = 0
-    while left:
-        try:
-            async with bare_publisher(made.bus_url) as publisher:
-                while left:
-                    body = signed_up(left[-1], kinds.get(left[-1], ""))
-                    async with asyncio.timeout(5):
-                        await publisher.publish(left[-1], body)
-                    left.pop()
-                    copies += 1
-        except Exception:  # noqa: BLE001 - the broker is away, in whatever words its client says so
-            await asyncio.sleep(0.3)
-    return copies
+    """Each event at least once, some twice, in no order, until all are confirmed. Returns the copies sent."""
+    copies = list(batch) + [id_ for id_ in batch if chance.random() < 0.1]
+    chance.shuffle(copies)
+    await publish_until_confirmed(made.bus_url, [(id_, signed_up(id_, kinds.get(id_, ""))) for id_ in copies])
+    return len(copies)
 
 
 def _storm(made: World, faults: int, chance: random.Random) -> None:

@@ -9,12 +9,11 @@ from pathlib import Path
 import pytest
 
 from tests.chaos.failure_matrix import AROUND, BESIDE, MARKED, Outcome, scene
+from tests.chaos.world import LONG, PAIRS, SHORT_PAIRS
 from tests.e2e.replicas import eventually
 
-PAIRS = [("rabbitmq", "nats-kv"), ("rabbitmq", "redis"), ("nats", "nats-kv"), ("nats", "redis")]
 
-
-@pytest.fixture(params=PAIRS, ids="-".join)
+@pytest.fixture(params=PAIRS if LONG else SHORT_PAIRS, ids="-".join)
 def pair(request: pytest.FixtureRequest) -> tuple[str, str]:
     """A bus and a store."""
     return request.param  # type: ignore[no-any-return] # what pytest was given
@@ -99,7 +98,7 @@ def test_lease_lost_while_the_handler_still_runs(
 ) -> None:
     """The process stands still beyond its lease, after the effect; another takes the event over meanwhile."""
     bus, store = pair
-    with scene(bus, store, generated_contracts, tmp_path, point="after_the_effect", fault="stop") as played:
+    with scene(bus, store, generated_contracts, tmp_path, point="after_the_effect", fault="stop", prefetch=1) as played:
         played.publish([MARKED])
         played.until_stopped()
         stopped = played.victim.server

@@ -78,15 +78,18 @@ fault = Fault(
     int(os.environ.get("VICTIM_BESIDE", "0")),
 )
 event_in_hand: ContextVar[str] = ContextVar("event_in_hand", default="")
+pause = float(os.environ.get("VICTIM_PAUSE", "0"))  # seconds before the effect, and after it
 ledger = sqlite3.connect(os.environ.get("CHAOS_SINK", ":memory:"), isolation_level=None, timeout=60)
 
 
 @service.on(UserSignedUp)
 async def handle_signup(event: UserSignedUp, ctx: Context) -> None:
     await fault.hold(ctx.event_id)
+    await asyncio.sleep(pause)
     await fault.may_happen("during_the_handler")
     ledger.execute("INSERT INTO effects VALUES (?, ?, ?)", (ctx.event_id, ctx.idempotency_key, os.getpid()))
     await fault.may_happen("after_the_effect")
+    await asyncio.sleep(pause)
     ctx.publish(AccountOpened(account_id=ctx.event_id))
 
 

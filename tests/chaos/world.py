@@ -1,6 +1,8 @@
 """A broker, a store, replicas of one service, and the faults that happen to them."""
 
+import os
 import random
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,6 +19,12 @@ from tests.brokers.stores import STORES
 from tests.chaos.sink import Sink
 from tests.e2e.replicas import Replica, eventually
 
+LONG = os.environ.get("CHAOS") == "long"
+"""Whether the tests of this folder shall take the time that `make chaos` takes."""
+PAIRS = [(bus, store) for bus in ("rabbitmq", "nats") for store in STORES]
+SHORT_PAIRS = [("rabbitmq", "nats-kv"), ("nats", "redis")]
+"""Each bus and each store at least once."""
+REPOSITORY = Path(__file__).parents[2]
 SETTINGS = {
     "CHASSIS_LEASE_SECONDS": "4",
     "CHASSIS_HANDLER_TIMEOUT_SECONDS": "3",
@@ -193,3 +201,8 @@ def _cable(url: str) -> AbstractContextManager[Cable]:
     port = urlsplit(url).port
     assert port is not None
     return Cable(port).laid()
+
+
+def victims(bus: str, store: str, folder: Path) -> AbstractContextManager[World]:
+    """A world for replicas of tests/chaos/victim.py; their PYTHONPATH must have the contracts."""
+    return world(bus, REPOSITORY, folder, store=store, program=[sys.executable, "-m", "tests.chaos.victim"])

@@ -69,7 +69,7 @@ async def test_selecting_changes_nothing(bus: MemoryBus) -> None:
 
 
 async def test_replaying_puts_the_message_into_the_services_own_queue_alone(bus: MemoryBus) -> None:
-    assert [one.id for one in await replay(bus, "billing-svc", Filter(id_prefix="aa"))] == ["aa1", "aa2"]
+    assert await replay(bus, "billing-svc", Filter(id_prefix="aa")) == 2
     assert left(bus) == ["bb1"]
     assert [item.attempt for item in bus.broker.queues["billing-svc"].items] == [1, 1]
     assert not bus.broker.queues["welcome-svc"].items
@@ -86,11 +86,11 @@ async def test_replaying_keeps_to_the_rate(bus: MemoryBus) -> None:
 
 
 async def test_discarding_removes_what_fits_and_nothing_else(bus: MemoryBus) -> None:
-    assert [one.id for one in await discard(bus, "billing-svc", Filter(reason="undecodable"))] == ["aa2"]
+    assert await discard(bus, "billing-svc", Filter(reason="undecodable")) == 1
     assert left(bus) == ["aa1", "bb1"]
     assert not bus.broker.queues["billing-svc"].items
 
 
 async def test_another_services_dead_letters_are_not_touched(bus: MemoryBus) -> None:
-    assert await discard(bus, "welcome-svc", Filter()) == []
+    assert await discard(bus, "welcome-svc", Filter()) == 0
     assert len(left(bus)) == 3

@@ -39,8 +39,10 @@ class Filter:
 
 
 async def select(bus: Bus, service: str, which: Filter) -> list[DeadLetter]:
-    """The dead letters of `service` that fit, oldest first. Changes nothing."""
-    return await _sweep(bus, service, which, Verdict.KEEP)
+    """The dead letters of `service` that fit, oldest first, bodies and all. Changes nothing."""
+    met: list[DeadLetter] = []
+    await visit(bus, service, which, met.append)
+    return met
 
 
 async def visit(bus: Bus, service: str, which: Filter, see: Callable[[DeadLetter], object]) -> int:
@@ -66,8 +68,8 @@ async def replay(
     *,
     per_second: float | None = None,
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
-) -> list[DeadLetter]:
-    """Put those that fit into the service's own queue again, at most `per_second`; returns them."""
+) -> int:
+    """Put those that fit into the service's own queue again, at most `per_second`; returns how many."""
     pause = 0.0 if per_second is None else 1.0 / per_second
 
     async def wait() -> None:
@@ -77,8 +79,8 @@ async def replay(
     return await _sweep(bus, service, which, Verdict.REPLAY, wait)
 
 
-async def discard(bus: Bus, service: str, which: Filter) -> list[DeadLetter]:
-    """Remove those that fit for good; returns them."""
+async def discard(bus: Bus, service: str, which: Filter) -> int:
+    """Remove those that fit for good; returns how many."""
     return await _sweep(bus, service, which, Verdict.DISCARD)
 
 
@@ -88,16 +90,18 @@ async def _sweep(
     which: Filter,
     verdict: Verdict,
     before_each: Callable[[], Awaitable[None]] | None = None,
-) -> list[DeadLetter]:
-    met: list[DeadLetter] = []
+) -> int:
+    """Keeps no entry in memory: there may be many, and large ones."""
+    met = 0
     now = datetime.now(UTC)
 
     async def decide(letter: DeadLetter) -> Verdict:
+        nonlocal met
         if not which.fits(letter, now):
             return Verdict.KEEP
         if before_each is not None and met:
             await before_each()
-        met.append(letter)
+        met += 1
         return verdict
 
     await bus.sweep(service, decide)

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import typer
 
@@ -16,7 +16,8 @@ from chassis.cli import export, letters
 from chassis.cli.session import Session, UsageError
 from chassis.deadletter import Filter
 
-Act = Callable[[Bus, str, Filter], Awaitable[list[DeadLetter]]]
+Result = TypeVar("Result")
+Act = Callable[[Bus, str, Filter], Awaitable[Result]]
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
@@ -51,12 +52,13 @@ def _list(session: Session) -> Callable[..., None]:
         as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
     ) -> None:
         """What is there, oldest first."""
-        found = _sweep(session, deadletter.select, _filter("", type_, reason, older_than, newer_than))
+        which = _filter("", type_, reason, older_than, newer_than)
         if as_json:
-            for letter in found:
-                typer.echo(json.dumps(letters.summary(letter)))
-        else:
-            letters.print_table(found)
+            _visit(session, which, lambda letter: typer.echo(json.dumps(letters.summary(letter))))
+            return
+        found: list[dict[str, object]] = []
+        _visit(session, which, lambda letter: found.append(letters.summary(letter)))
+        letters.print_table(found)
 
     return command
 
@@ -90,10 +92,10 @@ def _export(session: Session) -> Callable[..., None]:
         which = _filter(id_, type_, reason, older_than, newer_than)
         session.load_contracts()
         if file == "-":
-            _copy(session, which, typer.echo)
+            _visit(session, which, lambda letter: typer.echo(export.line(letter)))
             return
         with export.replacing(Path(file), force=force) as write:
-            count = _copy(session, which, write)
+            count = _visit(session, which, lambda letter: write(export.line(letter)))
         typer.echo(f"exported {count}")
 
     return command
@@ -114,10 +116,10 @@ def _replay(session: Session) -> Callable[..., None]:
         """Put entries into this service's own queue again. Other services see nothing; what was handled is ignored."""
         which = _chosen(session, "replay", _filter(id_, type_, reason, older_than, newer_than), every=every)
         if dry_run:
-            typer.echo(f"would replay {len(_sweep(session, deadletter.select, which))}")
+            typer.echo(f"would replay {_visit(session, which, _ignore)}")
         else:
             act = partial(deadletter.replay, per_second=rate)
-            typer.echo(f"replayed {len(_sweep(session, act, which))}")
+            typer.echo(f"replayed {_sweep(session, act, which)}")
 
     return command
 
@@ -136,34 +138,31 @@ def _discard(session: Session) -> Callable[..., None]:
         """Remove entries for good."""
         which = _chosen(session, "discard", _filter(id_, type_, reason, older_than, newer_than), every=every)
         if not yes:
-            count = len(_sweep(session, deadletter.select, which))
+            count = _visit(session, which, _ignore)
             typer.confirm(f"Discard {count} dead letters for good?", abort=True)
-        typer.echo(f"discarded {len(_sweep(session, deadletter.discard, which))}")
+        typer.echo(f"discarded {_sweep(session, deadletter.discard, which)}")
 
     return command
 
 
-def _copy(session: Session, which: Filter, write: Callable[[str], object]) -> int:
-    count = 0
+def _visit(session: Session, which: Filter, see: Callable[[DeadLetter], object]) -> int:
+    """Show each that fits to `see`, keeping none: there may be many, and large ones. Returns how many."""
+    return _sweep(session, partial(deadletter.visit, see=see), which)
 
-    async def copy() -> None:
-        nonlocal count
+
+def _sweep(session: Session, act: Act[Result], which: Filter) -> Result:
+    results: list[Result] = []
+
+    async def sweep() -> None:
         async with session.bus() as bus:
-            count = await deadletter.visit(bus, session.service.name, which, lambda letter: write(export.line(letter)))
+            results.append(await act(bus, session.service.name, which))
 
-    session.run(copy())
-    return count
+    session.run(sweep())
+    return results[0]
 
 
-def _sweep(session: Session, act: Act, which: Filter) -> list[DeadLetter]:
-    found: list[DeadLetter] = []
-
-    async def collect() -> None:
-        async with session.bus() as bus:
-            found.extend(await act(bus, session.service.name, which))
-
-    session.run(collect())
-    return found
+def _ignore(_: DeadLetter) -> None:
+    """For those who only count."""
 
 
 def _chosen(session: Session, verb: str, which: Filter, *, every: bool) -> Filter:

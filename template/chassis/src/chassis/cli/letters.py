@@ -1,6 +1,6 @@
 """How a dead letter is shown: as JSON, as a row, in full."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from rich.console import Console
 from rich.table import Table
@@ -29,20 +29,18 @@ def summary(letter: DeadLetter) -> dict[str, object]:
     }
 
 
-def print_table(letters: Sequence[DeadLetter]) -> None:
-    """A row for each, and how many there are."""
+def print_table(rows: Sequence[Mapping[str, object]]) -> None:
+    """A row for each of the summaries, and how many there are."""
     table = Table(box=None, pad_edge=False)
     for column in ("id", "reason", "type", "attempts", "last failure", "message"):
         table.add_column(column, no_wrap=column in {"id", "reason", "last failure"})
-    for letter in letters:
-        failure = letter.failure
-        message = failure.message.splitlines()[0] if failure.message else ""
-        table.add_row(
-            letter.id[:ID_SHOWN], failure.reason, letter.type, str(failure.attempts), failure.last_failure[:19], message
-        )
+    for row in rows:
+        message = str(row["message"]).partition("\n")[0]
+        id_, last_failure = str(row["id"])[:ID_SHOWN], str(row["last_failure"])[:19]
+        table.add_row(id_, str(row["reason"]), str(row["type"]), str(row["attempts"]), last_failure, message)
     console = Console(highlight=False, markup=False, emoji=False)
     console.print(table)
-    console.print(f"{len(letters)} dead letter{'' if len(letters) == 1 else 's'}")
+    console.print(f"{len(rows)} dead letter{'' if len(rows) == 1 else 's'}")
 
 
 def described(letter: DeadLetter) -> str:

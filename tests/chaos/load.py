@@ -1,0 +1,56 @@
+"""Events without an end, from a publisher that does not use the chassis: until somebody says that it is enough."""
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import count
+
+from tests.e2e.publishers import bare_publisher, signed_up
+
+BATCH = 50
+
+
+async def publish_until_confirmed(bus_url: str, events: Sequence[tuple[str, bytes]]) -> None:
+    """Publish each event, in order; again and again while the broker does not confirm it."""
+    left = list(reversed(events))
+    while left:
+        try:
+            async with bare_publisher(bus_url) as publisher:
+                while left:
+                    async with asyncio.timeout(5):
+                        await publisher.publish(*left[-1])
+                    left.pop()
+        except Exception:  # noqa: BLE001 - the broker is away, in whatever words its client says so
+            await asyncio.sleep(0.3)
+
+
+@contextmanager
+def load(bus_url: str, handled: Callable[[], int], *, backlog: int = 400) -> Iterator[list[str]]:
+    """The ids of the events that are confirmed so far, more and more of them; at most about `backlog` wait."""
+    enough = threading.Event()
+    confirmed: list[str] = []
+
+    async def publish() -> None:
+        numbers = count()
+        while not enough.is_set():
+            if len(confirmed) - handled() > backlog:
+                await asyncio.sleep(0.05)
+                continue
+            batch = [f"e-{next(numbers)}" for _ in range(BATCH)]
+            await publish_until_confirmed(bus_url, [(id_, signed_up(id_)) for id_ in batch])
+            confirmed.extend(batch)
+
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever, name="load")
+    thread.start()
+    publishing = asyncio.run_coroutine_threadsafe(publish(), loop)
+    try:
+        yield confirmed
+        enough.set()
+        publishing.result()
+    finally:
+        publishing.cancel()  # has ended, unless the caller failed: then nobody may be left to confirm
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()

@@ -1,0 +1,37 @@
+"""Rolling restarts and outages, in their short forms. `make chaos` plays the long ones."""
+
+from pathlib import Path
+from typing import Literal
+
+import pytest
+
+from tests.chaos.outages import outage
+from tests.chaos.restarts import restart
+from tests.chaos.world import PAIRS, SHORT_PAIRS
+
+# The bare publisher's client leaves a coroutine behind when its broker is taken away; the chassis has no part in it.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:coroutine 'Connection.close' was never awaited:RuntimeWarning"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
+
+
+@pytest.mark.parametrize(("bus", "store"), PAIRS)
+def test_rolling_restarts_under_load_lose_nothing_and_repeat_nothing(
+    bus: str, store: str, generated_contracts: Path, tmp_path: Path
+) -> None:
+    report = restart(bus, store, generated_contracts, tmp_path, times=5)
+    assert report.exits == [0] * 5
+    assert report.lost == []
+    assert report.repeated == []
+
+
+@pytest.mark.parametrize("of", ["broker", "store"])
+@pytest.mark.parametrize(("bus", "store"), SHORT_PAIRS)
+def test_an_outage_restarts_no_process_and_loses_nothing(
+    bus: str, store: str, of: Literal["broker", "store"], generated_contracts: Path, tmp_path: Path
+) -> None:
+    report = outage(bus, store, generated_contracts, tmp_path, of=of, seconds=3)
+    assert report.same_processes
+    assert report.lost == []
+    assert report.effects.twice_at_a_keyed_sink == []
