@@ -8,7 +8,7 @@ from itertools import count
 
 from tests.e2e.publishers import bare_publisher, signed_up
 
-BATCH = 50
+BATCH = 20
 
 
 async def publish_until_confirmed(bus_url: str, events: Sequence[tuple[str, bytes]]) -> None:
@@ -26,7 +26,7 @@ async def publish_until_confirmed(bus_url: str, events: Sequence[tuple[str, byte
 
 
 @contextmanager
-def load(bus_url: str, handled: Callable[[], int], *, backlog: int = 400) -> Iterator[list[str]]:
+def load(bus_url: str, handled: Callable[[], int], *, backlog: int = 100) -> Iterator[list[str]]:
     """The ids of the events that are confirmed so far, more and more of them; at most about `backlog` wait."""
     enough = threading.Event()
     confirmed: list[str] = []

@@ -1,0 +1,102 @@
+"""Thousands of dead letters: listed, filtered and replayed at a rate, with the replay killed in the middle."""
+
+import asyncio
+import json
+import os
+import subprocess
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.chaos.sink import Effects
+from tests.chaos.world import victims
+from tests.e2e.publishers import bare_publisher, publish_all, signed_up
+from tests.e2e.replicas import Replica, eventually
+
+PATIENCE = 180.0
+BODY_BYTES = 16_000
+
+
+@dataclass(frozen=True, slots=True)
+class Letters:
+    """What a run was and what became of it. Sizes in bytes, resident, of the command that lists resp. replays."""
+
+    reasons: Counter[str]
+    """Of all dead letters, by `dlq list`."""
+    chosen: int
+    """By the filter that the replay was given too."""
+    executions: Counter[str]
+    effects: Effects
+    left: Counter[str]
+    at_rest: int
+    """The command's size when it has nothing to show."""
+    listing: int
+    replaying: int
+
+
+def replay(bus: str, store: str, contracts: Path, folder: Path, *, oversize: int, broken: int, rate: int) -> Letters:
+    """`oversize` events become dead letters for a limit that is raised then; `broken` ones will never work."""
+    with victims(bus, store, folder) as made:
+        env = {"PYTHONPATH": str(contracts), "CHASSIS_PREFETCH": "100", "CHASSIS_PAUSE_FAILURE_RATIO": "0"}
+        (strict,) = made.start_replicas(1, **env, CHASSIS_MAX_BODY_BYTES="1000")
+        asyncio.run(_publish(made.bus_url, oversize, broken))
+        died = 'messaging_client_consumed_messages_total{outcome="dead",type="%s"}'
+        types = ("unknown", "acme.signup.v1.UserSignedUp")
+        eventually(
+            lambda: sum(strict.metric(died % type_) for type_ in types) == oversize + broken, "all dead", PATIENCE
+        )
+        assert strict.terminate() == 0
+        strict.server.kill()  # it has ended: only tidies up
+        made.replicas.clear()
+        (lenient,) = made.start_replicas(1, **env)
+        at_rest, _ = _measured(lenient, "dlq", "list", "--json", "--reason", "rejected")
+        listing, listed = _measured(lenient, "dlq", "list", "--json")
+        chosen = lenient.command("dlq", "replay", "--reason", "oversize", "--dry-run")
+        again = ["dlq", "replay", "--reason", "oversize", "--rate", str(rate)]
+        with lenient.running(*again) as killed:
+            eventually(lambda: len(made.sink.handled()) >= oversize // 5, "a part being handled", PATIENCE)
+            killed.kill()
+        replaying, _ = _measured(lenient, *again)
+        eventually(lambda: len(made.sink.handled()) == oversize, "all being handled", PATIENCE)
+        eventually(lambda: lenient.metric("chassis_in_flight_messages") == 0, "nothing being in flight")
+        return Letters(
+            reasons=Counter(json.loads(line)["reason"] for line in listed.splitlines()),
+            chosen=int(chosen.stdout.split()[-1]),
+            executions=made.sink.executions(),
+            effects=made.sink.effects(killed=set()),
+            left=Counter(letter["reason"] for letter in lenient.dead_letters()),
+            at_rest=at_rest,
+            listing=listing,
+            replaying=replaying,
+        )
+
+
+async def _publish(bus_url: str, oversize: int, broken: int) -> None:
+    async with bare_publisher(bus_url) as publisher:
+        # A field that nobody knows makes the body large: number 15, a string.
+        padding = b"\x7a" + bytes([BODY_BYTES & 0x7F | 0x80, BODY_BYTES >> 7]) + bytes(BODY_BYTES)
+        await publish_all(publisher, [(f"e-{number}", signed_up("u") + padding) for number in range(oversize)])
+        for number in range(broken):
+            await publisher.publish_raw({}, b"%d" % number)
+
+
+def _measured(replica: Replica, *arguments: str) -> tuple[int, str]:
+    """The largest resident size of a command, and what it said."""
+    log = replica.log.with_suffix(".out")
+    with log.open("w+") as out:
+        process = subprocess.Popen(
+            [str(part) for part in [*replica.program, *arguments]],
+            cwd=replica.folder,
+            env={**os.environ, **replica.env},
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+        )
+        try:
+            _, status, usage = os.wait4(process.pid, 0)
+            process.returncode = os.waitstatus_to_exitcode(status)
+        finally:
+            if process.returncode is None:
+                process.kill()
+                process.wait()
+        assert process.returncode == 0, replica.log.read_text()
+        return usage.ru_maxrss * 1024, log.read_text()

@@ -1,0 +1,1 @@
+"""Defects that others had, each with the test that would find it here."""
