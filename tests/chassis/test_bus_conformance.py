@@ -361,6 +361,24 @@ async def test_a_sweep_that_keeps_changes_nothing(lab: Lab, stack: AsyncExitStac
     assert [letter.id for letter in await letters(lab, "billing-svc")] == before
 
 
+async def test_a_sweep_right_after_another_sees_the_same(lab: Lab, stack: AsyncExitStack) -> None:
+    replica = await stack.enter_async_context(Replica(lab, settle=bury))
+    publish = await publisher(lab, stack)
+    for n in range(5):
+        await publish(event(id_=f"e-{n}"))
+    await replica.until(5)
+    await patient_letters(lab, 5)
+    seen: list[str] = []
+
+    async def look(letter: DeadLetter) -> Verdict:
+        seen.append(letter.id)
+        return Verdict.KEEP
+
+    for sweeps in range(1, 21):
+        await replica.bus.sweep("billing-svc", look)
+        assert len(seen) == 5 * sweeps
+
+
 async def test_replay_gives_the_message_to_its_own_service_only_as_a_first_attempt(
     lab: Lab, stack: AsyncExitStack
 ) -> None:

@@ -3,6 +3,7 @@
 Reads with basic.get, so that only one body is held at a time; what is kept stays unacknowledged until the end.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable
 
 from aiormq.abc import AbstractChannel, DeliveredMessage
@@ -15,6 +16,9 @@ from chassis.bus.rabbitmq.link import Link
 from chassis.bus.rabbitmq.messages import Received, dead_letter, replay_properties
 from chassis.bus.rabbitmq.topology import dead_letter_name
 
+RETURN_SECONDS = 2.0
+POLL_SECONDS = 0.02
+
 Decide = Callable[[DeadLetter], Awaitable[Verdict]]
 
 
@@ -26,31 +30,52 @@ async def sweep(link: Link, service: str, decide: Decide) -> None:
     async with broker_errors(f"opening the dead letters of {service}"):
         channel = await link.connection.channel(publisher_confirms=False)
     try:
-        await _pass(link, channel, service, decide)
+        kept = await _pass(link, channel, service, decide)
     finally:
         if not channel.is_closed:
             async with broker_errors(f"putting the dead letters of {service} back"):
                 await channel.basic_nack(0, multiple=True, requeue=True)
                 await channel.close()
+    if kept:
+        await _until_back(kept, link, dead_letter_name(service))
 
 
-async def _pass(link: Link, channel: AbstractChannel, service: str, decide: Decide) -> None:
+async def _pass(link: Link, channel: AbstractChannel, service: str, decide: Decide) -> int:
+    """How many entries were kept, and wait to be put back."""
     queue = dead_letter_name(service)
     seen: set[str] = set()
+    kept = 0
     for _ in range(await _length(channel, queue)):
         async with broker_errors(f"reading {queue}"):
             message = await channel.basic_get(queue)
         if not isinstance(message.delivery, Basic.GetOk):
-            return  # somebody else took the rest
+            break  # somebody else took the rest
         received = _received(message, message.delivery)
         letter = dead_letter(received, service)
         verdict = Verdict.DISCARD if letter.id in seen else await decide(letter)
         seen.add(letter.id)
         if verdict is Verdict.REPLAY:
             await _replay(link, service, received)
-        if verdict is not Verdict.KEEP:
+        if verdict is Verdict.KEEP:
+            kept += 1
+        else:
             async with broker_errors(f"removing a dead letter from {queue}"):
                 await channel.basic_ack(message.delivery.delivery_tag or 0)
+    return kept
+
+
+async def _until_back(kept: int, link: Link, queue: str) -> None:
+    """Wait until the broker shows what was put back: a quorum queue does so later, and the next sweep would miss it.
+
+    Not for ever: another sweep may have taken the entries.
+    """
+    async with broker_errors(f"looking for {queue}"):
+        channel = await link.connection.channel(publisher_confirms=False)
+        for _ in range(round(RETURN_SECONDS / POLL_SECONDS)):
+            if await _length(channel, queue) >= kept:
+                break
+            await asyncio.sleep(POLL_SECONDS)
+        await channel.close()
 
 
 async def _length(channel: AbstractChannel, queue: str) -> int:
