@@ -247,6 +247,20 @@ def vars_of(failure: Failure) -> dict[str, Any]:
     return {name: getattr(failure, name) for name in Failure.__slots__}
 
 
+async def test_a_message_that_fills_the_streams_limit_of_headers_can_still_become_a_dead_letter(
+    lab: NatsLab, stack: AsyncExitStack
+) -> None:
+    async def fail(delivery: Delivery) -> None:
+        await delivery.dead(Failure(**{**vars_of(FAILURE), "stack": "x" * 4096}))
+
+    replica = await stack.enter_async_context(Replica(lab, settle=fail))
+    await lab.publish_raw(f"events.{SIGNED_UP}", b"NATS/1.0\r\nlong: " + b"x" * 63_000 + b"\r\n\r\n", b"1")
+    await replica.until(1)
+    found = await patient_letters(lab, 1)
+    failure = found[0].failure
+    assert (len(str(found[0].headers["long"])), failure.reason, failure.stack) == (63_000, FAILURE.reason, "")
+
+
 async def test_a_long_handler_keeps_its_message_beyond_the_ack_wait(lab: NatsLab, stack: AsyncExitStack) -> None:
     bus = NatsBus(lab.url, name=SERVICE, ack_wait=1.0)
     got: list[Delivery] = []

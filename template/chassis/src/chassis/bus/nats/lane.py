@@ -23,6 +23,8 @@ from chassis.bus.nats.copies import DEDUPLICATE, carried, letter_lines, named
 from chassis.bus.nats.delivery import NatsDelivery
 
 EVENTS = "EVENTS"
+HEADERS_AT_MOST = 65_535
+"""Bytes of headers that a stream takes of one message (error 10097)."""
 
 _PULL_SECONDS = 30
 _HEARTBEAT_SECONDS = 5
@@ -180,13 +182,13 @@ class Lane:
     async def _store(self, subject: str, body: bytes, headers: bytes) -> None:
         if not self._fits(headers, body):
             raise BusUnavailable(
-                f"a message of {len(body)} bytes leaves no room for the headers of its copy: "
-                f"the server takes {self.link.max_payload} (max_payload)"
+                f"a message of {len(body)} bytes leaves no room for the {len(headers)} bytes of its copy's headers: "
+                f"the server takes {self.link.max_payload} together (max_payload), and {HEADERS_AT_MOST} of headers"
             )
         await self.link.ask(subject, body, headers)
 
     def _fits(self, headers: bytes, body: bytes) -> bool:
-        return len(headers) + len(body) <= self.link.max_payload
+        return len(headers) <= HEADERS_AT_MOST and len(headers) + len(body) <= self.link.max_payload
 
     async def _listen(self) -> None:
         self._asked_for = 0
