@@ -4,7 +4,7 @@ A consumer lives as long as its channel (an epoch). Its deliveries outlive it: s
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 from typing import Protocol, cast
 
@@ -147,15 +147,18 @@ class Consumer:
 class RabbitDelivery:
     """A delivery, to be settled on the channel that brought it and nowhere else."""
 
-    __slots__ = ("_consumer", "_open", "_received", "_tag", "body", "headers")
+    __slots__ = ("_consumer", "_open", "_received", "_tag", "body")
 
     def __init__(self, consumer: Consumer, tag: int, received: Received) -> None:
         self._consumer = consumer
         self._tag = tag
         self._received = received
         self._open = True
-        self.headers = received.headers
         self.body = received.body
+
+    @property
+    def headers(self) -> Mapping[str, object]:
+        return self._received.own_headers
 
     @property
     def attempt(self) -> int:
@@ -166,7 +169,7 @@ class RabbitDelivery:
         return self._received.first_failure
 
     def envelope(self) -> Envelope:
-        return from_headers(self.headers, AMQP_PREFIX)
+        return from_headers(self._received.headers, AMQP_PREFIX)
 
     def done(self) -> None:
         if self._open:

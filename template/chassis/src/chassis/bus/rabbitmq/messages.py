@@ -68,6 +68,11 @@ class Received:
     routing_key: str
 
     @property
+    def own_headers(self) -> dict[str, object]:
+        """Those that it was published with: without what the broker and the chassis wrote on its way."""
+        return {name: value for name, value in self.headers.items() if name not in _NOT_OF_THE_MESSAGE}
+
+    @property
     def attempt(self) -> int:
         attempt = self.headers.get(ATTEMPT)
         return attempt if type(attempt) is int and attempt > 0 else 1
@@ -110,7 +115,7 @@ def event_properties(message: Message, app_id: str) -> Basic.Properties:
 def retry_properties(received: Received, attempt: int, first_failure: str) -> Basic.Properties:
     """Properties of the same message, on its way back to its own queue as `attempt`."""
     exchange, key = received.origin
-    headers = _original(received.headers)
+    headers = _original(received)
     headers |= {ATTEMPT: attempt, ORIGIN_EXCHANGE: exchange, ORIGIN_KEY: key}
     if first_failure:
         headers[FIRST_FAILURE] = first_failure
@@ -120,7 +125,7 @@ def retry_properties(received: Received, attempt: int, first_failure: str) -> Ba
 def dead_properties(received: Received, service: str, failure: Failure) -> Basic.Properties:
     """Properties of a dead letter. Its message id is the same however often this message dies."""
     exchange, key = received.origin
-    headers = _original(received.headers)
+    headers = _original(received)
     headers |= {name: getattr(failure, attribute) for attribute, name in _FAILURE_HEADERS.items()}
     headers |= {_DEAD_EXCHANGE: exchange, _DEAD_KEY: key}
     if received.properties.message_id is not None:
@@ -134,7 +139,7 @@ def replay_properties(received: Received) -> Basic.Properties:
     if _REASON in received.headers:
         original_id = received.headers.get(_DEAD_MESSAGE_ID)
         message_id = original_id if isinstance(original_id, str) else None
-    return _moved(received, _original(received.headers), message_id)
+    return _moved(received, _original(received), message_id)
 
 
 def dead_letter(received: Received, service: str) -> DeadLetter:
@@ -144,7 +149,7 @@ def dead_letter(received: Received, service: str) -> DeadLetter:
     type_ = headers.get(AMQP_PREFIX + "type", headers.get(AMQP_PREFIX_ALTERNATIVE + "type"))
     return DeadLetter(
         id=str(received.properties.message_id) if by_chassis else _dead_letter_id(service, received),
-        headers=_original(headers),
+        headers=_original(received),
         body=received.body,
         type=type_ if isinstance(type_, str) else "",
         failure=_failure(headers) if by_chassis else _crash_loop(received, service),
@@ -185,7 +190,7 @@ def _identity(received: Received) -> str:
         source, id_ = received.headers.get(prefix + "source"), received.headers.get(prefix + "id")
         if isinstance(source, str) and isinstance(id_, str) and id_:
             return f"{source}\0{id_}"
-    return repr(sorted(_original(received.headers).items(), key=lambda item: item[0]))
+    return repr(sorted(_original(received).items(), key=lambda item: item[0]))
 
 
 def _moved(received: Received, headers: FieldTable, message_id: str | None) -> Basic.Properties:
@@ -209,8 +214,8 @@ def _moved(received: Received, headers: FieldTable, message_id: str | None) -> B
     )
 
 
-def _original(headers: Mapping[str, object]) -> FieldTable:
-    return {name: _encodable(value) for name, value in headers.items() if name not in _NOT_OF_THE_MESSAGE}
+def _original(received: Received) -> FieldTable:
+    return {name: _encodable(value) for name, value in received.own_headers.items()}
 
 
 def _encodable(value: object) -> FieldValue:
