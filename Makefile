@@ -75,6 +75,8 @@ bench: $(READY) ## events per second against yardsticks in the same run
 chaos: $(READY) ## kill, stop and pause things under load for a long time; count what became of every event
 	@echo "==> Chaos: real services and servers, seeded faults"
 	@$(BIN)/python -m tests.chaos $(ARGS)
+	@echo "==> Chaos: the failure matrix on every store, rolling restarts, outages of 30 s, 5,000 dead letters"
+	@CHAOS=long $(BIN)/pytest -o log_cli=true -o log_cli_level=INFO --ignore tests/chaos/test_chaos.py tests/chaos
 
 # Versions already in the file are kept: delete a package's entry to move it to the newest.
 .PHONY: lock

@@ -1,5 +1,6 @@
-"""Rolling restarts and outages, in their short forms. `make chaos` plays the long ones."""
+"""Rolling restarts and outages, in their short forms. `make chaos` plays the long ones, and shows what they took."""
 
+import logging
 from pathlib import Path
 from typing import Literal
 
@@ -7,7 +8,12 @@ import pytest
 
 from tests.chaos.outages import outage
 from tests.chaos.restarts import restart
-from tests.chaos.world import PAIRS, SHORT_PAIRS
+from tests.chaos.world import LONG, PAIRS, SHORT_PAIRS
+
+TIMES = 20 if LONG else 4
+SECONDS = 30.0 if LONG else 3.0
+
+_log = logging.getLogger(__name__)
 
 # The bare publisher's client leaves a coroutine behind when its broker is taken away; the chassis has no part in it.
 pytestmark = [
@@ -16,22 +22,26 @@ pytestmark = [
 ]
 
 
-@pytest.mark.parametrize(("bus", "store"), PAIRS)
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize(("bus", "store"), PAIRS if LONG else [*SHORT_PAIRS, ("rabbitmq", "postgres")])
 def test_rolling_restarts_under_load_lose_nothing_and_repeat_nothing(
     bus: str, store: str, generated_contracts: Path, tmp_path: Path
 ) -> None:
-    report = restart(bus, store, generated_contracts, tmp_path, times=4)
-    assert report.exits == [0] * 4
+    report = restart(bus, store, generated_contracts, tmp_path, times=TIMES)
+    _log.info("%d restarts, %d events: lost %d, twice %d", TIMES, report.events, len(report.lost), len(report.repeated))
+    assert report.exits == [0] * TIMES
     assert report.lost == []
     assert report.repeated == []
 
 
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("of", ["broker", "store"])
-@pytest.mark.parametrize(("bus", "store"), SHORT_PAIRS)
+@pytest.mark.parametrize(("bus", "store"), PAIRS if LONG else SHORT_PAIRS)
 def test_an_outage_restarts_no_process_and_loses_nothing(
     bus: str, store: str, of: Literal["broker", "store"], generated_contracts: Path, tmp_path: Path
 ) -> None:
-    report = outage(bus, store, generated_contracts, tmp_path, of=of, seconds=3)
+    report = outage(bus, store, generated_contracts, tmp_path, of=of, seconds=SECONDS)
+    _log.info("%g s without the %s, %d events: ready after %.1f s", SECONDS, of, report.events, report.recovery)
     assert report.same_processes
     assert report.lost == []
     assert report.effects.twice_at_a_keyed_sink == []

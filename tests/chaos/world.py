@@ -23,7 +23,7 @@ LONG = os.environ.get("CHAOS") == "long"
 """Whether the tests of this folder shall take the time that `make chaos` takes."""
 PAIRS = [(bus, store) for bus in ("rabbitmq", "nats") for store in STORES]
 SHORT_PAIRS = [("rabbitmq", "nats-kv"), ("nats", "redis")]
-"""Each bus and each store at least once."""
+"""A store that is fast to start on each bus; the long form has all."""
 REPOSITORY = Path(__file__).parents[2]
 SETTINGS = {
     "CHASSIS_LEASE_SECONDS": "4",
