@@ -1,0 +1,48 @@
+{{- /* Managed. What the schema cannot say: values that do not go together are refused with a sentence. */ -}}
+
+{{- define "service.check" -}}
+{{- $values := .Values -}}
+{{- with $values.autoscaling -}}
+{{- if and .keda.enabled .hpa.enabled -}}
+{{- fail "autoscaling.keda.enabled and autoscaling.hpa.enabled are both true: two autoscalers would fight over the workers, choose one" -}}
+{{- end -}}
+{{- if gt (int .minReplicas) (int .maxReplicas) -}}
+{{- fail (printf "autoscaling.minReplicas (%d) is above autoscaling.maxReplicas (%d)" (int .minReplicas) (int .maxReplicas)) -}}
+{{- end -}}
+{{- if and .keda.enabled (gt (int .keda.fallback.replicas) (int .maxReplicas)) -}}
+{{- fail (printf "autoscaling.keda.fallback.replicas (%d) is above autoscaling.maxReplicas (%d)" (int .keda.fallback.replicas) (int .maxReplicas)) -}}
+{{- end -}}
+{{- if and .keda.enabled (eq $values.bus.kind "nats") (not .keda.natsMonitoring) -}}
+{{- fail "autoscaling.keda.natsMonitoring is not set: say where KEDA reaches the monitoring of NATS, such as nats.messaging.svc.cluster.local:8222" -}}
+{{- end -}}
+{{- end -}}
+{{- $given := concat (keys $values.env) (keys $values.secretEnv) -}}
+{{- if $values.externalSecret.enabled -}}
+{{- $given = concat $given (keys $values.externalSecret.env) -}}
+{{- if not $values.externalSecret.store.name -}}
+{{- fail "externalSecret.store.name is not set: name the store that externalSecret.env is read from" -}}
+{{- end -}}
+{{- if not $values.externalSecret.env -}}
+{{- fail "externalSecret.enabled is true and externalSecret.env is empty: list the variables that come from the store" -}}
+{{- end -}}
+{{- end -}}
+{{- range $name := uniq $given -}}
+{{- $times := 0 -}}
+{{- range $given }}{{ if eq . $name }}{{ $times = add1 $times }}{{ end }}{{ end -}}
+{{- if gt (int $times) 1 -}}
+{{- fail (printf "%s is set more than once: it belongs into one of env, secretEnv and externalSecret.env" $name) -}}
+{{- end -}}
+{{- end -}}
+{{- $owned := dict "CHASSIS_DRAIN_SECONDS" "drainSeconds" "CHASSIS_MIGRATE" "migration.enabled" "CHASSIS_OUTBOX_RELAY" "relay.enabled" "CHASSIS_HTTP_PORT" "nothing: it is 8080" -}}
+{{- range $name := $given -}}
+{{- with get $owned $name -}}
+{{- fail (printf "%s is set by the chart and follows from %s" $name .) -}}
+{{- end -}}
+{{- end -}}
+{{- if not (has "CHASSIS_BUS_URL" $given) -}}
+{{- fail "CHASSIS_BUS_URL is not set: say where the broker is, in env, or in secretEnv or externalSecret.env if the URL has a password" -}}
+{{- end -}}
+{{- if and .Values.autoscaling.keda.enabled (eq $values.bus.kind "rabbitmq") (not (has $values.autoscaling.keda.hostFromEnv $given)) -}}
+{{- fail (printf "autoscaling.keda.hostFromEnv names %s, which is in none of env, secretEnv and externalSecret.env" $values.autoscaling.keda.hostFromEnv) -}}
+{{- end -}}
+{{- end -}}

@@ -1,0 +1,59 @@
+{{- /* Managed. A Deployment: `root`, `component`, `name`, `args`, `resources`, `replicas` (null: an autoscaler decides). */ -}}
+
+{{- define "service.deployment" -}}
+apiVersion: apps/v1
+kind: Deployment
+metadata:
+  name: {{ .name }}
+  namespace: {{ .root.Release.Namespace }}
+  labels:
+    {{- include "service.labels" .root | nindent 4 }}
+    app.kubernetes.io/component: {{ .component }}
+spec:
+  {{- if not (kindIs "invalid" .replicas) }}
+  replicas: {{ .replicas }}
+  {{- end }}
+  revisionHistoryLimit: 5
+  selector:
+    matchLabels:
+      {{- include "service.selector" .root | nindent 6 }}
+      app.kubernetes.io/component: {{ .component }}
+  strategy:
+    type: RollingUpdate
+    rollingUpdate:
+      maxSurge: 1
+      maxUnavailable: 0
+  template:
+    metadata:
+      labels:
+        {{- include "service.podLabels" .root | nindent 8 }}
+        app.kubernetes.io/component: {{ .component }}
+        {{- with .root.Values.pod.labels }}
+        {{- toYaml . | nindent 8 }}
+        {{- end }}
+      annotations:
+        checksum/config: {{ include "service.env" .root | sha256sum }}
+        {{- with .root.Values.pod.annotations }}
+        {{- toYaml . | nindent 8 }}
+        {{- end }}
+    spec: {{- include "service.podSpec" (set . "serves" true) | nindent 6 }}
+{{- end -}}
+
+{{- /* At most so many of a component's pods are evicted at a time: `root`, `component`, `name`. Broken ones always. */ -}}
+{{- define "service.disruptionBudget" -}}
+apiVersion: policy/v1
+kind: PodDisruptionBudget
+metadata:
+  name: {{ .name }}
+  namespace: {{ .root.Release.Namespace }}
+  labels:
+    {{- include "service.labels" .root | nindent 4 }}
+    app.kubernetes.io/component: {{ .component }}
+spec:
+  maxUnavailable: {{ .root.Values.podDisruptionBudget.maxUnavailable }}
+  unhealthyPodEvictionPolicy: AlwaysAllow
+  selector:
+    matchLabels:
+      {{- include "service.selector" .root | nindent 6 }}
+      app.kubernetes.io/component: {{ .component }}
+{{- end -}}
