@@ -1,11 +1,13 @@
 """Writes the tables of docs/reference from the code; with --check only says which page is stale, and exits 1.
 
-A page is prose with regions, from `<!-- begin NAME -->` to `<!-- end NAME -->`, that belong to this program. Meanings
-that the code does not hold are kept here, and one that is missing or left over is an error. Describes, decides nothing.
+A page is prose with regions, from `<!-- begin NAME -->` to `<!-- end NAME -->`, that belong to this program; so does
+the list of settings in the chart's schema. Meanings that the code does not hold are kept here, and one that is missing
+or left over is an error. Describes, decides nothing.
 """
 
 import argparse
 import ast
+import json
 import re
 import sys
 from collections import defaultdict
@@ -17,6 +19,7 @@ from typing import Any
 
 import typer
 import yaml
+from jinja2 import Template
 from pamqp.commands import Basic
 
 import chassis.cli
@@ -33,6 +36,8 @@ ROOT = Path(__file__).parents[1]
 PAGES = ROOT / "docs" / "reference"
 QUESTIONS = ROOT / "copier.yml"
 CHASSIS = ROOT / "template" / "chassis" / "src" / "chassis"
+CHART = ROOT / "template" / "deploy" / "chart"
+SCHEMA = CHART / "values.schema.json"
 
 ATTRIBUTES = {
     "specversion": "Always `1.0`.",
@@ -152,6 +157,13 @@ def yours() -> Iterator[str]:
     yield "```"
 
 
+def chart_values() -> Iterator[str]:
+    answers = {name: f"<{name}>" for name in ("service_name", "owner", "image_registry", "bus", "inbox")}
+    defaults = yaml.safe_load(Template((CHART / "values.yaml.jinja").read_text("utf-8")).render(answers))
+    rows = _values(json.loads(SCHEMA.read_text("utf-8")), defaults, "")
+    yield from _table(("Value", "Default", "Meaning"), rows)
+
+
 def attributes() -> Iterator[str]:
     now = datetime(2026, 1, 1, tzinfo=UTC)
     full = Envelope("id", "source", "type", now, "subject", "traceparent", "tracestate")
@@ -195,6 +207,7 @@ def dead_letter_headers() -> Iterator[str]:
 
 REGIONS: Mapping[str, Callable[[], Iterable[str]]] = {
     "attributes": attributes,
+    "chart-values": chart_values,
     "dead-letter-headers": dead_letter_headers,
     "dockyard-command": dockyard_command,
     "metrics": metrics,
@@ -219,6 +232,24 @@ def rewritten(page: str) -> str:
         return f"{found['begin']}\n{lines}\n\n{found['end']}"
 
     return _REGION.sub(written, page)
+
+
+def chart_schema() -> str:
+    """The chart's schema, with the settings as the code has them now: Helm refuses one that is misspelt."""
+    schema = json.loads(SCHEMA.read_text("utf-8"))
+    schema["$defs"]["setting"]["enum"] = sorted(f"{PREFIX}{name.upper()}" for name in Settings.model_fields)
+    return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
+
+
+def _values(schema: Mapping[str, Any], default: Any, path: str) -> Iterator[tuple[str, str, str]]:
+    """A row for each value that has a meaning of its own."""
+    for name, below in schema["properties"].items():
+        given = default.get(name)
+        if "description" in below:
+            shown = "" if given in (None, "") else f"`{json.dumps(given).strip(chr(34))}`"
+            yield f"`{path}{name}`", shown, below["description"]
+        else:
+            yield from _values(below, given, f"{path}{name}.")
 
 
 def _commands(app: typer.Typer, name: str) -> Iterator[str]:
@@ -319,8 +350,9 @@ def main() -> int:
     parser.add_argument("--check", action="store_true", help="write nothing; exit 1 when a page is stale")
     check = parser.parse_args().check
     try:
-        pages = {path: (path.read_text("utf-8")) for path in sorted(PAGES.glob("*.md"))}
-        stale = {path: after for path, before in pages.items() if (after := rewritten(before)) != before}
+        current = {path: rewritten(path.read_text("utf-8")) for path in sorted(PAGES.glob("*.md"))}
+        current[SCHEMA] = chart_schema()
+        stale = {path: after for path, after in current.items() if path.read_text("utf-8") != after}
     except StaleMeaningError as error:
         sys.stderr.write(f"{error}: mend its tables\n")
         return 1

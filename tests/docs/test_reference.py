@@ -53,6 +53,19 @@ def test_a_changed_default_makes_its_page_stale(
     assert run(reference, monkeypatch, "--check") == 0
 
 
+def test_a_setting_that_the_chart_does_not_know_makes_its_schema_stale(
+    reference: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    schema = tmp_path / "values.schema.json"
+    known = reference.SCHEMA.read_text("utf-8")
+    schema.write_text(known.replace('        "CHASSIS_PREFETCH",\n', ""), "utf-8")
+    monkeypatch.setattr(reference, "SCHEMA", schema)
+    assert run(reference, monkeypatch, "--check") == 1
+    assert "values.schema.json is not what the code says: run `make docs`" in capsys.readouterr().err
+    assert run(reference, monkeypatch) == 0
+    assert schema.read_text("utf-8") == known
+
+
 @pytest.mark.parametrize("table", ["REASONS", "ATTRIBUTES", "FAILURE"])
 def test_a_meaning_of_something_that_is_gone_is_told(
     reference: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], table: str
