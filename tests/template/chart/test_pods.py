@@ -1,0 +1,143 @@
+"""The pods: locked down, with time to drain, and started with settings that the chassis accepts."""
+
+from collections.abc import Callable
+
+import pytest
+import typer
+
+import chassis.cli
+from chassis.bus.rabbitmq.link import ANSWER_SECONDS, CLOSE_SECONDS
+from chassis.consumer import Limits
+from chassis.service import Service
+from chassis.settings import Settings
+from tests.template.chart.charts import ADDRESSES, BUSES, ENVIRONMENTS, INBOXES, Chart, one, pods
+
+STORE_CLOSE_SECONDS = 5
+
+
+@pytest.mark.parametrize("component", ["worker", "relay", "migrate", "test"])
+def test_a_pod_is_restricted(postgres_chart: Chart, component: str) -> None:
+    pod = pods(postgres_chart.render(ADDRESSES))[component]
+    (container,) = pod["containers"]
+    assert pod["automountServiceAccountToken"] is False
+    assert pod["securityContext"] == {
+        "runAsNonRoot": True,
+        "runAsUser": 10001,
+        "runAsGroup": 10001,
+        "fsGroup": 10001,
+        "seccompProfile": {"type": "RuntimeDefault"},
+    }
+    assert container["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+    assert container["resources"]["limits"].keys() == {"memory"}
+    assert [(volume["name"], volume["emptyDir"]) for volume in pod["volumes"]] == [("tmp", {"sizeLimit": "64Mi"})]
+    assert not {"hostNetwork", "hostPID", "hostIPC"} & pod.keys()
+
+
+def test_variables_of_the_clusters_services_stay_out(chart: Chart) -> None:
+    """A Service called chassis-… would put variables into the pods that the chassis takes for misspelt settings."""
+    assert {pod["enableServiceLinks"] for pod in pods(chart.render(ADDRESSES)).values()} == {False}
+
+
+def test_the_user_may_be_left_to_the_platform(chart: Chart) -> None:
+    context = pods(chart.render({**ADDRESSES, "pod": {"runAsUser": None}}))["worker"]["securityContext"]
+    assert context == {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}
+
+
+@pytest.mark.parametrize("environment", ENVIRONMENTS)
+@pytest.mark.parametrize("inbox", INBOXES)
+@pytest.mark.parametrize("bus", BUSES)
+def test_the_grace_period_is_the_drain_and_the_time_to_close(
+    chart_of: Callable[[str, str], Chart], bus: str, inbox: str, environment: str
+) -> None:
+    chart = chart_of(bus, inbox)
+    manifests = chart.render(chart.environment(environment))
+    drain = float(one(manifests, "ConfigMap")["data"]["CHASSIS_DRAIN_SECONDS"])
+    cancel = Limits(handler_timeout=30, lease=60, max_body=1).cancel
+    for component in {"worker", "relay"} & pods(manifests).keys():
+        grace = pods(manifests)[component]["terminationGracePeriodSeconds"]
+        assert grace == drain + cancel + ANSWER_SECONDS + 2 * CLOSE_SECONDS + STORE_CLOSE_SECONDS
+
+
+def test_one_value_moves_both_the_drain_and_the_grace_period(postgres_chart: Chart) -> None:
+    manifests = postgres_chart.render({**ADDRESSES, "drainSeconds": 100})
+    assert one(manifests, "ConfigMap")["data"]["CHASSIS_DRAIN_SECONDS"] == "100"
+    assert {pods(manifests)[name]["terminationGracePeriodSeconds"] for name in ("worker", "relay")} == {130}
+
+
+def test_probes_ask_what_the_chassis_answers(postgres_chart: Chart) -> None:
+    manifests = postgres_chart.render(ADDRESSES)
+    port = int(one(manifests, "ConfigMap")["data"]["CHASSIS_HTTP_PORT"])
+    for component in ("worker", "relay"):
+        (container,) = pods(manifests)[component]["containers"]
+        assert [(each["name"], each["containerPort"]) for each in container["ports"]] == [("http", port)]
+        asked = {name: container[f"{name}Probe"]["httpGet"] for name in ("startup", "liveness", "readiness")}
+        assert asked == {
+            "startup": {"path": "/livez", "port": "http"},
+            "liveness": {"path": "/livez", "port": "http"},
+            "readiness": {"path": "/readyz", "port": "http"},
+        }
+
+
+def test_a_pod_runs_a_command_that_the_service_has(postgres_chart: Chart, nats_chart: Chart) -> None:
+    command = typer.main.get_command(chassis.cli.app(Service("billing-svc", version="0")))
+    for chart in (postgres_chart, nats_chart):
+        for pod in pods(chart.render(ADDRESSES)).values():
+            found = command
+            for word in pod["containers"][0]["args"]:
+                found = found.commands[word]
+
+
+@pytest.mark.parametrize("environment", ENVIRONMENTS)
+@pytest.mark.parametrize("inbox", INBOXES)
+@pytest.mark.parametrize("bus", BUSES)
+def test_the_chassis_accepts_the_variables_of_every_environment(
+    chart_of: Callable[[str, str], Chart], bus: str, inbox: str, environment: str
+) -> None:
+    chart = chart_of(bus, inbox)
+    manifests = chart.render(chart.environment(environment))
+    plain = set(one(manifests, "ConfigMap")["data"])
+    (worker,) = pods(manifests)["worker"]["containers"]
+    referred = {each["name"] for each in worker.get("env", ())}
+    assert {"CHASSIS_BUS_URL", "CHASSIS_INBOX_URL"} <= plain | referred
+    assert {name.removeprefix("CHASSIS_").lower() for name in plain | referred} <= Settings.model_fields.keys()
+
+
+def test_a_change_of_a_variable_rolls_the_pods_and_a_change_of_replicas_does_not(postgres_chart: Chart) -> None:
+    def template(**values: object) -> dict[str, object]:
+        manifests = postgres_chart.render({**ADDRESSES, **values})
+        return {
+            name: one(manifests, "Deployment", name)["spec"]["template"]
+            for name in ("billing-svc", "billing-svc-relay")
+        }
+
+    before = template()
+    assert template(replicas=7) == before
+    changed = template(env=ADDRESSES["env"] | {"CHASSIS_LOG_LEVEL": "debug"})
+    assert all(changed[name] != before[name] for name in before)
+
+
+def test_the_digest_wins_over_the_tag(chart: Chart) -> None:
+    def image(**values: str) -> str:
+        (container,) = pods(chart.render({**ADDRESSES, "image": values}))["worker"]["containers"]
+        return str(container["image"])
+
+    name, digest = "registry.example.com/acme/billing-svc", "sha256:" + "a" * 64
+    assert image() == f"{name}:dev"
+    assert image(tag="1.2.3") == f"{name}:1.2.3"
+    assert image(tag="1.2.3", digest=digest) == f"{name}@{digest}"
+
+
+@pytest.mark.parametrize("name", ["billing-svc", "canary", "b" * 53])
+def test_selectors_match_their_own_pods_only(postgres_chart: Chart, name: str) -> None:
+    manifests = postgres_chart.render(ADDRESSES, name=name)
+    selected = {}
+    for deployment in (each for each in manifests if each["kind"] == "Deployment"):
+        selector = deployment["spec"]["selector"]["matchLabels"]
+        assert selector.items() <= deployment["spec"]["template"]["metadata"]["labels"].items()
+        assert len(deployment["metadata"]["name"]) <= 63
+        selected[deployment["metadata"]["name"]] = frozenset(selector.items())
+    assert len(set(selected.values())) == len(selected) == 2

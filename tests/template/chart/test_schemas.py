@@ -1,0 +1,99 @@
+"""Whatever the answers and the environment: Helm's lint is silent, and every manifest fits its schema."""
+
+from collections.abc import Callable
+from itertools import product
+
+import jsonschema
+import pytest
+import yaml
+
+from tests.template.chart.charts import ADDRESSES, BUSES, ENVIRONMENTS, INBOXES, OPERATORS, Chart, Values
+from tests.template.chart.schemas import CUSTOM, KUBERNETES, OLDEST, NotServedError, check
+
+EVERYTHING: Values = {
+    **ADDRESSES,
+    "secretEnv": {"STRIPE_KEY": {"name": "stripe", "key": "api-key"}},
+    "externalSecret": {"enabled": True, "store": {"name": "vault"}, "env": {"TOKEN": {"key": "a/b", "property": "t"}}},
+    "image": {"digest": "sha256:" + "0" * 64, "pullSecrets": ["registry"]},
+    "autoscaling": {"keda": {"enabled": True, "natsMonitoring": "nats.messaging:8222"}},
+    "relay": {"replicas": 2},
+    "pod": {
+        "annotations": {"a": "b"},
+        "labels": {"c": "d"},
+        "priorityClassName": "high",
+        "nodeSelector": {"disk": "ssd"},
+        "tolerations": [{"key": "spot", "operator": "Exists"}],
+        "affinity": {"nodeAffinity": {}},
+        "volumes": [{"name": "ca", "secret": {"secretName": "ca"}}],
+        "volumeMounts": [{"name": "ca", "mountPath": "/etc/ca", "readOnly": True}],
+    },
+    "serviceAccount": {"annotations": {"role": "billing"}},
+    "networkPolicy": {
+        "dns": {"to": [{"namespaceSelector": {}}]},
+        "bus": {"ports": [5671], "to": [{"podSelector": {"matchLabels": {"app": "rabbitmq"}}}]},
+        "metrics": {"from": [{"namespaceSelector": {}}]},
+        "egress": [{"ports": [{"port": 443}]}],
+        "ingress": [{"from": [{"podSelector": {}}]}],
+    },
+    "monitoring": {
+        "podMonitor": {"labels": {"release": "prometheus"}},
+        "rules": {"labels": {"release": "prometheus"}},
+        "dashboard": {"annotations": {"folder": "services"}},
+    },
+}
+"""Every value that adds something to the manifests."""
+
+
+CASES = list(product(BUSES, INBOXES, (*ENVIRONMENTS, "everything")))
+
+
+def values_of(chart: Chart, environment: str) -> Values:
+    return EVERYTHING if environment == "everything" else chart.environment(environment)
+
+
+@pytest.mark.parametrize(("bus", "inbox", "environment"), CASES)
+def test_lint_finds_nothing(chart_of: Callable[[str, str], Chart], bus: str, inbox: str, environment: str) -> None:
+    chart = chart_of(bus, inbox)
+    assert chart.lint(values_of(chart, environment)) == []
+
+
+@pytest.mark.parametrize(("bus", "inbox", "environment"), CASES)
+def test_every_manifest_fits_its_schema(
+    chart_of: Callable[[str, str], Chart], bus: str, inbox: str, environment: str
+) -> None:
+    chart = chart_of(bus, inbox)
+    manifests = chart.render(values_of(chart, environment))
+    assert len(manifests) >= 5
+    for manifest in manifests:
+        for kubernetes in KUBERNETES:
+            check(manifest, kubernetes)
+
+
+def test_every_version_from_the_oldest_that_the_chart_allows_is_checked(chart: Chart) -> None:
+    wanted = yaml.safe_load((chart.path / "Chart.yaml").read_text("utf-8"))["kubeVersion"]
+    assert wanted == f">={'.'.join(map(str, OLDEST))}.0-0"
+    minors = [int(version.split(".")[1]) for version in KUBERNETES]
+    assert minors == list(range(OLDEST[1], 38))
+
+
+def test_every_custom_resource_has_a_schema_that_something_is_checked_against(postgres_chart: Chart) -> None:
+    rendered = {f"{each['apiVersion']}/{each['kind']}" for each in postgres_chart.render(EVERYTHING)}
+    assert {name for name in rendered if name.rpartition("/")[0] in OPERATORS} <= CUSTOM.keys()
+    assert {name.rpartition("/")[0] for name in CUSTOM} == set(OPERATORS)
+
+
+def test_a_removed_api_and_an_unknown_field_do_not_pass(chart: Chart) -> None:
+    budget = next(each for each in chart.render(ADDRESSES) if each["kind"] == "PodDisruptionBudget")
+    with pytest.raises(NotServedError):
+        check(budget | {"apiVersion": "policy/v1beta1"}, "1.27.0")
+    with pytest.raises(jsonschema.ValidationError):
+        check(budget | {"spec": budget["spec"] | {"bogus": 1}}, "1.27.0")
+    scaled = next(each for each in chart.render(EVERYTHING) if each["kind"] == "ScaledObject")
+    with pytest.raises(jsonschema.ValidationError):
+        check(scaled | {"spec": scaled["spec"] | {"minReplicas": 1}}, "1.27.0")
+
+
+def test_a_cluster_without_operators_gets_none_of_their_resources(postgres_chart: Chart) -> None:
+    rendered = postgres_chart.render(EVERYTHING, apis=())
+    assert {each["apiVersion"] for each in rendered}.isdisjoint(OPERATORS)
+    assert {each["apiVersion"] for each in postgres_chart.render(EVERYTHING)} >= set(OPERATORS)
