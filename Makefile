@@ -7,6 +7,7 @@
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+CHECKOV := .venv-checkov
 PYTHON ?= python3 python3.14 python3.13 python3.12 python3.11
 ARGS ?=
 
@@ -23,7 +24,7 @@ unexport MAKEFLAGS MFLAGS VIRTUAL_ENV PYTHONPATH
 
 .PHONY: help
 help: ## show the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' Makefile
 
 .PHONY: setup
 setup: $(READY) ## make the environment; leaves .venv/bin/dockyard
@@ -57,6 +58,11 @@ check: $(READY) ## lint, format, types, workflows, generated reference
 	@echo "==> Reference: docs/reference says what the code says"
 	@$(BIN)/python docs/reference.py --check
 
+.PHONY: manifests
+manifests: $(READY) $(CHECKOV)/.ready ## audit what the chart renders with checkov, which has an environment of its own
+	@echo "==> Manifests: checkov"
+	@$(BIN)/python -m tests.template.chart.audit $(CHECKOV)/bin/checkov
+
 .PHONY: format
 format: $(READY) ## format the code, mend what can be mended
 	$(BIN)/ruff check --fix
@@ -80,14 +86,16 @@ chaos: $(READY) ## kill, stop and pause things under load for a long time; count
 
 # Versions already in the file are kept: delete a package's entry to move it to the newest.
 .PHONY: lock
-lock: $(READY) ## write requirements-dev.txt from pyproject.toml
+lock: $(READY) ## write requirements-dev.txt from pyproject.toml, and the requirements of checkov
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	  --group dev --no-emit-package dockyard --no-emit-package dockyard-chassis \
 	  --custom-compile-command "make lock" --output-file requirements-dev.txt pyproject.toml
+	echo "checkov>=3.3" | $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	  --custom-compile-command "make lock" --output-file requirements-checkov.txt -
 
 .PHONY: clean
 clean: ## remove the environments and every cache
-	rm -rf $(VENV) .venv-uv .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .venv-uv $(CHECKOV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(READY): requirements-dev.txt pyproject.toml template/chassis/pyproject.toml | $(UV)
@@ -101,6 +109,13 @@ $(READY): requirements-dev.txt pyproject.toml template/chassis/pyproject.toml | 
 	@echo "==> Setup: installing dockyard and dockyard-chassis from this checkout"
 	@$(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation \
 	  --editable . --editable template/chassis
+	@touch $@
+
+# Its hundred dependencies would pull at the versions of ours.
+$(CHECKOV)/.ready: requirements-checkov.txt | $(READY)
+	@echo "==> Setup: installing checkov into $(CHECKOV)"
+	@rm -rf $(CHECKOV) && $(BIN)/uv venv --quiet --no-project --python $(BIN)/python $(CHECKOV)
+	@$(BIN)/uv pip sync --quiet --python $(CHECKOV)/bin/python --require-hashes requirements-checkov.txt
 	@touch $@
 
 # The version and the hashes of uv are those of requirements-dev.txt.
