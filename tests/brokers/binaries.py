@@ -30,12 +30,14 @@ _POSTGRES = _Source("install PostgreSQL", "postgresql", ("usr/lib/postgresql/*/b
 _RABBITMQ = _Source("install RabbitMQ", "rabbitmq-server", ("usr/lib/rabbitmq/bin", "usr/local/sbin"))
 
 _SOURCES = {
+    "buildah": _Source("install buildah", "buildah"),
     "epmd": _Source("install Erlang", "erlang-base", ("usr/lib/erlang/erts-*/bin",)),
     "initdb": _POSTGRES,
     "nats-server": _Source(
         f"install the development dependencies: {sys.executable} -m pip install -r requirements-dev.txt"
     ),
     "postgres": _POSTGRES,
+    "promtool": _Source("install Prometheus", "prometheus"),
     "rabbitmq-plugins": _RABBITMQ,
     "rabbitmq-server": _RABBITMQ,
     "rabbitmqctl": _RABBITMQ,

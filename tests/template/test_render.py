@@ -151,6 +151,10 @@ def test_every_managed_file_says_so_in_its_first_line(rendered: Path) -> None:
             assert data.startswith((b"# Managed", b"<!-- Managed", b"{{- /* Managed")), path
 
 
+def test_the_dockerfile_passes_its_linter(rendered: Path) -> None:
+    lab.run([_tool("hadolint"), "--failure-threshold", "style", "deploy/Dockerfile"], rendered)
+
+
 def test_the_template_needs_no_trust() -> None:
     forbidden = {"_tasks", "_migrations", "_jinja_extensions", "_external_data"}
     assert forbidden.isdisjoint(lab.QUESTIONS)
