@@ -4,6 +4,7 @@ import base64
 import json
 import logging
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -18,7 +19,7 @@ from acme.billing.v1.account_opened_pb2 import AccountOpened
 from acme.signup.v1.user_signed_up_pb2 import UserSignedUp
 
 from chassis import Context, Service
-from chassis.bus import DeadLetter, Failure, Subscription
+from chassis.bus import BusUnavailable, DeadLetter, Failure, Message, Subscription
 from chassis.bus.memory import MemoryBroker, MemoryBus
 from chassis.cli import main
 from chassis.contracts import to_event
@@ -26,6 +27,7 @@ from tests.brokers.postgres import postgres_server
 
 SECRET = "hunter2"  # noqa: S105 - a secret nobody keeps
 TYPE = "acme.billing.v1.AccountOpened"
+HANDLED = "acme.signup.v1.UserSignedUp"
 
 
 @dataclass(frozen=True)
@@ -119,7 +121,9 @@ def test_config_masks_secrets(run: Run, monkeypatch: pytest.MonkeyPatch) -> None
     assert SECRET not in said.out + said.err
 
 
-@pytest.mark.parametrize("command", [["config"], ["run"], ["dev"], ["publish", TYPE], ["tail"], ["dlq", "list"]])
+@pytest.mark.parametrize(
+    "command", [["config"], ["run"], ["dev"], ["publish", TYPE], ["tail"], ["load"], ["dlq", "list"]]
+)
 def test_a_wrong_setting_is_one_line_whatever_the_command(
     run: Run, monkeypatch: pytest.MonkeyPatch, command: list[str]
 ) -> None:
@@ -127,12 +131,12 @@ def test_a_wrong_setting_is_one_line_whatever_the_command(
     assert "CHASSIS_PREFETCH='0'" in one_line(run(*command))
 
 
-@pytest.mark.parametrize("command", [["publish", TYPE], ["tail"], ["dlq", "list"]])
+@pytest.mark.parametrize("command", [["publish", TYPE], ["tail"], ["load"], ["dlq", "list"]])
 def test_without_a_broker_to_go_to_a_command_says_so(run: Run, command: list[str]) -> None:
     assert "CHASSIS_BUS_URL is not set and no `billing-svc dev` is running" in one_line(run(*command))
 
 
-@pytest.mark.parametrize("command", [["publish", TYPE], ["tail"], ["dlq", "list"]])
+@pytest.mark.parametrize("command", [["publish", TYPE], ["tail"], ["load"], ["dlq", "list"]])
 @pytest.mark.parametrize("scheme", ["amqp", "nats"])
 def test_a_broker_that_does_not_answer_is_named_without_its_password(
     run: Run, monkeypatch: pytest.MonkeyPatch, command: list[str], scheme: str
@@ -196,6 +200,107 @@ def test_publish_refuses_a_count_below_one(run: Run, broker: MemoryBroker) -> No
     said = run("publish", TYPE, "--count", "0")
     assert said.code == 2
     assert "--count" in said.err
+
+
+# load
+
+
+def test_load_publishes_what_the_service_handles_with_bodies_of_their_own(run: Run, broker: MemoryBroker) -> None:
+    queue = broker.queue_for(Subscription("billing-svc", frozenset({HANDLED})))
+    said = run("load", "--count", "20", "--json")
+    assert said.code == 0, said.err
+    figures = json.loads(said.out)
+    assert (figures["published"], figures["not_confirmed"]) == (20, 0)
+    assert figures["published_per_second"] > 0
+    assert "handled" not in figures
+    assert len({UserSignedUp.FromString(item.body).user_id for item in queue.items}) == 20
+    assert len({item.headers["cloudEvents:id"] for item in queue.items}) == 20
+
+
+def test_load_without_json_is_a_table(run: Run, broker: MemoryBroker) -> None:
+    out = run("load", "--count", "3").out
+    assert re.search(r"^published +3$", out, re.MULTILINE)
+    assert re.search(r"^confirm seconds p99 +\d", out, re.MULTILINE)
+
+
+def test_load_takes_several_types_in_turn(run: Run, broker: MemoryBroker) -> None:
+    queue = broker.queue_for(Subscription("billing-svc", frozenset({TYPE, HANDLED})))
+    assert run("load", TYPE, HANDLED, "--count", "6").code == 0
+    assert sorted(item.type for item in queue.items) == [TYPE] * 3 + [HANDLED] * 3
+
+
+def test_load_puts_the_number_of_the_event_into_the_body_it_was_given(run: Run, broker: MemoryBroker) -> None:
+    queue = broker.queue_for(Subscription("billing-svc", frozenset({TYPE})))
+    assert run("load", TYPE, "--count", "3", "--body", '{"account_id": "a-{n}"}').code == 0
+    assert sorted(AccountOpened.FromString(item.body).account_id for item in queue.items) == ["a-1", "a-2", "a-3"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["Such"], "no contract defines a message Such"),
+        ([TYPE, "--body", "{"], f"not JSON for {TYPE}"),
+        ([TYPE, "--body", json.dumps({"account_id": "x" * 600_000})], "CHASSIS_MAX_BODY_BYTES"),
+        ([TYPE, HANDLED, "--body", "{}"], "--body is for one TYPE, not for 2"),
+        (["--metrics", "http://127.0.0.1:1/metrics"], "no metrics at http://127.0.0.1:1/metrics"),
+        (["--metrics", f"http://user:{SECRET}@127.0.0.1:1/metrics"], "http://user:***@127.0.0.1:1/metrics"),
+        (["--metrics", "nonsense"], "no metrics at nonsense"),
+    ],
+)
+def test_load_publishes_nothing_when_it_refuses(
+    run: Run, broker: MemoryBroker, arguments: list[str], says: str
+) -> None:
+    queue = broker.queue_for(Subscription("billing-svc", frozenset({TYPE, HANDLED})))
+    line = one_line(run("load", *arguments))
+    assert says in line
+    assert SECRET not in line
+    assert not queue.items
+
+
+@pytest.mark.parametrize("option", ["--count", "--seconds", "--rate", "--in-flight", "--patience"])
+def test_load_refuses_a_number_that_is_none(run: Run, broker: MemoryBroker, option: str) -> None:
+    said = run("load", option, "0")
+    assert said.code == 2
+    assert option in said.err
+
+
+@pytest.mark.parametrize(
+    "url", ["amqp://user:hunter2@rabbitmq:5672", "nats://127.0.0.1:4222,nats://user:hunter2@nats:4222"]
+)
+def test_load_leaves_a_broker_elsewhere_alone_unless_that_is_meant(
+    run: Run, broker: MemoryBroker, monkeypatch: pytest.MonkeyPatch, url: str
+) -> None:
+    queue = broker.queue_for(Subscription("billing-svc", frozenset({HANDLED})))
+    monkeypatch.setenv("CHASSIS_BUS_URL", url)
+    line = one_line(run("load", "--count", "3"))
+    assert "is not on this machine" in line
+    assert HANDLED in line
+    assert "--yes" in line
+    assert SECRET not in line
+    assert not queue.items
+    assert run("load", "--count", "3", "--yes").code == 0
+    assert len(queue.items) == 3
+
+
+@pytest.mark.parametrize("url", ["amqp://localhost", "nats://127.0.0.5:4222", "nats://[::1]:4222"])
+def test_load_takes_this_machine_for_granted(
+    run: Run, broker: MemoryBroker, monkeypatch: pytest.MonkeyPatch, url: str
+) -> None:
+    monkeypatch.setenv("CHASSIS_BUS_URL", url)
+    assert run("load", "--count", "1").code == 0
+
+
+def test_load_says_so_when_the_broker_refused(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Full(MemoryBus):
+        async def publish(self, message: Message) -> None:
+            raise BusUnavailable("no room")
+
+    monkeypatch.setenv("CHASSIS_BUS_URL", "memory://")
+    monkeypatch.setattr("chassis.adapters.open_bus", lambda *_: Full())
+    said = run("load", "--count", "3", "--json")
+    assert said.code == 1
+    figures = json.loads(said.out)
+    assert (figures["published"], figures["not_confirmed"], figures["last_refusal"]) == (0, 3, "no room")
 
 
 # tail

@@ -1,6 +1,8 @@
 """A rendered service against real brokers, fed by publishers that do not use the chassis."""
 
+import json
 import random
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -102,6 +104,23 @@ async def test_the_commands_of_a_service_publish_show_replay_and_discard(start: 
     assert replica.command("dlq", "discard", "--all").returncode != 0, "nobody is there to confirm"
     assert replica.command("dlq", "discard", "--reason", "attempts_exhausted", "--yes").stdout == "discarded 2\n"
     assert replica.dead_letters() == []
+
+
+def test_load_publishes_and_follows_the_handling_to_its_end(start: Start, effects: Effects) -> None:
+    replicas = [start(), start()]
+    urls = [f"http://127.0.0.1:{replica.http_port}/metrics" for replica in replicas]
+    where = [word for url in urls for word in ("--metrics", url)]
+    done = replicas[0].command("load", "--count", "500", "--json", *where)
+    assert done.returncode == 0, done.stderr
+    figures = json.loads(done.stdout)
+    counted = ("published", "not_confirmed", "handled", "duplicates", "dead_letters", "not_handled")
+    assert [figures[name] for name in counted] == [500, 0, 500, 0, 0, 0]
+    assert figures["handled_per_second"] > 0
+    assert 0 < figures["age_seconds_p50"] <= figures["age_seconds_p99"]
+    assert len(effects.counts()) == 500
+    poison = replicas[0].command("load", "UserSignedUp", "--count", "3", "--body", '{"email": "poison"}', *where)
+    assert poison.returncode == 1
+    assert re.search(r"^dead letters +3$", poison.stdout, re.MULTILINE)
 
 
 def test_tail_shows_events_without_taking_them(start: Start, effects: Effects) -> None:

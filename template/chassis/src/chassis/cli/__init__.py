@@ -1,4 +1,4 @@
-"""The command of a service: run, dev, relay, migrate, publish, tail, dlq, smoke, config.
+"""The command of a service: run, dev, relay, migrate, publish, tail, smoke, load, dlq, config.
 
 The only room that prints or asks.
 """
@@ -14,7 +14,7 @@ from chassis import adapters
 from chassis import settings as settings_module
 from chassis.adapters import AdapterError
 from chassis.bus import BusUnavailable
-from chassis.cli import dlq, events
+from chassis.cli import dlq, events, load
 from chassis.cli.session import Session, UsageError
 from chassis.cli.smoke import smoke
 from chassis.contracts import ContractError
@@ -101,6 +101,7 @@ def app(service: Service) -> typer.Typer:
     cli.command("publish")(events.publish(session))
     cli.command("tail")(events.tail(session))
     cli.command("smoke")(smoke(session))
+    cli.command("load")(load.command(session))
     cli.add_typer(dlq.app(session), name="dlq")
     return cli
 

@@ -1,0 +1,78 @@
+"""What running replicas say of themselves: their metrics, summed up, and what changed between two readings."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import inf
+
+import aiohttp
+from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.samples import Sample
+
+from chassis.cli.session import UsageError
+from chassis.settings import masked
+
+_CONSUMED = "messaging_client_consumed_messages_total"
+_AGE = "chassis_event_age_seconds_bucket"
+_DEAD = "chassis_dead_letters_total"
+_FINAL = ("done", "duplicate", "dead")
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """Counts over all replicas: deliveries by outcome, dead letters, ages by upper bound in seconds (cumulative)."""
+
+    outcomes: Counter[str]
+    dead: int
+    ages: Counter[float]
+
+    @property
+    def settled(self) -> int:
+        """Events that were handled to an end."""
+        return sum(self.outcomes[outcome] for outcome in _FINAL)
+
+    def since(self, before: "Reading") -> "Reading":
+        """What was counted after `before`. Raises UsageError when a replica began to count anew."""
+        if any(self.outcomes[outcome] < number for outcome, number in before.outcomes.items()):
+            raise UsageError("the service's counters went back: a replica was restarted meanwhile")
+        return Reading(self.outcomes - before.outcomes, self.dead - before.dead, self.ages - before.ages)
+
+    def age(self, share: float) -> float | None:
+        """Seconds that `share` of the events were old at most, interpolated in its bucket as Prometheus does."""
+        wanted = share * self.ages[inf]
+        below, counted = 0.0, 0
+        for bound, number in sorted(self.ages.items()):
+            if number >= wanted and number:
+                inside = (wanted - counted) / (number - counted)
+                return below if bound == inf else below + (bound - below) * inside
+            below, counted = bound, number
+        return None
+
+
+async def read(http: aiohttp.ClientSession, urls: Sequence[str], types: frozenset[str]) -> Reading:
+    """The sum over the replicas whose metrics are at `urls`, of events of `types`. Raises UsageError."""
+    outcomes: Counter[str] = Counter()
+    ages: Counter[float] = Counter()
+    dead = 0
+    for text in await asyncio.gather(*(_text(http, url) for url in urls)):
+        for sample in _samples(text):
+            if sample.name == _DEAD:
+                dead += int(sample.value)
+            elif sample.name == _CONSUMED and sample.labels["type"] in types:
+                outcomes[sample.labels["outcome"]] += int(sample.value)
+            elif sample.name == _AGE and sample.labels["type"] in types:
+                ages[float(sample.labels["le"])] += int(sample.value)
+    return Reading(outcomes, dead, ages)
+
+
+async def _text(http: aiohttp.ClientSession, url: str) -> str:
+    try:
+        async with http.get(url, raise_for_status=True) as answer:
+            return await answer.text()
+    except (aiohttp.ClientError, ValueError, TimeoutError) as error:
+        raise UsageError(f"no metrics at {masked(url)}: {str(error) or type(error).__name__}") from None
+
+
+def _samples(text: str) -> list[Sample]:
+    return [sample for family in text_string_to_metric_families(text) for sample in family.samples]
