@@ -192,8 +192,14 @@ def _show(result: Result, *, as_json: bool) -> None:
     table.add_column()
     table.add_column(justify="right")
     for name, value in values.items():
-        table.add_row(name.replace("_", " "), f"{value:,.4g}" if isinstance(value, float) else str(value))
+        table.add_row(name.replace("_", " "), _shown(value))
     Console(highlight=False, markup=False, emoji=False).print(table)
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
+    return str(value)
 
 
 def _figures(result: Result) -> dict[str, object]:
