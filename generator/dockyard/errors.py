@@ -166,3 +166,122 @@ class ToolFailed(DockyardError):
 
     def __init__(self, doing: str, reason: str, mend: str = "Mend that and run this again.") -> None:
         super().__init__(f"cannot {doing}: {one_line(reason)}. {mend}")
+
+
+class GitTooOld(DockyardError):
+    """The git in PATH lacks what an update needs."""
+
+    def __init__(self, found: str, needed: str) -> None:
+        super().__init__(
+            f"git {found} is too old: updates need git {needed} or newer. Install one and put it first in PATH."
+        )
+
+
+class NotAService(DockyardError):
+    """The folder has no answers file, so that nobody knows what rendered it."""
+
+    def __init__(self, folder: Path, why: str, mend: str) -> None:
+        super().__init__(f"{folder} is not a service that Dockyard can read: {one_line(why)}. {mend}")
+
+
+class BrokenAnswers(DockyardError):
+    """The answers file is there and does not say what it should."""
+
+    def __init__(self, file: Path, why: str) -> None:
+        super().__init__(
+            f"{file} cannot be used: {one_line(why)}. Restore it from git, for example with "
+            f"`git checkout HEAD -- {file.name}`, or let `dockyard adopt` write a new one."
+        )
+
+
+class DirtyService(DockyardError):
+    """Uncommitted changes would be left out of the update or mixed with it."""
+
+    def __init__(self, folder: Path, changed: int) -> None:
+        super().__init__(
+            f"{folder} has {changed} uncommitted {'change' if changed == 1 else 'changes'}: "
+            "commit them, or put them aside with `git stash`, and run this again."
+        )
+
+
+class UnmergedService(DockyardError):
+    """A merge in the service is not finished."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(
+            f"{folder} has a merge that is not finished: solve its conflicts and commit, "
+            "or give it up with `git merge --abort` or `git checkout HEAD -- .`, and run this again."
+        )
+
+
+class CommitGone(DockyardError):
+    """The template's repository does not have the commit that the service was rendered from."""
+
+    def __init__(self, version: str, source: str, file: str, nearest: str | None) -> None:
+        super().__init__(
+            f"{source} does not have {version}, which rendered this service: its history was rewritten, or the tag "
+            "was deleted. "
+            + (
+                f"Nearest to the service is {nearest}: write that version as _commit into {file}, and commit it."
+                if nearest
+                else f"Name the version that rendered it as _commit in {file}."
+            )
+        )
+
+
+class FloatingTag(DockyardError):
+    """The recorded version is a tag that moves, so that what rendered the service is not known."""
+
+    def __init__(self, tag: str, now: str, file: str, nearest: str | None) -> None:
+        super().__init__(
+            f"the service records {tag}, a tag that moves and now marks {now}: what rendered the service is not known. "
+            f"Write the precise version as _commit into {file}, and commit it"
+            + (f"; nearest to the service is {nearest}." if nearest else ".")
+        )
+
+
+class Downgrade(DockyardError):
+    """The wanted version is older than the service's."""
+
+    def __init__(self, wanted: str, recorded: str) -> None:
+        super().__init__(
+            f"{wanted} is older than {recorded}, which the service has: updates go forward only. To go back, revert "
+            "the commit of the update."
+        )
+
+
+class BranchTaken(DockyardError):
+    """The update's branch is there and is not, or not only, Dockyard's work."""
+
+    def __init__(self, branch: str, why: str) -> None:
+        super().__init__(
+            f"the branch {branch} {why}: merge it, rename it or delete it with `git branch -D {branch}`, "
+            "and run this again."
+        )
+
+
+class InTheWay(DockyardError):
+    """Files that git does not know are where the update would write."""
+
+    def __init__(self, paths: Iterable[str]) -> None:
+        names = ", ".join(paths)
+        super().__init__(
+            f"the update would write over {names}, unknown to git: commit or move that, and run this again."
+        )
+
+
+class CannotApply(DockyardError):
+    """The operating system refused to write the update; the service is as it was."""
+
+    def __init__(self, folder: Path, reason: str) -> None:
+        super().__init__(
+            f"cannot write the update to {folder}: {one_line(reason)}. Everything there is as it was; "
+            "mend that and run this again."
+        )
+
+
+class CannotGoTogether(DockyardError):
+    """Two options exclude each other."""
+
+    def __init__(self, one: str, other: str, why: str) -> None:
+        super().__init__(f"{one} and {other} cannot go together: {why}; choose one.")

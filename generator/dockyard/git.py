@@ -6,12 +6,13 @@ configuration: credential helpers, proxies, SSH commands.
 """
 
 import os
+import re
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from dockyard.errors import ToolFailed, ToolMissing
+from dockyard.errors import GitTooOld, ToolFailed, ToolMissing
 
 # Set by git for its hooks; inherited, they would point our git at the user's repository.
 _REPOSITORY_VARIABLES = (
@@ -34,7 +35,7 @@ _ISOLATION = {
     "core.hooksPath": os.devnull,
     "gc.auto": "0",
 }
-_FALLBACK_IDENTITY = {
+NEUTRAL_IDENTITY = {
     f"GIT_{role}_{field}": value
     for role in ("AUTHOR", "COMMITTER")
     for field, value in (("NAME", "Dockyard"), ("EMAIL", "dockyard@localhost.invalid"))
@@ -76,28 +77,58 @@ def isolated_environment(config: Mapping[str, str] | None = None) -> dict[str, s
     return env
 
 
-def run(*arguments: str, folder: Path, env: Mapping[str, str] | None = None) -> str:
-    """Standard output of `git <arguments>` in `folder`.
+def run(*arguments: str, folder: Path, env: Mapping[str, str] | None = None, stdin: bytes = b"") -> str:
+    """Standard output of `git <arguments>` in `folder`, which is given `stdin`.
 
-    `env` defaults to `environment()`. Raises ToolMissing without a git, GitFailed when it ends with an error.
+    Bytes that are no UTF-8, as in names of files, come through as surrogates. `env` defaults to `environment()`.
+    Raises ToolMissing without a git, GitFailed when it ends with an error.
     """
+    return os.fsdecode(output(*arguments, folder=folder, env=env, stdin=stdin))
+
+
+def output(
+    *arguments: str,
+    folder: Path,
+    env: Mapping[str, str] | None = None,
+    stdin: bytes = b"",
+    good: Collection[int] = (0,),
+) -> bytes:
+    """As `run`, in bytes; an exit code in `good` is no error."""
+    return _finished(arguments, folder, env, stdin, good).stdout
+
+
+def exit_code(*arguments: str, folder: Path, good: Collection[int]) -> int:
+    """The exit code of `git <arguments>` in `folder`, which is one in `good`. Raises ToolMissing and GitFailed."""
+    return _finished(arguments, folder, None, b"", good).returncode
+
+
+def require(version: tuple[int, int]) -> None:
+    """Raises GitTooOld when the git in PATH is older than `version`, ToolMissing without one."""
+    text = run("version", folder=Path.cwd())
+    found = re.search(r"(\d+)\.(\d+)", text)
+    if found is None or (int(found[1]), int(found[2])) < version:
+        raise GitTooOld(text.strip().removeprefix("git version "), ".".join(map(str, version)))
+
+
+def _finished(
+    arguments: Sequence[str], folder: Path, env: Mapping[str, str] | None, stdin: bytes, good: Collection[int]
+) -> subprocess.CompletedProcess[bytes]:
     try:
         # No own process group here: git asks for a password on the terminal, which only the foreground group may read.
         done = subprocess.run(  # noqa: S603 - fixed program, arguments never pass a shell
             ["git", "-C", str(folder), *arguments],  # noqa: S607 - the user's git, from PATH
             check=False,
-            stdin=subprocess.DEVNULL,
+            input=stdin,
             capture_output=True,
-            encoding="utf-8",
-            errors="replace",
             env=environment() if env is None else env,
         )
     except FileNotFoundError as error:
         raise ToolMissing("git") from error
-    if done.returncode:
+    if done.returncode not in good:
         command = next((word for word in arguments if not word.startswith("-") and "=" not in word), "")
-        raise GitFailed(command, folder, done.stderr.strip() or f"it ended with status {done.returncode}")
-    return done.stdout
+        reason = done.stderr.decode("utf-8", "replace").strip()
+        raise GitFailed(command, folder, reason or f"it ended with status {done.returncode}")
+    return done
 
 
 def first_commit(folder: Path, message: str) -> FirstCommit:
@@ -120,9 +151,9 @@ def commit_all(folder: Path, message: str) -> bool:
     True when the author is the user, False when git knows none and the neutral fallback was taken.
     """
     env = isolated_environment()
-    known = _knows_its_user(folder, env)
+    known = knows_its_user(folder, env)
     if not known:
-        env |= _FALLBACK_IDENTITY
+        env |= NEUTRAL_IDENTITY
     run("add", "--all", folder=folder, env=env)
     run("commit", "--quiet", f"--message={message}", folder=folder, env=env)
     return known
@@ -132,7 +163,7 @@ def _setting(key: str, folder: Path, env: Mapping[str, str]) -> str:
     return run("config", "--default=", "--get", key, folder=folder, env=env).strip()
 
 
-def _knows_its_user(folder: Path, env: Mapping[str, str]) -> bool:
+def knows_its_user(folder: Path, env: Mapping[str, str]) -> bool:
     """Whether the user named themselves; an identity that git would guess from the host does not count."""
     try:
         for identity in ("GIT_AUTHOR_IDENT", "GIT_COMMITTER_IDENT"):

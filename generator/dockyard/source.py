@@ -37,6 +37,8 @@ class Source:
     """The ref of the source's default state in `repository`."""
     has_worktree: bool
     """Whether someone may have uncommitted changes there."""
+    stale: str | None = None
+    """Why the mirror could not be brought up to date and is used as it is; None when it could."""
 
 
 def default_source() -> str:
@@ -55,8 +57,8 @@ def default_source() -> str:
 def locate(typed: str) -> Source:
     """The repository behind `typed`: a folder, a git URL, `user@host:path`, `gh:owner/name` or `gl:owner/name`.
 
-    A remote one is brought into the cache of mirrors, or brought up to date there. Raises CredentialsInSource,
-    SourceUnreachable and NotATemplate.
+    A remote one is brought into the cache of mirrors, or brought up to date there; when it does not answer, a mirror
+    that exists serves as it is. Raises CredentialsInSource, SourceUnreachable and NotATemplate.
     """
     folder = Path(os.path.abspath(Path(typed).expanduser()))  # noqa: PTH100 - resolve() would record what a link points to today
     url = None if folder.exists() else _url(typed)
@@ -64,7 +66,8 @@ def locate(typed: str) -> Source:
         return _local(folder)
     # Copier takes an address for a git repository only by its ending or by this prefix.
     recorded = url if url.endswith(".git") else f"git+{url}"
-    return Source(recorded=recorded, url=url, repository=_mirror(url), head=_REMOTE_HEAD, has_worktree=False)
+    mirror, stale = _mirror(url)
+    return Source(recorded, url, mirror, _REMOTE_HEAD, has_worktree=False, stale=stale)
 
 
 def _url(typed: str) -> str | None:
@@ -99,9 +102,10 @@ def _local(folder: Path) -> Source:
     return Source(recorded=str(folder), url=None, repository=folder, head="HEAD", has_worktree=bare == "false")
 
 
-def _mirror(url: str) -> Path:
-    mirror = _cache() / f"{sha256(url.encode()).hexdigest()[:32]}.git"
-    with _locked(mirror.with_suffix(".lock")):
+def _mirror(url: str) -> tuple[Path, str | None]:
+    """The mirror of `url`, and why it is not up to date, if it is not."""
+    mirror = cache("templates") / f"{sha256(url.encode()).hexdigest()[:32]}.git"
+    with locked(mirror.with_suffix(".lock")):
         is_new = not mirror.exists()
         git.run("init", "--quiet", "--bare", str(mirror), folder=mirror.parent, env=git.isolated_environment())
         try:
@@ -113,14 +117,16 @@ def _mirror(url: str) -> Path:
         except git.GitFailed as error:
             if is_new:
                 shutil.rmtree(mirror)
-            raise SourceUnreachable(url, error.reason) from error
-    return mirror
+                raise SourceUnreachable(url, error.reason) from error
+            return mirror, error.reason
+    return mirror, None
 
 
-def _cache() -> Path:
+def cache(room: str) -> Path:
+    """The folder `room` of the cache: in `DOCKYARD_CACHE_DIR`, else in the user's own cache. Raises CannotWrite."""
     own = os.environ.get("DOCKYARD_CACHE_DIR")
     shared = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    folder = Path(own or Path(shared) / "dockyard").absolute() / "templates"
+    folder = Path(own or Path(shared) / "dockyard").absolute() / room
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -129,7 +135,7 @@ def _cache() -> Path:
 
 
 @contextmanager
-def _locked(path: Path) -> Iterator[None]:
+def locked(path: Path) -> Iterator[None]:
     """Only one process at a time: git does not wait when two fetches write the same refs."""
     with path.open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

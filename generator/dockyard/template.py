@@ -5,7 +5,7 @@ settled here into a commit, and into the most precise release tag that marks it.
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,6 +35,15 @@ class Template:
     """Where a service records its answers, relative to the service."""
     uncommitted: int
     """Changes in the source's working tree that are not part of any commit."""
+    config: Mapping[str, Any]
+    """The whole of its copier.yml."""
+
+    @property
+    def yours(self) -> tuple[str, ...]:
+        """Patterns of the paths that a service's team owns, as its hidden answer `yours` lists them."""
+        answer = self.config.get("yours")
+        patterns = answer.get("default", ()) if isinstance(answer, dict) else ()
+        return tuple(map(str, patterns)) if isinstance(patterns, list) else ()
 
     @property
     def version(self) -> str:
@@ -43,9 +52,12 @@ class Template:
 
 
 @dataclass(frozen=True, slots=True)
-class _Tag:
+class Tag:
+    """A tag of a template that is a version (PEP 440)."""
+
     name: str
     commit: str
+    """Full object id."""
     version: Version
 
     @property
@@ -60,8 +72,12 @@ def open_template(typed: str, ref: str | None = None) -> Template:
     Without a ref it is the newest release (a PEP 440 tag that is no prerelease), or the default state of a source
     that has no release. Raises UnknownRef, NotATemplate and whatever `locate` raises.
     """
-    source = locate(typed)
-    tags = _version_tags(source)
+    return template_at(locate(typed), ref)
+
+
+def template_at(source: Source, ref: str | None = None) -> Template:
+    """The template in `source` as of `ref`; see `open_template`. Raises UnknownRef and NotATemplate."""
+    tags = version_tags(source)
     commit = _commit(source, ref, tags)
     config = _config(source, commit)
     questions = tuple(name for name, question in config.items() if _is_asked(name, question))
@@ -75,10 +91,19 @@ def open_template(typed: str, ref: str | None = None) -> Template:
         questions=questions,
         answers_file=str(config.get("_answers_file", ".copier-answers.yml")),
         uncommitted=_uncommitted(source),
+        config=config,
     )
 
 
-def _version_tags(source: Source) -> tuple[_Tag, ...]:
+def recorded_version(template: Template) -> str:
+    """What a service of `template` records as `_commit`: the precise tag, else what git calls the commit."""
+    if template.tag is not None:
+        return template.tag
+    return git.run("describe", "--tags", "--always", template.commit, folder=template.source.repository).strip()
+
+
+def version_tags(source: Source) -> tuple[Tag, ...]:
+    """Every tag of `source` that is a version, in no order."""
     listing = git.run(
         "for-each-ref",
         "--format=%(refname:strip=2)%09%(objectname)%09%(*objectname)",
@@ -88,33 +113,39 @@ def _version_tags(source: Source) -> tuple[_Tag, ...]:
     return tuple(_parsed_tags(listing.splitlines()))
 
 
-def _parsed_tags(lines: Iterable[str]) -> Iterable[_Tag]:
+def _parsed_tags(lines: Iterable[str]) -> Iterable[Tag]:
     for line in lines:
         name, tagged, commit_of_annotated = line.split("\t")
         try:
             version = Version(name)
         except InvalidVersion:
             continue
-        yield _Tag(name, commit_of_annotated or tagged, version)
+        yield Tag(name, commit_of_annotated or tagged, version)
 
 
-def _commit(source: Source, ref: str | None, tags: tuple[_Tag, ...]) -> str:
-    releases = sorted((tag for tag in tags if not tag.version.is_prerelease), key=lambda tag: tag.rank, reverse=True)
+def _commit(source: Source, ref: str | None, tags: tuple[Tag, ...]) -> str:
+    releases = [tag for tag in newest_first(tags) if not tag.version.is_prerelease]
     if ref is None and releases:
         return releases[0].commit
     if ref is None or ref == "HEAD":
-        found = _resolve(source, source.head)
+        found = resolve(source, source.head)
         if found is None:
             raise NotATemplate(source.recorded, "it has no commit yet", "Commit the template first.")
         return found
     # A branch that a clone has not checked out is known by its remote's name only.
-    found = _resolve(source, ref) or _resolve(source, f"refs/remotes/origin/{ref}")
+    found = resolve(source, ref) or resolve(source, f"refs/remotes/origin/{ref}")
     if found is None:
         raise UnknownRef(ref, source.recorded, [tag.name for tag in releases[:_RELEASES_TO_NAME]])
     return found
 
 
-def _resolve(source: Source, ref: str) -> str | None:
+def newest_first(tags: Iterable[Tag]) -> list[Tag]:
+    """`tags` by version, the newest first."""
+    return sorted(tags, key=lambda tag: tag.rank, reverse=True)
+
+
+def resolve(source: Source, ref: str) -> str | None:
+    """The full id of the commit that `ref` names in `source`, None when it names none."""
     try:
         found = git.run(
             "rev-parse", "--verify", "--quiet", "--end-of-options", f"{ref}^{{commit}}", folder=source.repository
