@@ -1,26 +1,59 @@
-"""Renders a template with Copier's public API into a folder.
+"""Renders a template with Copier's public API: into a folder, or into a git tree of the cache.
 
-Knows Copier's traps and keeps them here; knows nothing of names, locking or what happens to the folder afterwards.
+Knows Copier's traps and keeps them here; knows nothing of names, locking or what happens to a render afterwards.
 Copier changes the working directory, so a process renders one template at a time: parallel work takes processes.
 """
 
+import json
 import os
 import re
+import shutil
+import tempfile
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from hashlib import sha256
+from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import yaml
 
 from dockyard import git
 from dockyard.errors import BadAnswer, DockyardError, RenderFailed, ToolFailed
-from dockyard.template import Template
+from dockyard.skeleton import Skeleton, prepare
+from dockyard.source import cache
+from dockyard.template import Template, recorded_version
 
 _REFUSED = re.compile(
     r"(?:Validation error for question|Invalid choice for|Question) ['\"](\w+)['\"]:? (.*)", re.DOTALL
 )
-_RECORDED_VERSION = re.compile(r"^_commit: .*$", re.MULTILINE)
+# Another one when the same inputs would be rendered otherwise than before.
+_FORMAT = "1"
+
+
+@dataclass(frozen=True, slots=True)
+class Render:
+    """The files that a version of a template makes of a service's answers."""
+
+    tree: str
+    """Id of the git tree, in the repository `store()`."""
+    answers: Mapping[str, Any]
+    """What is recorded: an answer for each question that is asked."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """What a service's answers file says."""
+
+    source: str
+    """The template's address, `_src_path`."""
+    version: str
+    """The template's version, `_commit`."""
+    answers: Mapping[str, Any]
+    file: str = ".copier-answers.yml"
+    """Where it lies, relative to the service."""
 
 
 def render(template: Template, answers: Mapping[str, str], into: Path, *, ask: bool, scratch: Path) -> None:
@@ -30,30 +63,143 @@ def render(template: Template, answers: Mapping[str, str], into: Path, *, ask: b
     Raises BadAnswer when the template refuses an answer, RenderFailed when it is at fault itself, ToolFailed when git
     cannot check it out, OSError when the disk refuses.
     """
-    config = {}
-    if template.source.url is not None:
-        # Copier then clones from the mirror, without the network, and still records the address.
-        config[f"url.{template.source.repository}.insteadOf"] = template.source.url
-    with _surroundings(git.isolated_environment(config) | {"COPIER_CACHE_DIR": str(scratch)}):
-        _copy(template, answers, into, ask=ask)
-    _record_version(template, into)
+    with _surroundings(_with_mirror(template) | {"COPIER_CACHE_DIR": str(scratch)}):
+        # A commit's id: Copier renders the committed state then, never a working tree.
+        _copy(template, template.source.recorded, into, answers, vcs_ref=template.commit, defaults=not ask)
+    # Where Copier took another tag of the same commit, such as one that moves, the most precise one is recorded.
+    _record(template, into / template.answers_file, {"_commit": template.tag} if template.tag else {})
 
 
-def _copy(template: Template, answers: Mapping[str, str], into: Path, *, ask: bool) -> None:
+def render_tree(template: Template, recorded: Recorded, name: str, data: Mapping[str, Any] | None = None) -> Render:
+    """The render of `template` for a service in a folder called `name`, from the cache or put there.
+
+    Questions are answered by `data`, else by what is `recorded`, else by the template's defaults; the user's settings
+    of Copier have no say, so that every machine renders the same. The render records the source as it is recorded.
+    Raises what `render` raises, and BadAnswer also for a recorded answer that the template does not accept any more.
+    """
+    kept = {key: value for key, value in recorded.answers.items() if key in template.questions}
+    known = replace(recorded, answers=kept)
+    key = _key(template, known, name, data or {})
+    entry = cache("renders") / f"{key}.json"
+    found = _cached(entry)
+    if found is None:
+        with tempfile.TemporaryDirectory(prefix=".rendering-", dir=entry.parent) as scratch:
+            found = _rendered(template, known, Path(scratch) / "out" / name, data or {})
+            draft = Path(scratch) / "entry.json"
+            draft.write_text(json.dumps(found), encoding="utf-8")
+            draft.replace(entry)
+    tree, text = found
+    answers = {key: value for key, value in _parsed(text).items() if not key.startswith("_")}
+    for question, answer in kept.items():
+        # Copier takes the default in silence; and what changes only its type was not refused.
+        if question not in (data or {}) and question in answers and str(answers[question]) != str(answer):
+            raise BadAnswer(question, f"{answer!r}, recorded by this service, is not allowed in {template.version}")
+    return Render(tree=tree, answers=answers)
+
+
+def store() -> Path:
+    """The bare repository of all renders. Raises CannotWrite and GitFailed."""
+    folder = cache("renders") / "objects.git"
+    if not folder.is_dir():
+        with tempfile.TemporaryDirectory(prefix=".making-", dir=folder.parent) as scratch:
+            made = Path(scratch) / "made"
+            git.run("init", "--quiet", "--bare", str(made), folder=folder.parent, env=git.isolated_environment())
+            try:
+                made.rename(folder)
+            except OSError:
+                # Another process was faster.
+                if not folder.is_dir():
+                    raise
+    return folder
+
+
+def _rendered(template: Template, recorded: Recorded, out: Path, data: Mapping[str, Any]) -> tuple[str, str]:
+    """A new render in the store, and the text of its answers file."""
+    skeleton = prepare(template)
+    if skeleton is None or not _assembled(template, skeleton, recorded, out, data):
+        shutil.rmtree(out, ignore_errors=True)
+        _seed(recorded, out)
+        scratch = out.parent.parent / "copier"
+        with _surroundings(_with_mirror(template) | {"COPIER_CACHE_DIR": str(scratch)}):
+            _copy_again(template, template.source.recorded, out, data, recorded, vcs_ref=template.commit)
+        _record(template, out / recorded.file, {"_commit": recorded_version(template), "_src_path": recorded.source})
+    env = git.isolated_environment() | {"GIT_DIR": str(store()), "GIT_INDEX_FILE": str(out.parent.parent / "index")}
+    git.run(f"--work-tree={out}", "add", "--all", folder=out, env=env)
+    tree = git.run("write-tree", folder=out, env=env).strip()
+    return tree, (out / recorded.file).read_text(encoding="utf-8")
+
+
+def _assembled(template: Template, skeleton: Skeleton, recorded: Recorded, out: Path, data: Mapping[str, Any]) -> bool:
+    """Render the skeleton into `out` and lay the plain files beside; False when the two do not fit together."""
+    _seed(recorded, out)
+    nothing = out.parent.parent / "bin"
+    nothing.mkdir(exist_ok=True)
+    # A plain folder needs no git, and Copier that finds none asks it nothing for each file.
+    with _surroundings(os.environ | {"PATH": str(nothing)}):
+        _copy_again(template, str(skeleton.templated), out, data, recorded)
+    answers_file = out / recorded.file
+    if _parsed(answers_file.read_text(encoding="utf-8")).get("_src_path") != str(skeleton.templated):
+        return False
+    _record(template, answers_file, {"_commit": recorded_version(template), "_src_path": recorded.source})
+    for folder, _, files in os.walk(skeleton.plain):
+        target = out / Path(folder).relative_to(skeleton.plain)
+        target.mkdir(exist_ok=True)
+        for file in files:
+            if os.path.lexists(target / file):
+                return False
+            shutil.copy(Path(folder, file), target / file)
+    return True
+
+
+def _seed(recorded: Recorded, out: Path) -> None:
+    """Give the empty folder of a render the recorded answers, as an update finds them."""
+    answers_file = out / recorded.file
+    answers_file.parent.mkdir(parents=True)
+    said = {**recorded.answers, "_commit": recorded.version, "_src_path": recorded.source}
+    answers_file.write_text(yaml.safe_dump(said, allow_unicode=True), encoding="utf-8")
+
+
+def _key(template: Template, recorded: Recorded, name: str, data: Mapping[str, Any]) -> str:
+    """What a render depends on, in one word."""
+    said = [template.commit, recorded_version(template), recorded.source, recorded.file, name]
+    said += [yaml.safe_dump(dict(answers), allow_unicode=True) for answers in (recorded.answers, data)]
+    said += [_FORMAT, metadata.version("copier"), metadata.version("jinja2")]
+    return sha256(json.dumps(said).encode()).hexdigest()
+
+
+def _cached(entry: Path) -> tuple[str, str] | None:
+    try:
+        tree, text = json.loads(entry.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return None
+    return str(tree), str(text)
+
+
+def _copy_again(
+    template: Template, source: str, into: Path, data: Mapping[str, Any], recorded: Recorded, **options: Any
+) -> None:
+    """As `_copy`, for a service whose recorded answers are in `into` already."""
+    from copier import Settings  # noqa: PLC0415 - as in _copy
+
+    _copy(
+        template,
+        source,
+        into,
+        data,
+        answers_file=recorded.file,
+        defaults=True,
+        overwrite=True,
+        settings=Settings(),
+        **options,
+    )
+
+
+def _copy(template: Template, source: str, into: Path, answers: Mapping[str, Any], **options: Any) -> None:
     import copier  # noqa: PLC0415 - a third of a second that other commands need not wait for
     from plumbum import ProcessExecutionError  # noqa: PLC0415 - Copier brings it
 
     try:
-        copier.run_copy(
-            template.source.recorded,
-            into,
-            dict(answers),
-            # A commit's id: Copier renders the committed state then, never a working tree.
-            vcs_ref=template.commit,
-            defaults=not ask,
-            cleanup_on_error=False,
-            quiet=True,
-        )
+        copier.run_copy(source, into, dict(answers), cleanup_on_error=False, quiet=True, **options)
     except ProcessExecutionError as error:
         reason = error.stderr.strip() or f"git ended with status {error.retcode}"
         raise ToolFailed(f"check out the template {template.source.recorded}", reason) from error
@@ -72,21 +218,42 @@ def _translated(error: Exception, template: Template) -> DockyardError:
     return RenderFailed(template.source.recorded, template.version, str(error) or type(error).__name__)
 
 
-def _record_version(template: Template, service: Path) -> None:
-    """Make the answers file name the precise version, where Copier took another tag of the same commit for it."""
-    answers_file = service / template.answers_file
+def _record(template: Template, answers_file: Path, values: Mapping[str, str]) -> None:
+    """Make the answers file say `values`, in the form that Copier gives them."""
     try:
         text = answers_file.read_text(encoding="utf-8")
-        recorded = yaml.safe_load(text)["_commit"]
-    except (FileNotFoundError, KeyError, TypeError) as error:
+    except FileNotFoundError:
+        text = ""
+    said = _parsed(text)
+    if "_src_path" not in said or "_commit" not in {*said, *values}:
         raise RenderFailed(
             template.source.recorded,
             template.version,
-            f"it writes no {template.answers_file} with _commit in it, so that the service could never be updated",
-        ) from error
-    if template.tag is not None and recorded != template.tag:
-        line = yaml.safe_dump({"_commit": template.tag}).strip()
-        answers_file.write_text(_RECORDED_VERSION.sub(line, text, count=1), encoding="utf-8")
+            f"it writes no {answers_file.name} with _commit in it, so that the service could never be updated",
+        )
+    for key, value in values.items():
+        if said.get(key) != value:
+            line = yaml.safe_dump({key: value}, allow_unicode=True)
+            # A long value goes on in indented lines.
+            pattern = rf"^{key}:.*\n(?: .*\n)*" if key in said else r"^(?=_src_path:)"
+            text = re.sub(pattern, line.replace("\\", r"\\"), text, count=1, flags=re.MULTILINE)
+    if values:
+        answers_file.write_text(text, encoding="utf-8")
+
+
+def _parsed(text: str) -> dict[str, Any]:
+    try:
+        said = yaml.safe_load(text)
+    except yaml.YAMLError:
+        return {}
+    return {str(key): value for key, value in said.items()} if isinstance(said, dict) else {}
+
+
+def _with_mirror(template: Template) -> dict[str, str]:
+    """The environment in which Copier clones from the mirror, without the network, and still records the address."""
+    source = template.source
+    config = {} if source.url is None else {f"url.{source.repository}.insteadOf": source.url}
+    return git.isolated_environment(config)
 
 
 @contextmanager

@@ -1,0 +1,169 @@
+"""Splits a template, at one commit, into what depends on answers and what every service gets byte for byte.
+
+Most files of a template are copied as they stand, yet Copier looks at each as closely as at a templated one. A
+separable template is checked out once: its plain files in one folder, the rest, the skeleton, in another that Copier
+renders. The split is made only where it provably changes nothing; in doubt Copier renders the whole template.
+Knows Copier's rules of rendering; knows nothing of services.
+"""
+
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from unicodedata import normalize
+
+from pathspec import PathSpec
+
+from dockyard import git
+from dockyard.errors import CannotWrite
+from dockyard.source import cache
+from dockyard.template import Template
+
+_LAYOUT = "1"
+_DEFAULT_SUFFIX = ".jinja"
+# Settings that reach further than one file.
+_UNSEPARABLE = frozenset({"_external_data", "_jinja_extensions", "_migrations", "_secret_questions", "_tasks"})
+# Where the template lies and which commit it is of: the skeleton would answer otherwise.
+_COPIER_WORD = re.compile(r"(?<![A-Za-z0-9])_(?:copier_\w+(?:\.\w+)?|commit|src_path|external_data)\b")
+_HARMLESS = frozenset({"_copier_conf.answers_file", "_copier_conf.data", "_copier_operation"})
+_REACHES_OUT = re.compile(r"\{%[-+]?\s*(?:include|import|from|extends|yield)\b")
+_ANSWERS_TEMPLATE = re.compile(r"(?:#[^\n{]*\n|\n)*\{\{-?\s*_copier_answers\s*\|\s*to_nice_yaml\s*-?\}\}\s*")
+_ONLY_FOR_UPDATES = re.compile(r"\{% if _copier_operation == 'update' %\}((?!\{% e).)*\{% endif %\}", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class Skeleton:
+    """A separable template, checked out."""
+
+    templated: Path
+    """A template of its own: copier.yml and all that depends on answers."""
+    plain: Path
+    """The other files, where a service has them."""
+
+
+def prepare(template: Template) -> Skeleton | None:
+    """The two folders of `template`, from the cache or put there; None when it is not separable.
+
+    Raises CannotWrite and GitFailed.
+    """
+    folder = cache("checkouts") / f"{template.commit}-{_LAYOUT}"
+    if not folder.is_dir():
+        _lay_out(template, folder)
+    return Skeleton(folder / "templated", folder / "plain") if (folder / "plain").is_dir() else None
+
+
+def _lay_out(template: Template, folder: Path) -> None:
+    try:
+        with tempfile.TemporaryDirectory(prefix=".making-", dir=folder.parent) as scratch:
+            made = Path(scratch) / "made"
+            _check_out(template, made / "templated")
+            if _is_separable(template, made / "templated"):
+                _move_plain_files(template, made)
+            else:
+                shutil.rmtree(made / "templated")
+            try:
+                made.rename(folder)
+            except OSError:
+                # Another process was faster, and what it made is the same.
+                if not folder.is_dir():
+                    raise
+    except OSError as error:
+        raise CannotWrite(folder.parent, error) from error
+
+
+def _check_out(template: Template, into: Path) -> None:
+    into.mkdir(parents=True)
+    env = git.isolated_environment() | {"GIT_INDEX_FILE": str(into.parent / "index")}
+    repository = template.source.repository
+    git.run(f"--work-tree={into}", "read-tree", "--reset", "-u", template.commit, folder=repository, env=env)
+
+
+def _is_separable(template: Template, checkout: Path) -> bool:
+    config = template.config
+    root = checkout / str(config.get("_subdirectory", ""))
+    envops = config.get("_envops") or {}
+    plain_settings = (
+        root != checkout
+        and root.is_dir()
+        and not _UNSEPARABLE.intersection(config)
+        # Other delimiters would make this module's patterns blind.
+        and isinstance(envops, dict)
+        and not any(key.endswith(("_string", "_prefix")) for key in envops)
+        and _suffix(config) != ""
+        and not {"{", "/"}.intersection(template.answers_file)
+        and "{" not in str(config["_subdirectory"])
+    )
+    return (
+        plain_settings
+        and _exclusions(config) is not None
+        and not (checkout / ".gitmodules").exists()
+        and not any(path.is_symlink() for path in checkout.rglob("*"))
+        and not any("\n---" in path.read_text("utf-8") for path in checkout.glob("copier.y*ml"))
+        and all(map(_says_the_same_alone, _texts(config, root)))
+    )
+
+
+def _texts(config: Mapping[str, Any], root: Path) -> Iterator[str]:
+    """All that Jinja reads of the template, but for the answers file of the common form."""
+    # Messages are shown, not rendered into a service.
+    yield from _strings({key: value for key, value in config.items() if not key.startswith("_message_")})
+    for path in root.rglob("*"):
+        yield path.relative_to(root).as_posix()
+        if path.name.endswith(_suffix(config)) and path.is_file():
+            text = path.read_text(encoding="utf-8", errors="surrogateescape")
+            if not _ANSWERS_TEMPLATE.fullmatch(text):
+                yield text
+
+
+def _strings(value: object) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for each in value.values():
+            yield from _strings(each)
+    elif isinstance(value, list):
+        for each in value:
+            yield from _strings(each)
+
+
+def _says_the_same_alone(text: str) -> bool:
+    """Whether `text` neither reads another file nor asks where, and of which commit, the template is."""
+    return not _REACHES_OUT.search(text) and _HARMLESS.issuperset(_COPIER_WORD.findall(text))
+
+
+def _suffix(config: Mapping[str, Any]) -> str:
+    suffix = config.get("_templates_suffix")
+    return _DEFAULT_SUFFIX if suffix is None else str(suffix)
+
+
+def _exclusions(config: Mapping[str, Any]) -> PathSpec[Any] | None:
+    """What Copier leaves out of a new service; None when that depends on answers."""
+    patterns: list[str] = []
+    for pattern in map(str, config.get("_exclude", ())):
+        if "{" not in pattern:
+            patterns.append(pattern)
+        elif not _ONLY_FOR_UPDATES.fullmatch(pattern):
+            return None
+    return PathSpec.from_lines("gitignore", [normalize("NFD", pattern) for pattern in patterns])
+
+
+def _move_plain_files(template: Template, made: Path) -> None:
+    suffix = _suffix(template.config)
+    excluded = _exclusions(template.config)
+    checkout, plain = made / "templated", made / "plain"
+    root = checkout / str(template.config["_subdirectory"])
+    plain.mkdir()
+    for path in sorted(root.rglob("*")):
+        name = path.relative_to(root).as_posix()
+        is_templated = "{" in name or name.endswith(suffix) or template.answers_file in name.split("/")
+        has_templated_twin = any((folder / f"{name}{suffix}").exists() for folder in (root, checkout))
+        if path.is_dir() or is_templated or has_templated_twin:
+            continue
+        if excluded is None or excluded.match_file(name):
+            path.unlink()
+        else:
+            (plain / name).parent.mkdir(parents=True, exist_ok=True)
+            path.rename(plain / name)
