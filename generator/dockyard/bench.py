@@ -1,0 +1,49 @@
+"""A throw-away git repository that sees a service's objects and all renders, and keeps what is made to itself.
+
+Predictions therefore leave nothing in the service. Knows git; knows nothing of merges.
+"""
+
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from dockyard import git
+from dockyard.render import store
+from dockyard.service import Service
+
+_CONFIG = "[core]\n\trepositoryformatversion = 0\n\tbare = true\n"
+# Updates follow renamed files; a folder that was renamed does not take along what the team put there.
+_MERGING = {
+    "merge.conflictStyle": "merge",
+    "merge.directoryRenames": "false",
+    "merge.renameLimit": "10000",
+    "merge.renames": "true",
+    "merge.renormalize": "false",
+}
+_NEEDED = (2, 38)
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """The repository, while `open_bench` is open."""
+
+    folder: Path
+    env: Mapping[str, str]
+    """Binds git to the bench."""
+
+
+@contextmanager
+def open_bench(service: Service) -> Iterator[Bench]:
+    """A bench for `service`, removed at the end. Raises GitTooOld, and OSError when there is no room for it."""
+    git.require(_NEEDED)
+    with tempfile.TemporaryDirectory(prefix="dockyard-", ignore_cleanup_errors=True) as scratch:
+        folder = Path(scratch)
+        (folder / "objects/info").mkdir(parents=True)
+        (folder / "refs/heads").mkdir(parents=True)
+        (folder / "HEAD").write_text("ref: refs/heads/none\n")
+        (folder / "config").write_text(_CONFIG)
+        (folder / "objects/info/alternates").write_text(f"{service.objects}\n{store() / 'objects'}\n")
+        env = git.isolated_environment(_MERGING) | git.NEUTRAL_IDENTITY | {"GIT_DIR": str(folder)}
+        yield Bench(folder, env)

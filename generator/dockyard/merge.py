@@ -1,0 +1,246 @@
+"""Merges a newer render into a service: three synthetic commits and `git merge-tree`, no working tree.
+
+Knows git trees and which paths are the team's; knows nothing of templates, Copier or what is done with the result.
+"""
+
+import os
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import NamedTuple
+
+from pathspec import GitIgnoreSpec
+
+from dockyard import git
+from dockyard.bench import Bench
+from dockyard.tree import Entries, Entry, entries, write
+
+_KIND = re.compile(r"CONFLICT \(([^)]+)\)")
+
+
+class State(StrEnum):
+    """What an update means for a path that the template has, or had."""
+
+    CLEAN = "clean"
+    """Managed, and already as the newer render has it."""
+    CHANGED = "changed"
+    """Managed, without drift: added, rewritten or removed by the update."""
+    MERGED = "merged"
+    """Changed by the template and by the service; both changes are in the result."""
+    DRIFTED = "drifted"
+    """Changed by the service alone: stays as it is."""
+    DELETED = "deleted"
+    """Deleted by the team, and not changed by the template: stays away."""
+    YOURS = "yours"
+    """The team's: not looked at."""
+    SEEDED = "seeded"
+    """The team's, and new in the template: laid down this once."""
+    CONFLICT = "conflict"
+    """Both changed it and a person has to say what comes out."""
+
+
+class Conflict(StrEnum):
+    """Why a path cannot be merged."""
+
+    CONTENT = "content"
+    MODIFY_DELETE = "modify/delete"
+    ADD_ADD = "add/add"
+    RENAME = "rename"
+    MODE = "mode"
+    BINARY = "binary"
+    FILE_FOLDER = "file/directory"
+    SUBMODULE = "submodule"
+
+
+class Stage(NamedTuple):
+    """One side of a conflict, as the index keeps it: 1 the old render, 2 the service, 3 the newer render."""
+
+    path: str
+    number: int
+    entry: Entry
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """What becomes of one path."""
+
+    path: str
+    state: State
+    conflict: Conflict | None = None
+    message: str = ""
+    """What git says of the conflict."""
+
+
+@dataclass(frozen=True, slots=True)
+class Merge:
+    """What comes out. Where there is a conflict, the tree has the file with markers, as git leaves it."""
+
+    tree: str
+    """Id of the service's tree after the update, in the bench."""
+    before: Entries
+    after: Entries
+    files: tuple[File, ...]
+    stages: tuple[Stage, ...]
+
+    @property
+    def conflicts(self) -> tuple[File, ...]:
+        """The files that a person has to look at."""
+        return tuple(file for file in self.files if file.state is State.CONFLICT)
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """A tree that meets another."""
+
+    tree: str
+    label: str
+    """How conflict markers call it."""
+
+
+def owned(patterns: Iterable[str]) -> Callable[[str], bool]:
+    """Whether a path is the team's, by the template's patterns."""
+    spec = GitIgnoreSpec.from_lines(patterns)
+    return lambda path: bool(spec.match_file(path))
+
+
+def merge(
+    bench: Bench, base: str, new: Side, ours: Side, *, answers_file: str, is_yours: Callable[[str], bool]
+) -> Merge:
+    """Carry the step from the old render's tree `base` to the render `new` over to the service `ours`.
+
+    What the service has of the team's files stays untouched; those in `new` and neither in `base` nor in `ours` are
+    laid down. The answers file becomes that of `new`. Raises GitFailed.
+    """
+    old, newer, service = (entries(tree, bench.folder, bench.env) for tree in (base, new.tree, ours.tree))
+    seeds = {path: entry for path, entry in newer.items() if is_yours(path) and path not in old and path not in service}
+    # The same on all three sides, the team's files are out of the merge, and no rename leads to one or from one.
+    team = {path: entry for path, entry in service.items() if is_yours(path)}
+    answers = {answers_file: service[answers_file]} if answers_file in service else {}
+    left = {path: entry for path, entry in old.items() if not is_yours(path)} | team | answers
+    right = {path: entry for path, entry in newer.items() if not is_yours(path)} | team | seeds
+    merged = _merge_trees(bench, left, new.label, right, ours)
+    after = entries(merged.tree, bench.folder, bench.env)
+    files = _files(_Trees(old, newer, service, after), merged.conflicts, answers_file, is_yours)
+    return Merge(merged.tree, service, after, tuple(files), merged.stages)
+
+
+class _Merged(NamedTuple):
+    tree: str
+    stages: tuple[Stage, ...]
+    conflicts: Mapping[str, tuple[Conflict, str]]
+
+
+def _merge_trees(bench: Bench, left: Entries, label: str, right: Entries, ours: Side) -> _Merged:
+    root = _commit(bench, write(left, bench.folder, bench.env))
+    _label(bench, label, _commit(bench, write(right, bench.folder, bench.env), root))
+    _label(bench, ours.label, _commit(bench, ours.tree, root))
+    told = git.output(
+        *("merge-tree", "--write-tree", "-z", "--messages", ours.label, label),
+        folder=bench.folder,
+        env=bench.env,
+        good=(0, 1),
+    )
+    return _parsed(told)
+
+
+def _commit(bench: Bench, tree: str, parent: str | None = None) -> str:
+    parents = ["-p", parent] if parent else []
+    return git.run("commit-tree", *parents, "-m", "-", tree, folder=bench.folder, env=bench.env).strip()
+
+
+def _label(bench: Bench, name: str, commit: str) -> None:
+    """Give `commit` a name, which conflict markers then show."""
+    ref = bench.folder / "refs/heads" / name
+    ref.parent.mkdir(parents=True, exist_ok=True)
+    ref.write_text(f"{commit}\n")
+
+
+def _parsed(told: bytes) -> _Merged:
+    """The output of merge-tree: the tree, the stages up to an empty field, then messages of varying length."""
+    fields = iter(os.fsdecode(told).split("\0"))
+    tree = next(fields).strip()
+    stages = tuple(_stage(field) for field in iter(lambda: next(fields, ""), ""))
+    conflicts: dict[str, tuple[Conflict, str]] = {}
+    for count in fields:
+        if not count.strip():
+            break
+        paths = [next(fields) for _ in range(int(count))]
+        kind, message = next(fields), next(fields).strip()
+        found = _conflict(kind, message)
+        if found is not None:
+            # Of several messages on one path the first says most; a binary one is followed by one on its content.
+            conflicts.setdefault(paths[0], (found, message))
+    for stage in stages:
+        conflicts.setdefault(stage.path, (Conflict.CONTENT, "both changed it"))
+    return _Merged(tree, stages, conflicts)
+
+
+def _stage(field: str) -> Stage:
+    meta, _, path = field.partition("\t")
+    mode, oid, number = meta.split(" ")
+    return Stage(path, int(number), Entry(mode, oid))
+
+
+def _conflict(kind: str, message: str) -> Conflict | None:
+    if "binary" in kind:
+        return Conflict.BINARY
+    if not kind.startswith("CONFLICT"):
+        return None
+    named = found[1] if (found := _KIND.search(message)) else ""
+    exact = {"add/add": Conflict.ADD_ADD, "modify/delete": Conflict.MODIFY_DELETE}
+    if named in exact:
+        return exact[named]
+    likely = {
+        "rename": Conflict.RENAME,
+        "distinct": Conflict.MODE,
+        "file/directory": Conflict.FILE_FOLDER,
+        "submodule": Conflict.SUBMODULE,
+    }
+    return next((conflict for word, conflict in likely.items() if word in named), Conflict.CONTENT)
+
+
+class _Trees(NamedTuple):
+    old: Entries
+    newer: Entries
+    service: Entries
+    after: Entries
+
+
+def _files(
+    trees: _Trees,
+    conflicts: Mapping[str, tuple[Conflict, str]],
+    answers_file: str,
+    is_yours: Callable[[str], bool],
+) -> Iterator[File]:
+    for path in sorted({*trees.old, *trees.newer, *conflicts}):
+        if path in conflicts:
+            kind, message = conflicts[path]
+            yield File(path, State.CONFLICT, kind, message)
+        elif path == answers_file:
+            is_same = trees.after.get(path) == trees.service.get(path)
+            yield File(path, State.CLEAN if is_same else State.CHANGED)
+        elif is_yours(path):
+            if (state := _of_the_team(path, trees)) is not None:
+                yield File(path, state)
+        else:
+            yield File(path, _of_the_platform(*(tree.get(path) for tree in trees)))
+
+
+def _of_the_team(path: str, trees: _Trees) -> State | None:
+    if path in trees.service:
+        return State.YOURS
+    if path in trees.after:
+        return State.SEEDED
+    # What the newer version does not seed, and the team does not have, is nobody's.
+    return State.DELETED if path in trees.newer else None
+
+
+def _of_the_platform(old: Entry | None, newer: Entry | None, service: Entry | None, after: Entry | None) -> State:
+    if newer == old:
+        if service == old:
+            return State.CLEAN
+        return State.DELETED if service is None else State.DRIFTED
+    if after == service:
+        return State.CLEAN
+    return State.CHANGED if service == old and after == newer else State.MERGED

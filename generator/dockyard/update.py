@@ -1,0 +1,100 @@
+"""An update from beginning to end: which version, two renders, one merge, one result that is then applied or not.
+
+`plan` predicts and writes nothing; `apply.py` makes a plan real. Knows every step and the internals of none.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from dockyard.bench import Bench
+from dockyard.errors import UnknownQuestion
+from dockyard.merge import Merge, Side, merge, owned
+from dockyard.notes import between
+from dockyard.render import Recorded, render_tree
+from dockyard.service import Service
+from dockyard.template import Template
+from dockyard.versions import Step
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A question that the newer template asks and that the service has not answered yet."""
+
+    name: str
+    answer: Any
+    """What the update answers: the given data, else the default."""
+    is_given: bool
+    help: str
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What an update would do; the update then does exactly this."""
+
+    service: Service
+    step: Step
+    merge: Merge
+    answers: Mapping[str, Any]
+    """The answers that the result records."""
+    new_questions: tuple[Question, ...]
+    retired: tuple[str, ...]
+    """Recorded answers that the newer template does not ask for."""
+    notes: str
+    """What the template's CHANGELOG.md says of the versions between; empty without one."""
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether the result is what the service has already."""
+        return self.merge.tree == self.service.tree and not self.merge.conflicts
+
+
+def plan(bench: Bench, service: Service, chosen: Step, data: Mapping[str, str] | None = None) -> Plan:
+    """The update of `service`, as committed, by `chosen`, with new or other answers in `data`.
+
+    Raises UnknownQuestion, and what `render.render_tree` raises: BadAnswer for a new question without default.
+    """
+    recorded, target = chosen.recorded, chosen.target
+    for question in data or {}:
+        if question not in target.questions:
+            raise UnknownQuestion(question, target.source.recorded, target.questions)
+    old = render_tree(recorded, service.recorded, service.root.name)
+    new = render_tree(target, service.recorded, service.root.name, data)
+    merged = merge(
+        bench,
+        old.tree,
+        Side(new.tree, target.version),
+        Side(service.tree, "service"),
+        answers_file=service.recorded.file,
+        is_yours=owned(target.yours),
+    )
+    known = service.recorded.answers
+    return Plan(
+        service=service,
+        step=chosen,
+        merge=merged,
+        answers=new.answers,
+        new_questions=tuple(
+            Question(name, answer, name in (data or {}), _help(target, name))
+            for name, answer in new.answers.items()
+            if name not in known
+        ),
+        retired=tuple(name for name in known if name not in new.answers),
+        notes=between(recorded, target),
+    )
+
+
+def _help(template: Template, question: str) -> str:
+    details = template.config.get(question)
+    return str(details.get("help", "")) if isinstance(details, dict) else ""
+
+
+def after(done: Plan) -> Service:
+    """The service as it is when `done` is applied, for the next step. Its objects are in the bench."""
+    recorded = Recorded(
+        done.service.recorded.source,
+        done.step.target.commit,
+        done.answers,
+        done.service.recorded.file,
+    )
+    return replace(done.service, tree=done.merge.tree, recorded=recorded)
