@@ -167,3 +167,7 @@ def _move_plain_files(template: Template, made: Path) -> None:
         else:
             (plain / name).parent.mkdir(parents=True, exist_ok=True)
             path.rename(plain / name)
+    for folder in sorted((path for path in root.rglob("*") if path.is_dir()), reverse=True):
+        # Copier looks at folders too, and git knows no empty ones.
+        if not any(folder.iterdir()):
+            folder.rmdir()
