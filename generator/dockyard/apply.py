@@ -1,4 +1,4 @@
-"""Makes a plan real: as a commit on a branch of its own, without touching the working tree.
+"""Makes a plan real: as a commit on a branch of its own, or in the working tree.
 
 Knows git; knows nothing of how a plan came to be.
 """
@@ -7,11 +7,11 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from dockyard import git
+from dockyard import git, worktree
 from dockyard.bench import Bench
 from dockyard.errors import BranchTaken
 from dockyard.service import Service
-from dockyard.tree import Entry, entries, write
+from dockyard.tree import Entry
 from dockyard.update import Plan
 
 _TRAILER = "Dockyard-Tree"
@@ -67,6 +67,16 @@ def commit(bench: Bench, plans: Sequence[Plan]) -> Committed:
     return Committed(branch, tip, is_new=True, fallback_identity=not known)
 
 
+def in_place(bench: Bench, plan: Plan) -> None:
+    """Put the result of `plan` into the working tree, staged; conflicts are left as git leaves those of a merge.
+
+    All or nothing, see `worktree.write`, whose errors it raises.
+    """
+    service, merge = plan.service, plan.merge
+    bring(bench, service, [merge.tree, *(stage.entry.oid for stage in merge.stages)])
+    worktree.write(service, worktree.changes(service, merge.before, merge.after), merge.stages)
+
+
 def bring(bench: Bench, service: Service, objects: Sequence[str]) -> None:
     """Copy `objects` and what they refer to from the bench into the service's repository, where it lacks them."""
     wanted = "".join(f"{oid}\n" for oid in objects) + f"^{service.head}^{{tree}}\n"
@@ -84,10 +94,10 @@ def _whole(bench: Bench, plan: Plan) -> str:
     prefix = plan.service.prefix
     if not prefix:
         return plan.merge.tree
-    others = entries(plan.service.head, bench.folder, bench.env)
+    others = bench.entries(plan.service.head)
     files: dict[str, Entry] = {path: entry for path, entry in others.items() if not path.startswith(prefix)}
     files |= {f"{prefix}{path}": entry for path, entry in plan.merge.after.items()}
-    return write(files, bench.folder, bench.env)
+    return bench.write(files)
 
 
 def _message(plan: Plan, tree: str) -> str:

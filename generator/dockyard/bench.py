@@ -12,6 +12,7 @@ from pathlib import Path
 from dockyard import git
 from dockyard.render import store
 from dockyard.service import Service
+from dockyard.tree import Entries, Entry, entries, write
 
 _CONFIG = "[core]\n\trepositoryformatversion = 0\n\tbare = true\n"
 # Updates follow renamed files; a folder that was renamed does not take along what the team put there.
@@ -32,6 +33,14 @@ class Bench:
     folder: Path
     env: Mapping[str, str]
     """Binds git to the bench."""
+
+    def entries(self, tree: str) -> dict[str, Entry]:
+        """The files of `tree`, of a render, of the service or made here. Raises GitFailed."""
+        return entries(tree, self.folder, self.env)
+
+    def write(self, files: Entries) -> str:
+        """Id of the tree of `files`, which is put into the bench. Raises GitFailed."""
+        return write(files, self.folder, self.env)
 
 
 @contextmanager

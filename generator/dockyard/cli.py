@@ -1,13 +1,16 @@
 """The command line: the only room that asks, prints and exits.
 
-Exit codes: 0 done, 2 bad input or cannot, 130 interrupted. Every command's work is a call into the core.
+Exit codes: 0 done, 1 done and something is left for a person, 2 bad input or cannot, 130 interrupted. Every command's
+work is a call into the core.
 """
 
 import os
 import shlex
 import signal
 import sys
+from collections.abc import Iterable, Mapping
 from importlib.metadata import version
+from json import dumps
 from pathlib import Path
 from typing import Annotated
 
@@ -110,6 +113,100 @@ def new(
         out.print(Text(f"  {command}", style="bold"))
 
 
+_Service = Annotated[Path, typer.Argument(metavar="PATH", help="The service's folder.")]
+_Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of words.")]
+
+
+@app.command()
+def update(
+    path: _Service = Path(),
+    *,
+    to: Annotated[
+        str | None, typer.Option(metavar="REF", help="A tag, branch or commit; without it the newest release.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Write nothing; say what the update would do.")] = False,
+    in_place: Annotated[
+        bool, typer.Option("--in-place", help="Write to the working tree instead of a branch; leaves conflicts there.")
+    ] = False,
+    step: Annotated[bool, typer.Option("--step", help="Release by release, a commit each.")] = False,
+    data: Annotated[
+        list[str] | None, typer.Option(metavar="QUESTION=ANSWER", help="A new answer; may be given many times.")
+    ] = None,
+    json: _Json = False,
+) -> None:
+    """Bring a service to a newer version of its template, as a commit on the branch dockyard/VERSION."""
+    from dockyard import lifecycle, record, show  # noqa: PLC0415 - other commands need not wait for it
+    from dockyard.new import parse_data  # noqa: PLC0415 - as above
+
+    answers = parse_data(data or [])
+    done = lifecycle.update(path, to=to, data=answers, dry_run=dry_run, in_place=in_place, by_release=step)
+    code = 1 if done.conflicts else 0
+    _warn(done.warnings)
+    if json:
+        _print_json(record.updated(done, exit_code=code))
+    else:
+        show.updated(done)
+    if done.committed is not None and done.committed.fallback_identity:
+        _say("git knows no author, so the commit bears a neutral one; set user.name and user.email.", style="yellow")
+    raise typer.Exit(code)
+
+
+@app.command()
+def check(path: _Service = Path(), *, json: _Json = False) -> None:
+    """Say whether a service is outdated or has drifted; for CI."""
+    from dockyard import lifecycle, record, show  # noqa: PLC0415 - other commands need not wait for it
+
+    found = lifecycle.check(path)
+    _warn(found.warnings)
+    if json:
+        _print_json(record.checked(found))
+    else:
+        show.checked(found)
+    raise typer.Exit(0 if found.is_well else 1)
+
+
+@app.command()
+def diff(
+    path: _Service = Path(),
+    *,
+    to: Annotated[
+        str | None, typer.Option(metavar="REF", help="Show what an update to this version would change instead.")
+    ] = None,
+    json: _Json = False,
+) -> None:
+    """Show the drift of a service as a patch: what it has made of its managed files."""
+    from dockyard import lifecycle, record  # noqa: PLC0415 - other commands need not wait for it
+
+    found = lifecycle.diff(path, to, colour=sys.stdout.isatty() and not json)
+    _warn(found.warnings)
+    if json:
+        _print_json(record.difference(found))
+    else:
+        # The bytes as they are: a patch of a file in another encoding must still apply.
+        sys.stdout.buffer.write(found.patch)
+    raise typer.Exit(1 if found.patch else 0)
+
+
+@app.command()
+def restore(
+    path: _Service = Path(),
+    files: Annotated[
+        list[str] | None, typer.Argument(metavar="[FILES]...", help="Managed files or folders; without one, all.")
+    ] = None,
+    *,
+    json: _Json = False,
+) -> None:
+    """Bring managed files back to what the recorded version rendered."""
+    from dockyard import lifecycle, record, show  # noqa: PLC0415 - other commands need not wait for it
+
+    done = lifecycle.restore(path, [os.path.normpath(name) for name in files or ()])
+    _warn(done.warnings)
+    if json:
+        _print_json(record.restored(done))
+    else:
+        show.restored(done)
+
+
 @app.command()
 def demo(
     template: Annotated[
@@ -125,3 +222,13 @@ def demo(
 
 def _say(sentence: str, style: str) -> None:
     Console(stderr=True, highlight=False, soft_wrap=True).print(Text(sentence, style=style))
+
+
+def _warn(warnings: Iterable[str]) -> None:
+    for warning in warnings:
+        _say(f"{warning}.", style="yellow")
+
+
+def _print_json(record: Mapping[str, object]) -> None:
+    # Answers may be what only YAML knows, such as a date.
+    typer.echo(dumps(record, indent=2, default=str))

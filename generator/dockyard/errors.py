@@ -285,3 +285,20 @@ class CannotGoTogether(DockyardError):
 
     def __init__(self, one: str, other: str, why: str) -> None:
         super().__init__(f"{one} and {other} cannot go together: {why}; choose one.")
+
+
+class Occupied(DockyardError):
+    """Somebody else is writing to the service."""
+
+    def __init__(self, folder: Path, why: str) -> None:
+        super().__init__(f"cannot write to {folder}: {why}. Wait until it is done, then run this again.")
+
+
+class NotManaged(DockyardError):
+    """A path that the recorded version of the template does not manage cannot be restored from it."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(
+            f"{path} is no managed file of this service: it is the team's, or the recorded version does not have it. "
+            "Name a file that `dockyard diff` shows, or a folder with some."
+        )

@@ -14,7 +14,7 @@ from pathspec import GitIgnoreSpec
 
 from dockyard import git
 from dockyard.bench import Bench
-from dockyard.tree import Entries, Entry, entries, write
+from dockyard.tree import Entries, Entry
 
 _KIND = re.compile(r"CONFLICT \(([^)]+)\)")
 
@@ -112,7 +112,7 @@ def merge(
     What the service has of the team's files stays untouched; those in `new` and neither in `base` nor in `ours` are
     laid down. The answers file becomes that of `new`. Raises GitFailed.
     """
-    old, newer, service = (entries(tree, bench.folder, bench.env) for tree in (base, new.tree, ours.tree))
+    old, newer, service = (bench.entries(tree) for tree in (base, new.tree, ours.tree))
     seeds = {path: entry for path, entry in newer.items() if is_yours(path) and path not in old and path not in service}
     # The same on all three sides, the team's files are out of the merge, and no rename leads to one or from one.
     team = {path: entry for path, entry in service.items() if is_yours(path)}
@@ -120,7 +120,7 @@ def merge(
     left = {path: entry for path, entry in old.items() if not is_yours(path)} | team | answers
     right = {path: entry for path, entry in newer.items() if not is_yours(path)} | team | seeds
     merged = _merge_trees(bench, left, new.label, right, ours)
-    after = entries(merged.tree, bench.folder, bench.env)
+    after = bench.entries(merged.tree)
     files = _files(_Trees(old, newer, service, after), merged.conflicts, answers_file, is_yours)
     return Merge(merged.tree, service, after, tuple(files), merged.stages)
 
@@ -132,8 +132,8 @@ class _Merged(NamedTuple):
 
 
 def _merge_trees(bench: Bench, left: Entries, label: str, right: Entries, ours: Side) -> _Merged:
-    root = _commit(bench, write(left, bench.folder, bench.env))
-    _label(bench, label, _commit(bench, write(right, bench.folder, bench.env), root))
+    root = _commit(bench, bench.write(left))
+    _label(bench, label, _commit(bench, bench.write(right), root))
     _label(bench, ours.label, _commit(bench, ours.tree, root))
     told = git.output(
         *("merge-tree", "--write-tree", "-z", "--messages", ours.label, label),

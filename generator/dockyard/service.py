@@ -3,6 +3,7 @@
 Knows git and the answers file; knows nothing of rendering, merging or versions of the template.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -89,14 +90,19 @@ def files(service: Service) -> Entries:
     return entries(service.tree, service.root, git.isolated_environment())
 
 
-def require_clean(service: Service) -> None:
-    """Raises UnmergedService or DirtyService when files that git knows differ from the commit, in this folder."""
+def require_clean(service: Service, among: Collection[str] | None = None) -> None:
+    """Raises UnmergedService or DirtyService when files that git knows differ from the commit, in this folder.
+
+    With `among` only these files count, and one that is merely deleted has nothing to lose.
+    """
     env = git.environment() | {"GIT_OPTIONAL_LOCKS": "0"}
     options = ("--porcelain", "-z", "--untracked-files=no", "--ignore-submodules=untracked", "--no-renames")
     listed = git.run("status", *options, "--", ".", folder=service.root, env=env)
-    states = [line[:2] for line in listed.split("\0") if line]
-    if any("U" in state or state in {"AA", "DD"} for state in states):
+    states = [(line[:2], line[3:].removeprefix(service.prefix)) for line in listed.split("\0") if line]
+    if any("U" in state or state in {"AA", "DD"} for state, _ in states):
         raise UnmergedService(service.root)
+    if among is not None:
+        states = [(state, path) for state, path in states if path in among and state.strip() != "D"]
     if states:
         raise DirtyService(service.root, len(states))
 

@@ -43,3 +43,9 @@ def write(files: Entries, folder: Path, env: Mapping[str, str]) -> str:
     tree = git.run("write-tree", "--missing-ok", folder=folder, env=own).strip()
     index.unlink(missing_ok=True)
     return tree
+
+
+def shown(path: str) -> str:
+    """`path` for people and for JSON: what is no UTF-8 and what would move a terminal's cursor comes escaped."""
+    text = path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in text)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from dockyard import git
 from dockyard.errors import CommitGone, Downgrade, FloatingTag
+from dockyard.nearest import nearest
 from dockyard.service import Service
 from dockyard.source import Source, locate
 from dockyard.template import Tag, Template, newest_first, resolve, template_at, version_tags
@@ -41,10 +42,10 @@ def recorded_template(service: Service, source: Source) -> Template:
     commit = resolve(source, version)
     tags = version_tags(source)
     if commit is None:
-        raise CommitGone(version, source.recorded, service.recorded.file, None)
+        raise CommitGone(version, source.recorded, service.recorded.file, _nearest(service, source))
     moved = _moved_to(version, commit, tags)
     if moved is not None:
-        raise FloatingTag(version, moved.name, service.recorded.file, None)
+        raise FloatingTag(version, moved.name, service.recorded.file, _nearest(service, source))
     return template_at(source, commit)
 
 
@@ -95,6 +96,11 @@ def behind(chosen: Step) -> int:
         and _is_ancestor(tag.commit, chosen.target.commit, source)
     }
     return max(1, len(newer))
+
+
+def _nearest(service: Service, source: Source) -> str | None:
+    found = nearest(service, source)
+    return str(found) if found else None
 
 
 def _moved_to(version: str, commit: str, tags: tuple[Tag, ...]) -> Tag | None:

@@ -1,0 +1,107 @@
+"""What a service has made of its managed files: drift from the recorded render, as a list and as a patch.
+
+Looks at the files as they lie on the disk, committed or not. Knows the recorded version alone, no newer one.
+"""
+
+import shutil
+from collections.abc import Collection
+from dataclasses import dataclass
+from enum import StrEnum
+
+from dockyard import git
+from dockyard.bench import Bench
+from dockyard.errors import NotManaged
+from dockyard.merge import owned
+from dockyard.render import render_tree
+from dockyard.service import Service
+from dockyard.template import Template
+from dockyard.tree import Entries, Entry
+
+
+class How(StrEnum):
+    """In which way a file drifted."""
+
+    MODIFIED = "modified"
+    DELETED = "deleted"
+    MODE = "mode"
+    """Its contents are the render's, its mode is not."""
+
+
+@dataclass(frozen=True, slots=True)
+class Drifted:
+    """One managed file that differs from the render."""
+
+    path: str
+    how: How
+
+
+@dataclass(frozen=True, slots=True)
+class Drift:
+    """Managed files as the render has them, and those of them that the service has."""
+
+    rendered: Entries
+    present: Entries
+    files: tuple[Drifted, ...]
+
+
+def drift(bench: Bench, service: Service, recorded: Template) -> Drift:
+    """The drift of `service` from the version `recorded` that rendered it. Raises what `render.render_tree` raises."""
+    render = render_tree(recorded, service.recorded, service.root.name)
+    is_yours = owned(recorded.yours)
+    rendered = {
+        path: entry
+        for path, entry in bench.entries(render.tree).items()
+        if path != service.recorded.file and not is_yours(path)
+    }
+    present = {path: entry for path, entry in _on_disk(bench, service).items() if path in rendered}
+    files = tuple(
+        Drifted(path, how) for path, entry in rendered.items() if (how := _how(entry, present.get(path))) is not None
+    )
+    return Drift(rendered, present, files)
+
+
+def patch(bench: Bench, before: Entries, after: Entries, *, colour: bool = False) -> bytes:
+    """What turns `before` into `after`, as `git diff` shows it; empty when nothing does."""
+    trees = [bench.write(files) for files in (before, after)]
+    how = ("-r", "-p", "--find-renames", f"--color={'always' if colour else 'never'}")
+    return git.output("diff-tree", *how, *trees, folder=bench.folder, env=bench.env)
+
+
+def chosen(found: Drift, names: Collection[str]) -> list[str]:
+    """The drifted files among `names`, files or folders; all without a name. Raises NotManaged for another path."""
+    wanted = []
+    for name in names or ["."]:
+        folder = "" if name == "." else f"{name}/"
+        if not any(path == name or path.startswith(folder) for path in found.rendered):
+            raise NotManaged(name)
+        wanted += [file.path for file in found.files if file.path == name or file.path.startswith(folder)]
+    return list(dict.fromkeys(wanted))
+
+
+def _how(rendered: Entry, present: Entry | None) -> How | None:
+    if present is None:
+        return How.DELETED
+    if present == rendered:
+        return None
+    return How.MODE if present.oid == rendered.oid else How.MODIFIED
+
+
+def _on_disk(bench: Bench, service: Service) -> Entries:
+    """The service's files as they lie there, ignored ones left out; git objects of them go to the bench."""
+    index = bench.folder / "index"
+    shutil.copy(service.git_dir / "index", index)
+    env = git.environment() | {
+        "GIT_INDEX_FILE": str(index),
+        "GIT_OBJECT_DIRECTORY": str(bench.folder / "objects"),
+        "GIT_ALTERNATE_OBJECT_DIRECTORIES": _quoted(str(service.objects)),
+    }
+    git.run("add", "--all", "--", ".", folder=service.root, env=env)
+    prefix = [f"--prefix={service.prefix}"] if service.prefix else []
+    tree = git.run("write-tree", *prefix, folder=service.root, env=env).strip()
+    return bench.entries(tree)
+
+
+def _quoted(path: str) -> str:
+    """`path` as an item of git's list of alternates."""
+    escaped = path.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'

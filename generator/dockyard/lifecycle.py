@@ -1,0 +1,198 @@
+"""The commands of one service, without their words: update, check, diff, restore.
+
+Each opens the service, does its work on a bench and returns a frozen result; `show` and `record` say it to people and
+programs. Prints nothing and asks nothing.
+"""
+
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from dockyard import apply, worktree
+from dockyard.bench import Bench, open_bench
+from dockyard.drift import Drift, chosen, drift, patch
+from dockyard.errors import CannotGoTogether
+from dockyard.service import Service, open_service, require_clean
+from dockyard.source import Source
+from dockyard.update import Plan, after, plan
+from dockyard.versions import Step, behind, recorded_template, source_of, step, steps
+
+
+class Outcome(StrEnum):
+    """How an update ended."""
+
+    NOTHING = "nothing"
+    """The service has the wanted version already."""
+    PREDICTED = "predicted"
+    """A dry run: nothing was written."""
+    COMMITTED = "committed"
+    """On the branch."""
+    WRITTEN = "written"
+    """In the working tree; conflicts, if there are any, are left to solve."""
+    BLOCKED = "blocked"
+    """Conflicts, which no branch can hold: nothing was written."""
+
+
+@dataclass(frozen=True, slots=True)
+class Updated:
+    """What an update did, or would do."""
+
+    service: Service
+    outcome: Outcome
+    plans: tuple[Plan, ...]
+    """One, or with `by_release` one for each release; none when there was nothing to do."""
+    committed: apply.Committed | None
+    warnings: tuple[str, ...]
+
+    @property
+    def conflicts(self) -> int:
+        """How many files a person has to look at."""
+        return sum(len(each.merge.conflicts) for each in self.plans)
+
+    @property
+    def tree(self) -> str:
+        """Id of the tree of the service's folder that comes out."""
+        return self.plans[-1].merge.tree if self.plans else self.service.tree
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """Whether a service is current and clean."""
+
+    service: Service
+    step: Step
+    behind: int
+    """Releases between; 0 when it has the newest version."""
+    drift: Drift
+    warnings: tuple[str, ...]
+
+    @property
+    def is_well(self) -> bool:
+        """Whether there is nothing to do."""
+        return self.behind == 0 and not self.drift.files
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """What `diff` shows."""
+
+    service: Service
+    patch: bytes
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """Managed files that are as they were rendered again."""
+
+    service: Service
+    paths: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+
+def update(
+    path: Path,
+    *,
+    to: str | None = None,
+    data: Mapping[str, str] | None = None,
+    dry_run: bool = False,
+    in_place: bool = False,
+    by_release: bool = False,
+) -> Updated:
+    """Bring the service in `path` to the version `to`, or the newest release, as a commit on a branch of its own.
+
+    `in_place` writes to the working tree instead; `by_release` takes a commit for each release between. The dry run
+    gives the very result, conflicts included, of the same update done next. With conflicts a branch is not written.
+    Raises a DockyardError when it cannot; then the service is as it was.
+    """
+    if in_place and by_release:
+        raise CannotGoTogether("--in-place", "--step", "the one makes no commit, the other several")
+    with _opened(path) as (service, bench, source, warnings):
+        require_clean(service)
+        ways = steps(service, source, to) if by_release else [step(service, source, to)]
+        if ways[-1].target.uncommitted:
+            warnings.append(
+                f"{ways[-1].target.uncommitted} uncommitted changes in {source.recorded} are not part of the update"
+            )
+        if ways[0].is_none and not data:
+            return Updated(service, Outcome.NOTHING, (), None, tuple(warnings))
+        plans = tuple(_plans(bench, service, ways, data or {}))
+        outcome, committed = _applied(bench, plans, dry_run=dry_run, in_place=in_place)
+        return Updated(service, outcome, plans, committed, tuple(warnings))
+
+
+def check(path: Path) -> Checked:
+    """Whether the service in `path` is outdated, and which managed files drifted, as they lie on the disk."""
+    with _opened(path) as (service, bench, source, warnings):
+        way = step(service, source)
+        return Checked(service, way, behind(way), drift(bench, service, way.recorded), tuple(warnings))
+
+
+def diff(path: Path, to: str | None = None, *, colour: bool = False) -> Difference:
+    """The drift of the service in `path`; with `to`, what an update to that version would change."""
+    with _opened(path) as (service, bench, source, warnings):
+        if to is None:
+            found = drift(bench, service, recorded_template(service, source))
+            text = patch(bench, found.rendered, found.present, colour=colour)
+        else:
+            merged = plan(bench, service, step(service, source, to)).merge
+            text = patch(bench, merged.before, merged.after, colour=colour)
+        return Difference(service, text, tuple(warnings))
+
+
+def restore(path: Path, names: Collection[str] = ()) -> Restored:
+    """Make the managed files `names` of the service in `path`, or all, what was rendered, and stage them.
+
+    Names are relative to the service. Raises NotManaged for one that is none, DirtyService when work would be lost
+    that is not committed.
+    """
+    with _opened(path) as (service, bench, source, warnings):
+        found = drift(bench, service, recorded_template(service, source))
+        paths = chosen(found, names)
+        require_clean(service, paths)
+        wanted = {name: found.rendered[name] for name in paths}
+        before = {name: found.present[name] for name in paths if name in found.present}
+        apply.bring(bench, service, [entry.oid for entry in wanted.values()])
+        worktree.write(service, worktree.changes(service, before, wanted))
+        return Restored(service, tuple(paths), tuple(warnings))
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[Service, Bench, Source, list[str]]]:
+    """The service in `path`, a bench for it, its template's repository, and what is worth saying so far."""
+    service = open_service(path)
+    warnings = []
+    if worktree.recover(service):
+        service = open_service(path)
+        warnings.append(f"an earlier command was killed while it wrote to {service.root}: what it had done is undone")
+    source = source_of(service)
+    if source.stale is not None:
+        warnings.append(f"{source.recorded} does not answer; its copy from the last time is used")
+    with open_bench(service) as bench:
+        yield service, bench, source, warnings
+
+
+def _plans(bench: Bench, service: Service, ways: Collection[Step], data: Mapping[str, str]) -> Iterator[Plan]:
+    for number, way in enumerate(ways, start=1):
+        # A question that a later release asks first is answered there; a name nobody knows is refused at the end.
+        own = data if number == len(ways) else {key: data[key] for key in way.target.questions if key in data}
+        made = plan(bench, service, way, own)
+        yield made
+        if made.merge.conflicts:
+            return
+        service = after(made)
+
+
+def _applied(
+    bench: Bench, plans: tuple[Plan, ...], *, dry_run: bool, in_place: bool
+) -> tuple[Outcome, apply.Committed | None]:
+    if dry_run:
+        return Outcome.PREDICTED, None
+    if in_place:
+        apply.in_place(bench, plans[0])
+        return Outcome.WRITTEN, None
+    if plans[-1].merge.conflicts:
+        return Outcome.BLOCKED, None
+    return Outcome.COMMITTED, apply.commit(bench, plans)

@@ -1,0 +1,94 @@
+"""Results as JSON, for programs. The schema is in docs/reference/json.md and in schema/*.json beside this module.
+
+A field is never renamed, retyped or removed under the same schema number; new ones may come.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from dockyard.lifecycle import Checked, Difference, Restored, Updated
+from dockyard.merge import File, State
+from dockyard.service import Service
+from dockyard.template import Template
+from dockyard.tree import shown
+from dockyard.update import Plan
+
+SCHEMA = 1
+Record = Mapping[str, Any]
+
+
+def updated(result: Updated, *, exit_code: int) -> Record:
+    """The record of `dockyard update --json`."""
+    committed = result.committed
+    return {
+        **_head("update", result.service, result.warnings),
+        "exit_code": exit_code,
+        "outcome": result.outcome,
+        "tree": result.tree,
+        "branch": committed.branch if committed else None,
+        "commit": committed.commit if committed else None,
+        "conflicts": result.conflicts,
+        "steps": [_step(plan) for plan in result.plans],
+    }
+
+
+def checked(result: Checked) -> Record:
+    """The record of `dockyard check --json`."""
+    return {
+        **_head("check", result.service, result.warnings),
+        "recorded": _version(result.step.recorded),
+        "newest": _version(result.step.target),
+        "behind": result.behind,
+        "drifted": [{"path": shown(file.path), "how": file.how} for file in result.drift.files],
+    }
+
+
+def difference(result: Difference) -> Record:
+    """The record of `dockyard diff --json`."""
+    return {
+        **_head("diff", result.service, result.warnings),
+        "patch": result.patch.decode("utf-8", "backslashreplace"),
+    }
+
+
+def restored(result: Restored) -> Record:
+    """The record of `dockyard restore --json`."""
+    return {
+        **_head("restore", result.service, result.warnings),
+        "restored": [shown(path) for path in result.paths],
+    }
+
+
+def file(one: File) -> Record:
+    """What becomes of one path."""
+    return {"path": shown(one.path), "state": one.state, "conflict": one.conflict, "message": shown(one.message)}
+
+
+def _head(command: str, service: Service, warnings: tuple[str, ...]) -> dict[str, Any]:
+    return {
+        "schema": SCHEMA,
+        "command": command,
+        "service": service.name,
+        "path": shown(str(service.root)),
+        "template": service.recorded.source,
+        "warnings": list(warnings),
+    }
+
+
+def _step(plan: Plan) -> Record:
+    return {
+        "recorded": _version(plan.step.recorded),
+        "target": _version(plan.step.target),
+        "tree": plan.merge.tree,
+        "files": [file(one) for one in plan.merge.files if one.state not in {State.CLEAN, State.YOURS}],
+        "new_questions": [
+            {"name": each.name, "answer": each.answer, "given": each.is_given, "help": each.help}
+            for each in plan.new_questions
+        ],
+        "retired": list(plan.retired),
+        "notes": plan.notes,
+    }
+
+
+def _version(template: Template) -> Record:
+    return {"version": template.version, "commit": template.commit}
