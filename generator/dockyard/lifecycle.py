@@ -162,11 +162,10 @@ def restore(path: Path, names: Collection[str] = ()) -> Restored:
 @contextmanager
 def _opened(path: Path) -> Iterator[tuple[Service, Bench, Source, list[str]]]:
     """The service in `path`, a bench for it, its template's repository, and what is worth saying so far."""
-    service = open_service(path)
     warnings = []
-    if worktree.recover(service):
-        service = open_service(path)
-        warnings.append(f"an earlier command was killed while it wrote to {service.root}: what it had done is undone")
+    if worktree.recover(path.absolute()):
+        warnings.append(f"an earlier command was killed while it wrote to {path}: what it had done is undone")
+    service = open_service(path)
     source = source_of(service)
     if source.stale is not None:
         warnings.append(f"{source.recorded} does not answer; its copy from the last time is used")

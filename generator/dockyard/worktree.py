@@ -22,6 +22,7 @@ from dockyard.errors import CannotApply, InTheWay, Occupied
 from dockyard.service import Service
 from dockyard.tree import Entries, Entry
 
+_OURS = b"dockyard is at work\n"
 _ENDINGS = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
 
 
@@ -32,6 +33,15 @@ class Change:
     path: str
     old: Entry | None
     new: Entry | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    root: Path
+    """The service."""
+    repository: Path
+    """The working tree's top."""
+    git_dir: Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +72,7 @@ def write(service: Service, wanted: Collection[Change], stages: Iterable[tuple[s
     then, and when it is interrupted, everything is as it was.
     """
     _refuse_unknown_files(service.repository, wanted)
-    with _alone(service) as room:
+    with _alone(_Place(service.root, service.repository, service.git_dir)) as room:
         try:
             _write(service, room, wanted, stages)
         except OSError as error:
@@ -73,7 +83,7 @@ def write(service: Service, wanted: Collection[Change], stages: Iterable[tuple[s
 
 def _write(service: Service, room: Path, wanted: Collection[Change], stages: Iterable[tuple[str, int, Entry]]) -> None:
     index = service.git_dir / "index"
-    lock = _take_index_lock(service)
+    lock = _take_index_lock(service, room)
     try:
         journal = _laid_out(service, room, wanted, stages, lock)
     except BaseException:
@@ -93,53 +103,66 @@ def _write(service: Service, room: Path, wanted: Collection[Change], stages: Ite
     _clear(room)
 
 
-def recover(service: Service) -> bool:
-    """Undo what a killed process left half done in `service`; whether there was any.
+def recover(folder: Path) -> bool:
+    """Undo what a killed process left half done in the service in `folder`; whether there was any.
 
-    Raises Occupied when that process is still at work, CannotApply when the disk refuses.
+    Needs no answers file, which may be among what is missing. Raises Occupied when that process is still at work,
+    CannotApply when the disk refuses.
     """
-    if not _room(service).exists():
+    place = _place(folder)
+    if place is None or not _room(place).exists():
         return False
-    with _alone(service) as room:
+    with _alone(place) as room:
         journal = _read(room)
-        is_half_done = journal is not None and _digest(service.git_dir / "index") != journal.index
+        is_half_done = journal is not None and _digest(place.git_dir / "index") != journal.index
         if journal is not None and is_half_done:
             _undo(room, journal)
-        lock = service.git_dir / "index.lock"
-        # Ours is empty at first, then it is the new index; git's own is left alone.
-        if lock.exists() and (lock.stat().st_size == 0 or (journal is not None and _digest(lock) == journal.index)):
+        lock = place.git_dir / "index.lock"
+        # Ours says so at first, then it is the new index; git's own is left alone.
+        if _digest(lock) in {sha256(_OURS).hexdigest(), journal.index if journal else None}:
             lock.unlink()
         _clear(room)
         return is_half_done
 
 
-def _room(service: Service) -> Path:
+def _place(folder: Path) -> _Place | None:
+    try:
+        told = git.run("rev-parse", "--path-format=absolute", "--show-toplevel", "--git-dir", folder=folder)
+    except git.GitFailed:
+        return None
+    top, git_dir = told.split("\n")[:2]
+    return _Place(folder, Path(top), Path(git_dir))
+
+
+def _room(place: _Place) -> Path:
     """The folder for the work: where files can be renamed into the working tree, so on the same disk."""
-    is_same_disk = service.git_dir.stat().st_dev == service.repository.stat().st_dev
-    return service.git_dir / "dockyard" if is_same_disk else service.repository / ".dockyard-update"
+    is_same_disk = place.git_dir.stat().st_dev == place.repository.stat().st_dev
+    return place.git_dir / "dockyard" if is_same_disk else place.repository / ".dockyard-update"
 
 
 @contextmanager
-def _alone(service: Service) -> Iterator[Path]:
+def _alone(place: _Place) -> Iterator[Path]:
     """The folder for the work, held against other processes of Dockyard."""
-    room = _room(service)
+    room = _room(place)
     try:
-        with (service.git_dir / "dockyard.lock").open("w") as lock:
+        with (place.git_dir / "dockyard.lock").open("w") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
-                raise Occupied(service.root, "another dockyard is at work there") from error
+                raise Occupied(place.root, "another dockyard is at work there") from error
             room.mkdir(exist_ok=True)
             yield room
     except OSError as error:
-        raise CannotApply(service.root, error.strerror or str(error)) from error
+        raise CannotApply(place.root, error.strerror or str(error)) from error
 
 
-def _take_index_lock(service: Service) -> Path:
+def _take_index_lock(service: Service, room: Path) -> Path:
     path = service.git_dir / "index.lock"
     try:
-        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
+        with path.open("xb", buffering=0) as lock:
+            lock.write(_OURS)
     except FileExistsError as error:
+        _clear(room)
         raise Occupied(service.root, f"git is at work there, or was killed and left {path}") from error
     return path
 
