@@ -265,9 +265,7 @@ class InTheWay(DockyardError):
 
     def __init__(self, paths: Iterable[str]) -> None:
         names = ", ".join(paths)
-        super().__init__(
-            f"the update would write over {names}, unknown to git: commit or move that, and run this again."
-        )
+        super().__init__(f"this would write over {names}, unknown to git: commit or move that, and run this again.")
 
 
 class CannotApply(DockyardError):

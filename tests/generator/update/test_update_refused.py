@@ -39,7 +39,7 @@ def test_a_file_unknown_to_git_where_the_update_would_write(
 
     ran = refused("update", service.root, "--in-place")
 
-    assert f"the update would write over {in_the_way}, unknown to git" in ran.err
+    assert f"this would write over {in_the_way}, unknown to git" in ran.err
 
 
 def test_a_merge_that_is_not_finished(refused: Dockyard, evolving: Repository, service: Made) -> None:
