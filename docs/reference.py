@@ -34,6 +34,7 @@ from chassis.telemetry.metrics import Metrics
 
 ROOT = Path(__file__).parents[1]
 PAGES = ROOT / "docs" / "reference"
+RECORDS = PAGES / "records.schema.json"
 QUESTIONS = ROOT / "copier.yml"
 CHASSIS = ROOT / "template" / "chassis" / "src" / "chassis"
 CHART = ROOT / "template" / "deploy" / "chart"
@@ -205,6 +206,15 @@ def dead_letter_headers() -> Iterator[str]:
     yield from _table(("Header", "Meaning"), ((f"`{named[name]}`", meaning) for name, meaning in meant.items()))
 
 
+def records() -> Iterator[str]:
+    for name, record in json.loads(RECORDS.read_text("utf-8"))["$defs"].items():
+        yield from ("", f"### `{name}`", "", record["description"], "")
+        rows = (
+            (f"`{field}`", _json_type(about), about["description"]) for field, about in record["properties"].items()
+        )
+        yield from _table(("Field", "Type", "Meaning"), rows)
+
+
 REGIONS: Mapping[str, Callable[[], Iterable[str]]] = {
     "attributes": attributes,
     "chart-values": chart_values,
@@ -213,6 +223,7 @@ REGIONS: Mapping[str, Callable[[], Iterable[str]]] = {
     "metrics": metrics,
     "questions": questions,
     "reasons": reasons,
+    "records": records,
     "retry-headers": retry_headers,
     "service-command": service_command,
     "settings": settings,
@@ -279,6 +290,18 @@ def _parameter(parameter: Any) -> tuple[str, str, str]:
     value = "" if flag else f" {parameter.metavar or parameter.name.strip('_').upper()}"
     default = "" if flag or parameter.default is None else f"`{parameter.default}`"
     return f"`{', '.join(parameter.opts)}{value}`", default, parameter.help
+
+
+def _json_type(schema: Mapping[str, Any]) -> str:
+    """The type of a field, in words."""
+    if "$ref" in schema:
+        return f"`{schema['$ref'].rpartition('/')[2]}`"
+    if "items" in schema:
+        return f"list of {_json_type(schema['items'])}"
+    if "const" in schema or "enum" in schema:
+        return ", ".join(f"`{json.dumps(value)}`" for value in schema.get("enum", [schema.get("const")]))
+    kinds = schema.get("type", "any")
+    return " or ".join([kinds] if isinstance(kinds, str) else kinds)
 
 
 def _allowed(schema: Mapping[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""Results as JSON, for programs. The schema is in docs/reference/json.md and in schema/*.json beside this module.
+"""Results as JSON, for programs. The schema is docs/reference/records.schema.json.
 
 A field is never renamed, retyped or removed under the same schema number; new ones may come.
 """

@@ -1,0 +1,71 @@
+"""What `--json` prints is what the published schema says: every field, and no other."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.generator.conftest import Dockyard, Repository
+from tests.generator.update import services
+from tests.generator.update.services import LINES, Made
+
+SCHEMA = Path(__file__).parents[3] / "docs/reference/records.schema.json"
+NEWER: dict[str, str | bytes | None] = {
+    "copier.yml": f"{services.QUESTIONS}region: {{type: str, default: eu}}\n",
+    "template/Makefile": LINES.replace("line 2\n", "line 2, newer\n"),
+    "template/src/seeded.py": "seeded\n",
+}
+
+
+def unknown(value: Any, schema: dict[str, Any], definitions: dict[str, Any]) -> Iterator[str]:
+    """Fields of `value` that `schema` does not have."""
+    if "$ref" in schema:
+        schema = definitions[schema["$ref"].rpartition("/")[2]]
+    if isinstance(value, list):
+        for each in value:
+            yield from unknown(each, schema["items"], definitions)
+    elif isinstance(value, dict) and "properties" in schema:
+        yield from (key for key in value if key not in schema["properties"])
+        for key, below in schema["properties"].items():
+            yield from unknown(value.get(key), below, definitions)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["update", "--dry-run"],
+        ["update", "--in-place"],
+        ["update", "--step"],
+        ["update", "--to", "v1.0.0"],
+        ["check"],
+        ["diff"],
+        ["diff", "--to", "v1.1.0"],
+        ["restore"],
+    ],
+    ids=" ".join,
+)
+def test_a_record_is_as_its_schema_says(
+    dockyard: Dockyard, evolving: Repository, service: Made, tmp_path: Path, command: list[str]
+) -> None:
+    service.write({"Makefile": LINES.replace("line 2\n", "line 2, ours\n"), "old.cfg": None})
+    services.release(evolving, NEWER, "v1.1.0")
+
+    ran = dockyard(command[0], service.root, *command[1:], "--json")
+
+    (tmp_path / "record.json").write_text(ran.out)
+    check = [sys.executable, "-m", "check_jsonschema", "--schemafile", str(SCHEMA), str(tmp_path / "record.json")]
+    done = subprocess.run(check, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+    definitions = json.loads(SCHEMA.read_text("utf-8"))["$defs"]
+    assert list(unknown(json.loads(ran.out), definitions[command[0]], definitions)) == []
+
+
+def test_the_schema_refuses_what_is_no_record(tmp_path: Path) -> None:
+    (tmp_path / "record.json").write_text('{"schema": 1, "command": "check"}')
+    check = [sys.executable, "-m", "check_jsonschema", "--schemafile", str(SCHEMA), str(tmp_path / "record.json")]
+
+    assert subprocess.run(check, capture_output=True, check=False).returncode == 1
