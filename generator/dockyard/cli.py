@@ -89,9 +89,9 @@ def new(
     questions = services.open_questions(opened, answers)
     if questions and not defaults and not sys.stdin.isatty():
         raise NobodyToAsk(questions)
-    if opened.uncommitted:
+    if uncommitted := opened.uncommitted:
         _say(
-            f"{opened.uncommitted} uncommitted changes in {opened.source.recorded} are not part of the service: "
+            f"{uncommitted} uncommitted changes in {opened.source.recorded} are not part of the service: "
             f"it is rendered from {opened.version} as committed.",
             style="yellow",
         )

@@ -112,10 +112,8 @@ def update(
     with _opened(path) as (service, bench, source, warnings):
         require_clean(service)
         ways = steps(service, source, to) if by_release else [step(service, source, to)]
-        if ways[-1].target.uncommitted:
-            warnings.append(
-                f"{ways[-1].target.uncommitted} uncommitted changes in {source.recorded} are not part of the update"
-            )
+        if uncommitted := ways[-1].target.uncommitted:
+            warnings.append(f"{uncommitted} uncommitted changes in {source.recorded} are not part of the update")
         if ways[0].is_none and not data:
             return Updated(service, Outcome.NOTHING, (), None, tuple(warnings))
         plans = tuple(_plans(bench, service, ways, data or {}))

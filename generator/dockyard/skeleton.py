@@ -130,8 +130,15 @@ def _strings(value: object) -> Iterator[str]:
 
 
 def _says_the_same_alone(text: str) -> bool:
-    """Whether `text` neither reads another file nor asks where, and of which commit, the template is."""
-    return not _REACHES_OUT.search(text) and _HARMLESS.issuperset(_COPIER_WORD.findall(text))
+    """Whether the Jinja in `text` neither reads another file nor asks where, and of which commit, the template is."""
+    from jinja2 import Environment, TemplateSyntaxError  # noqa: PLC0415 - needed once for each commit of a template
+
+    try:
+        tokens = list(Environment(autoescape=False).lex(text))  # noqa: S701 - nothing is rendered
+    except TemplateSyntaxError:
+        return False
+    spoken = "".join(value for _, kind, value in tokens if kind not in {"data", "comment"})
+    return not _REACHES_OUT.search(spoken) and _HARMLESS.issuperset(_COPIER_WORD.findall(spoken))
 
 
 def _suffix(config: Mapping[str, Any]) -> str:

@@ -33,8 +33,6 @@ class Template:
     """What it asks, in its order; computed answers are not questions."""
     answers_file: str
     """Where a service records its answers, relative to the service."""
-    uncommitted: int
-    """Changes in the source's working tree that are not part of any commit."""
     config: Mapping[str, Any]
     """The whole of its copier.yml."""
 
@@ -44,6 +42,13 @@ class Template:
         answer = self.config.get("yours")
         patterns = answer.get("default", ()) if isinstance(answer, dict) else ()
         return tuple(map(str, patterns)) if isinstance(patterns, list) else ()
+
+    @property
+    def uncommitted(self) -> int:
+        """How many changes the source's working tree has now that are not part of any commit."""
+        if not self.source.has_worktree:
+            return 0
+        return len(git.run("status", "--porcelain", folder=self.source.repository).splitlines())
 
     @property
     def version(self) -> str:
@@ -75,9 +80,13 @@ def open_template(typed: str, ref: str | None = None) -> Template:
     return template_at(locate(typed), ref)
 
 
-def template_at(source: Source, ref: str | None = None) -> Template:
-    """The template in `source` as of `ref`; see `open_template`. Raises UnknownRef and NotATemplate."""
-    tags = version_tags(source)
+def template_at(source: Source, ref: str | None = None, tags: tuple[Tag, ...] | None = None) -> Template:
+    """The template in `source` as of `ref`; see `open_template`. Raises UnknownRef and NotATemplate.
+
+    `tags` are those of the source, where the caller has them already.
+    """
+    if tags is None:
+        tags = version_tags(source)
     commit = _commit(source, ref, tags)
     config = _config(source, commit)
     questions = tuple(name for name, question in config.items() if _is_asked(name, question))
@@ -90,7 +99,6 @@ def template_at(source: Source, ref: str | None = None) -> Template:
         tag=precise.name if precise else None,
         questions=questions,
         answers_file=str(config.get("_answers_file", ".copier-answers.yml")),
-        uncommitted=_uncommitted(source),
         config=config,
     )
 
@@ -174,9 +182,3 @@ def _config(source: Source, commit: str) -> dict[str, Any]:
 
 def _is_asked(name: str, question: object) -> bool:
     return not name.startswith("_") and not (isinstance(question, dict) and question.get("when") is False)
-
-
-def _uncommitted(source: Source) -> int:
-    if not source.has_worktree:
-        return 0
-    return len(git.run("status", "--porcelain", folder=source.repository).splitlines())

@@ -36,17 +36,18 @@ def source_of(service: Service) -> Source:
     return replace(locate(str(beside) if beside.is_dir() else address), recorded=address)
 
 
-def recorded_template(service: Service, source: Source) -> Template:
+def recorded_template(service: Service, source: Source, tags: tuple[Tag, ...] | None = None) -> Template:
     """The template at the version that `service` records. Raises CommitGone, FloatingTag and NotATemplate."""
     version = service.recorded.version
     commit = resolve(source, version)
-    tags = version_tags(source)
+    if tags is None:
+        tags = version_tags(source)
     if commit is None:
         raise CommitGone(version, source.recorded, service.recorded.file, _nearest(service, source))
     moved = _moved_to(version, commit, tags)
     if moved is not None:
         raise FloatingTag(version, moved.name, service.recorded.file, _nearest(service, source))
-    return template_at(source, commit)
+    return template_at(source, commit, tags)
 
 
 def step(service: Service, source: Source, to: str | None = None) -> Step:
@@ -55,8 +56,9 @@ def step(service: Service, source: Source, to: str | None = None) -> Step:
     A service that is ahead of the newest release stays where it is. Raises what `recorded_template` raises,
     UnknownRef, and Downgrade when `to` is older than what the service has.
     """
-    recorded = recorded_template(service, source)
-    target = template_at(source, to)
+    tags = version_tags(source)
+    recorded = recorded_template(service, source, tags)
+    target = template_at(source, to, tags)
     if _is_older(target, recorded):
         if to is not None:
             raise Downgrade(target.version, recorded.version)

@@ -26,6 +26,10 @@ CASES: dict[str, dict[str, str | bytes | None]] = {
     "a name that becomes nothing": {"template/{% if owner == 'x' %}never{% endif %}": "never\n"},
     "an include": {"template/inc.txt.jinja": "{% include 'template/Makefile' %}"},
     "the template's commit in a file": {"template/version.txt.jinja": "{{ _copier_conf.vcs_ref_hash }}\n"},
+    "words of Copier outside of Jinja": {"template/run.sh.jinja": "sed 's/^_commit: //p' # {{ owner }}\n"},
+    "a place asked for behind a delimiter in a string": {
+        "template/place.txt.jinja": "{{ '%}' ~ (_copier_conf.src_path is defined) }}\n"
+    },
     "excluded files": {"template/a.pyc": "x", "template/deep/b.pyc": "x"},
     "ignored files": {"template/.gitignore": "*.log\n", "template/a.log": "x", "template/b.log.jinja": "x"},
     "an answers file in a form of its own": {
@@ -41,7 +45,13 @@ CASES: dict[str, dict[str, str | bytes | None]] = {
     "line endings by attributes": {".gitattributes": "*.bat text eol=crlf\n", "template/a.bat": "one\ntwo\n"},
     "a name with spaces and accents": {"template/déjà vu.txt": "x\n"},
 }
-SEPARABLE = {"as it should be", "excluded files", "ignored files", "a name that becomes nothing"}
+SEPARABLE = {
+    "as it should be",
+    "words of Copier outside of Jinja",
+    "excluded files",
+    "ignored files",
+    "a name that becomes nothing",
+}
 
 
 def bare(repository: Path, into: Path, ref: str) -> dict[str, tuple[str, bytes]]:
