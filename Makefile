@@ -77,6 +77,11 @@ bench: $(READY) ## events per second against yardsticks in the same run
 	@echo "==> Benchmark: throughput"
 	@$(BIN)/python -m benchmarks.throughput $(ARGS)
 
+.PHONY: laws
+laws: $(READY) ## what every update must keep to, over 2000 random templates, services and edits
+	@echo "==> Laws: random templates and services; LAW_CASES=N for another number"
+	@LAW_CASES=$${LAW_CASES:-2000} $(BIN)/pytest tests/laws --timeout 3600 $(ARGS)
+
 .PHONY: chaos
 chaos: $(READY) ## kill, stop and pause things under load for a long time; count what became of every event
 	@echo "==> Chaos: real services and servers, seeded faults"

@@ -1,0 +1,38 @@
+"""A ground for the scenarios, a home of their own, and the tally at the end."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.laws.ground import Ground
+from tests.laws.tally import TRIED
+
+
+@pytest.fixture(scope="package", autouse=True)
+def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A home, a git identity and caches that are the laws' alone."""
+    folder = tmp_path_factory.mktemp("laws")
+    (folder / ".gitconfig").write_text("[user]\n\tname = Ada\n\temail = ada@example.com\n")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HOME", str(folder))
+        patch.setenv("GIT_CONFIG_NOSYSTEM", "1")
+        patch.setenv("DOCKYARD_CACHE_DIR", str(folder / "cache"))
+        patch.setenv("COPIER_CACHE_DIR", str(folder / "copier"))
+        yield folder
+
+
+@pytest.fixture(scope="package")
+def ground(home: Path) -> Ground:
+    """Where scenarios are laid out."""
+    (home / "ground").mkdir()
+    return Ground(home / "ground")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say how many cases held, by law."""
+    if TRIED:
+        terminalreporter.section("laws of the update")
+        for name, count in TRIED.items():
+            terminalreporter.write_line(f"{count:5d}  {name}")
+        terminalreporter.write_line(f"{TRIED.total():5d}  cases held")

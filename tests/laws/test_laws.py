@@ -1,0 +1,165 @@
+"""The laws that hold for every update, on small random templates and services."""
+
+import os
+from collections.abc import Callable
+from contextlib import suppress
+
+import copier
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dockyard import lifecycle
+from dockyard.errors import DockyardError
+from dockyard.lifecycle import Outcome, Updated
+from tests.laws import faults, model
+from tests.laws.ground import Ground, git
+from tests.laws.model import File, Files, Scenario
+from tests.laws.scenarios import lossless, scenarios
+from tests.laws.tally import counted, law
+
+_MOST_STEPS = 70
+
+
+@law(share=0.2)
+@given(scenario=scenarios(edited=False))
+@counted
+def test_an_untouched_service_becomes_a_fresh_render(ground: Ground, scenario: Scenario) -> None:
+    ground.lay_out(scenario)
+    done = lifecycle.update(ground.service, in_place=True)
+    assert done.conflicts == 0
+    assert ground.files() == model.untouched_after(scenario)
+
+
+@law(share=0.35)
+@given(scenario=scenarios())
+@counted
+def test_each_line_of_the_team_is_in_the_result_or_in_a_reported_conflict(ground: Ground, scenario: Scenario) -> None:
+    ground.lay_out(scenario)
+    done = lifecycle.update(ground.service, in_place=True)
+    there = model.lines(ground.files(), "team") | model.lines(sides_of_conflicts(ground, done), "team")
+    assert model.lines(scenario.service, "team") <= there
+
+
+@law(share=0.05)
+@given(scenario=scenarios())
+@counted
+def test_the_teams_files_stay_to_the_byte(ground: Ground, scenario: Scenario) -> None:
+    ground.lay_out(scenario)
+    lifecycle.update(ground.service, in_place=True)
+    newest, before, after = scenario.versions[-1], scenario.service, ground.files()
+    assert {path: after.get(path) for path in before if model.owns(newest, path)} == {
+        path: file for path, file in before.items() if model.owns(newest, path)
+    }
+    laid_down = {path for path in after if model.owns(newest, path)} - before.keys()
+    assert laid_down.isdisjoint(scenario.first_render), "a file that the team had deleted came back"
+
+
+@law(share=0.14)
+@given(scenario=scenarios(), in_place=st.booleans())
+@counted
+def test_what_a_dry_run_predicts_comes_true(ground: Ground, scenario: Scenario, in_place: bool) -> None:
+    ground.lay_out(scenario)
+    before = ground.state()
+    predicted = lifecycle.update(ground.service, dry_run=True)
+    assert ground.state() == before
+    done = lifecycle.update(ground.service, in_place=in_place)
+    assert (done.tree, outcomes(done)) == (predicted.tree, outcomes(predicted))
+    if done.outcome is Outcome.WRITTEN:
+        assert ground.files() == ground.files(predicted.tree)
+        assert bool(git(ground.service, "ls-files", "--unmerged")) == bool(predicted.conflicts)
+    elif done.committed is not None:
+        assert git(ground.service, "rev-parse", f"{done.committed.branch}^{{tree}}").strip() == predicted.tree
+        assert ground.state()["files"] == before["files"]
+    else:
+        assert done.outcome in {Outcome.BLOCKED, Outcome.NOTHING}
+        assert ground.state() == before
+
+
+@law(share=0.1)
+@given(scenario=scenarios())
+@counted
+def test_updating_twice_is_updating_once(ground: Ground, scenario: Scenario) -> None:
+    ground.lay_out(scenario)
+    lifecycle.update(ground.service, in_place=True)
+    ground.commit("the update, its conflicts as they are")
+    once = ground.state()
+    assert lifecycle.update(ground.service, in_place=True).outcome is Outcome.NOTHING
+    assert ground.state() == once
+
+
+@law(share=0.07)
+@given(
+    scenario=scenarios(),
+    step=st.integers(0, _MOST_STEPS),
+    in_place=st.booleans(),
+    fault=st.sampled_from([faults.full_disk, faults.interrupt]),
+)
+@counted
+def test_a_failure_at_any_step_leaves_the_service_as_it_was(
+    ground: Ground, scenario: Scenario, step: int, in_place: bool, fault: Callable[[], None]
+) -> None:
+    ground.lay_out(scenario)
+    before = ground.state()
+    try:
+        with faults.at_step(step, fault):
+            lifecycle.update(ground.service, in_place=in_place)
+    except (DockyardError, OSError, faults.Interrupted):
+        assert ground.state() == before
+
+
+@law(share=0.06)
+@given(scenario=scenarios(), step=st.integers(0, _MOST_STEPS))
+@counted
+def test_a_killed_update_is_done_or_undone_by_the_next_command(ground: Ground, scenario: Scenario, step: int) -> None:
+    ground.lay_out(scenario)
+    before = ground.state()
+    predicted = lifecycle.update(ground.service, dry_run=True)
+
+    def update_until_killed() -> None:
+        with faults.at_step(step, faults.kill):
+            lifecycle.update(ground.service, in_place=True)
+
+    faults.survived(update_until_killed)
+    # A service with conflicts, or with a finished update, is not clean: the command says so, having tidied up.
+    with suppress(DockyardError):
+        lifecycle.update(ground.service, dry_run=True)
+    assert ground.state() == before or ground.files() == ground.files(predicted.tree)
+
+
+@law(share=0.03)
+@given(scenario=lossless())
+@counted
+def test_dockyard_and_copier_agree_where_copier_loses_nothing(ground: Ground, scenario: Scenario) -> None:
+    ground.lay_out(scenario)
+    done = lifecycle.update(ground.service, in_place=True)
+    ours = managed(scenario, ground.files())
+    git(ground.service, "reset", "--quiet", "--hard")
+    newest = f"v{len(scenario.versions)}.0.0"
+    copier.run_update(ground.service, vcs_ref=newest, defaults=True, overwrite=True, quiet=True)
+    theirs = managed(scenario, ground.files())
+    disputed = {file.path for plan in done.plans for file in plan.merge.conflicts}
+    assert {path: file for path, file in ours.items() if path not in disputed} == {
+        path: file for path, file in theirs.items() if path not in disputed
+    }
+
+
+def managed(scenario: Scenario, files: Files) -> Files:
+    return {path: file for path, file in files.items() if not model.owns(scenario.versions[-1], path)}
+
+
+def outcomes(done: Updated) -> list[tuple[object, ...]]:
+    """What becomes of each path."""
+    return [(file.path, file.state, file.conflict) for plan in done.plans for file in plan.merge.files]
+
+
+def sides_of_conflicts(ground: Ground, done: Updated) -> Files:
+    """All versions of the files that `done` reports as conflicts, as the index of the service has them."""
+    reported = {file.path for plan in done.plans for file in plan.merge.conflicts}
+    listed = git(ground.service, "ls-files", "--unmerged", "-z").split("\0")[:-1]
+    sides = {}
+    for line in listed:
+        meta, path = line.split("\t", 1)
+        if path in reported:
+            oid = meta.split(" ")[1]
+            sides[meta] = File(os.fsencode(git(ground.service, "cat-file", "blob", oid)))
+    return sides
