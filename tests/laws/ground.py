@@ -6,7 +6,7 @@ Knows git and Copier's form of a template; knows nothing of Dockyard.
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import yaml
@@ -36,14 +36,26 @@ class Ground:
 
     def lay_out(self, scenario: Scenario) -> None:
         """The template with the releases v1.0.0, v2.0.0 … and the service, committed."""
-        for place in (self.template, self.service):
-            shutil.rmtree(place, ignore_errors=True)
+        self.lay_out_template([_template(version) for version in scenario.versions])
+        said = yaml.safe_dump({**self.recorded, **scenario.answers, "service_name": "billing-svc"}).encode()
+        self.lay_out_service({**scenario.service, ANSWERS_FILE: File(said)})
+
+    @property
+    def recorded(self) -> Mapping[str, str]:
+        """What a service of the first release says of its template."""
+        return {"_commit": "v1.0.0", "_src_path": str(self.template)}
+
+    def lay_out_template(self, releases: Iterable[Files]) -> None:
+        """A repository in which each of `releases` is a commit with a tag."""
+        shutil.rmtree(self.template, ignore_errors=True)
         shutil.copytree(self._folder / "bare", self.template)
-        git(self.template, "fast-import", "--quiet", stdin=b"".join(_history(scenario.versions)))
+        git(self.template, "fast-import", "--quiet", stdin=b"".join(_history(releases)))
+
+    def lay_out_service(self, files: Files) -> None:
+        """A repository with one commit of `files`."""
+        shutil.rmtree(self.service, ignore_errors=True)
         shutil.copytree(self._folder / "empty", self.service)
-        recorded = {"_commit": "v1.0.0", "_src_path": str(self.template)}
-        said = yaml.safe_dump({**recorded, **scenario.answers, "service_name": "billing-svc"}).encode()
-        write(self.service, {**scenario.service, ANSWERS_FILE: File(said)})
+        write(self.service, files)
         self.commit("the team's work")
 
     def commit(self, message: str) -> None:
@@ -106,11 +118,11 @@ def _read(path: Path) -> File:
     return File(path.read_bytes(), EXECUTABLE if path.stat().st_mode & 0o100 else "100644")
 
 
-def _history(versions: tuple[Version, ...]) -> Iterator[bytes]:
+def _history(releases: Iterable[Files]) -> Iterator[bytes]:
     """What `git fast-import` reads."""
-    for number, version in enumerate(versions, start=1):
+    for number, files in enumerate(releases, start=1):
         yield f"commit refs/heads/main\ncommitter {_AUTHOR}\n".encode() + _data(b"a release") + b"deleteall\n"
-        for path, file in _template(version).items():
+        for path, file in files.items():
             yield f"M {file.mode} inline {path}\n".encode() + _data(file.content)
         yield f"reset refs/tags/v{number}.0.0\nfrom refs/heads/main\n\n".encode()
 

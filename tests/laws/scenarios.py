@@ -10,7 +10,7 @@ from itertools import count
 
 from hypothesis import strategies as st
 
-from tests.laws.model import EXECUTABLE, REGULAR, SYMLINK, File, Files, Scenario, Version, clash, rendered
+from tests.laws.model import ANSWERS_FILE, EXECUTABLE, REGULAR, SYMLINK, File, Files, Scenario, Version, clash, rendered
 
 _MANAGED = ("a", "b.txt", "B.txt", "docs/c.md", "docs/d.md", "bin/run", "a/inner.txt", "win.txt", "naïve name")
 _YOURS = ("mine/e.py", "mine/f.py", "mine/deep/g.py", "local.mk")
@@ -216,3 +216,30 @@ def lossless(draw: st.DrawFn) -> Scenario:
     answers = {"flavour": draw(st.sampled_from(["plain", "sour"]))}
     service = _edits(draw, rendered(first, answers), (_edit, _edit, _add))
     return Scenario((first, newest), answers, service)
+
+
+_REAL_ROOM = ("template/added.txt", "template/docs/added.md", "template/src/added.py", "template/chassis/added.py")
+_NEW_QUESTION = b'\nextra:\n  type: str\n  default: "some {{ owner }}"\n'
+
+
+@st.composite
+def newer_release(draw: st.DrawFn, release: Files) -> Files:
+    """The files of a real template after some changes; those that Jinja reads only grow, so that they stay valid."""
+    author = _Author(draw, "v1")
+    fixed = {path: file for path, file in release.items() if "{" in path or path.endswith((".jinja", "copier.yml"))}
+    free: Files = {path: file for path, file in release.items() if path not in fixed}
+    for change in draw(st.lists(st.sampled_from([_edit, _edit, _add, _delete, _move, _switch_mode]), min_size=1)):
+        free = change(author, free, _REAL_ROOM)
+    grown = draw(st.lists(st.sampled_from([path for path in fixed if path.endswith("Makefile.jinja")]), max_size=1))
+    fixed |= {path: File(fixed[path].content + b"# " + author.line() + b"\n", fixed[path].mode) for path in grown}
+    if draw(st.booleans()):
+        fixed["copier.yml"] = File(fixed["copier.yml"].content + _NEW_QUESTION)
+    return {**free, **fixed}
+
+
+@st.composite
+def edited_service(draw: st.DrawFn, service: Files) -> Files:
+    """The files of a real service after some work of its team; the answers file is as it was."""
+    answers = {path: file for path, file in service.items() if path == ANSWERS_FILE}
+    rest = {path: file for path, file in service.items() if path not in answers}
+    return {**_edits(draw, rest, _TEAMS), **answers}
