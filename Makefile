@@ -24,7 +24,7 @@ unexport MAKEFLAGS MFLAGS VIRTUAL_ENV PYTHONPATH
 
 .PHONY: help
 help: ## show the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
 
 .PHONY: setup
 setup: $(READY) ## make the environment; leaves .venv/bin/dockyard
@@ -88,6 +88,11 @@ chaos: $(READY) ## kill, stop and pause things under load for a long time; count
 	@$(BIN)/python -m tests.chaos $(ARGS)
 	@echo "==> Chaos: the failure matrix on every store, rolling restarts, outages of 30 s, 5,000 dead letters"
 	@CHAOS=long $(BIN)/pytest -o log_cli=true -o log_cli_level=INFO --ignore tests/chaos/test_chaos.py tests/chaos
+
+.PHONY: bench-update
+bench-update: $(READY) ## updates by dockyard against copier update: one service, fleets of 10, 30 and 100
+	@echo "==> Benchmark: updates"
+	@$(BIN)/python -m benchmarks.update $(ARGS)
 
 # Versions already in the file are kept: delete a package's entry to move it to the newest.
 .PHONY: lock
