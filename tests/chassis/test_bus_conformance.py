@@ -10,7 +10,7 @@ from typing import Self
 
 import pytest
 
-from chassis.bus import BusUnavailable, DeadLetter, Delivery, Failure, Message, Subscription, Verdict
+from chassis.bus import Backlog, BusUnavailable, DeadLetter, Delivery, Failure, Message, Subscription, Verdict
 from chassis.envelope import Envelope, EnvelopeError
 from tests.chassis.bus_labs import LABS, Lab
 
@@ -319,6 +319,31 @@ async def patient_letters(lab: Lab, count: int, service: str = "billing-svc") ->
         while len(found := await letters(lab, service)) < count:
             await asyncio.sleep(0.05)
     return found
+
+
+async def test_the_backlog_is_what_waits_for_the_service_and_what_died(lab: Lab, stack: AsyncExitStack) -> None:
+    bus = lab.bus("onlooker")
+    await bus.start()
+    stack.push_async_callback(bus.close)
+    await asyncio.wait_for(bus.wait_ready(), PATIENCE)
+
+    async def told(expected: Backlog) -> None:
+        async with asyncio.timeout(PATIENCE):
+            while await bus.backlog("billing-svc") != expected:
+                await asyncio.sleep(0.05)
+
+    await told(Backlog(0, 0))  # nothing is there yet, not even the queue
+    publish = await publisher(lab, stack)
+    async with Replica(lab, settle=bury) as replica:
+        await publish(event(b"1"))
+        await replica.until(1)
+        await told(Backlog(0, 1))
+    for number in range(3):
+        await publish(event(id_=f"waiting-{number}"))
+    await told(Backlog(3, 1))
+    async with Replica(lab, prefetch=2, settle=keep) as replica:
+        await replica.until(2)
+        await told(Backlog(1, 1))  # what is in a replica's hands does not wait any more
 
 
 async def test_a_message_without_headers_can_be_a_dead_letter(lab: Lab, stack: AsyncExitStack) -> None:

@@ -230,6 +230,30 @@ async def test_a_service_that_waits_for_its_store_can_be_stopped(world: World) -
     assert not world.logged("ready")
 
 
+async def test_the_metrics_tell_broker_store_backlog_and_how_long_the_drain_takes(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service = Service("billing-svc")
+    metrics = service.metrics()
+    monkeypatch.setattr(service, "metrics", lambda: metrics)
+
+    def value(name: str) -> float:
+        found = metrics.registry.get_sample_value(f"chassis_{name}")
+        assert found is not None
+        return found
+
+    world.store.away = True
+    running = asyncio.create_task(service.run(SETTINGS))
+    await eventually(lambda: world.store.asked > 1)
+    assert (value("bus_connected"), value("inbox_reachable"), value("drain_seconds")) == (0, 0, 0)
+    world.store.away = False
+    await eventually(lambda: value("backlog_messages") == 0)
+    assert (value("bus_connected"), value("inbox_reachable")) == (1, 1)
+    terminate()
+    await ended(running)
+    assert 0 < value("drain_seconds") < value("drain_deadline_seconds") == SETTINGS.drain_seconds
+
+
 async def test_the_chassis_keeps_the_readiness_metric(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     service = Service("billing-svc")
     metrics = service.metrics()

@@ -10,7 +10,7 @@ from typing import TypeVar
 import structlog
 from google.protobuf.message import Message
 
-from chassis import adapters, ops
+from chassis import adapters, backlog, ops
 from chassis.breaker import Breaker
 from chassis.bus import Bus, DeliveryMode, OnDelivery, Subscription
 from chassis.consumer import Consumer, Entry, Identity, Limits, Route
@@ -229,6 +229,9 @@ class Service:
         lifecycle.require("bus", lambda: consumer.consuming)
         lifecycle.require("inbox", lambda: consumer.store_reachable)
         metrics.ready.set_function(lambda: float(lifecycle.readiness().ok))
+        metrics.bus_connected.set_function(lambda: float(bus.connected))
+        metrics.inbox_reachable.set_function(lambda: float(consumer.store_reachable))
+        metrics.drain_deadline.set(settings.drain_seconds)
         about = {"service": self.name, "version": self.version, "chassis": _installed("dockyard-chassis")}
         async with ops.serve(
             settings.http_host, settings.http_port, lifecycle=lifecycle, registry=metrics.registry, version=about
@@ -245,8 +248,10 @@ class Service:
                     self.subscribe(bus, consumer, settings.prefetch)
                 await bus.start()
                 announcing = asyncio.create_task(_announce(bus))
+                watching = asyncio.create_task(backlog.watch(bus, self.name, metrics))
                 await lifecycle.stopping.wait()
                 announcing.cancel()
+                watching.cancel()
                 await self._drain(settings.drain_seconds, consumer, relay, metrics)
             await bus.close()
             await inbox.close()
@@ -257,12 +262,12 @@ class Service:
     @staticmethod
     async def _drain(deadline: float, consumer: Consumer, relay: Relay | None, metrics: Metrics) -> None:
         started = monotonic()
+        # Live, because nobody is there to be scraped once the drain is over.
+        metrics.drain_seconds.set_function(lambda: monotonic() - started)
         abandoned = await consumer.drain(deadline)
         if relay is not None:
             await relay.drain(deadline - (monotonic() - started))
-        took = monotonic() - started
-        metrics.drain_seconds.set(took)
-        _log.info("drained", seconds=round(took, 3), abandoned=abandoned)
+        _log.info("drained", seconds=round(monotonic() - started, 3), abandoned=abandoned)
 
 
 async def _open(inbox: Inbox, lifecycle: Lifecycle) -> bool:

@@ -74,6 +74,17 @@ class DeadLetter:
     failure: Failure
 
 
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """What lies at the broker for a service: events that no replica has taken yet, and dead letters.
+
+    Events that wait for a later attempt are in neither number.
+    """
+
+    waiting: int
+    dead: int
+
+
 class Verdict(Enum):
     """What to do with a dead letter that a sweep came across."""
 
@@ -164,6 +175,9 @@ class Bus(Protocol):
         REPLAY puts the message into the service's own queue as a first attempt, then removes it here.
         Entries that arrive during the sweep are not part of it. Works without a running service.
         """
+
+    async def backlog(self, service: str) -> Backlog:
+        """How much lies there for `service`; 0 where there is no queue yet. Raises BusUnavailable."""
 
     async def close(self) -> None:
         """Flush acknowledgements and confirms, hand back what is not settled, disconnect."""

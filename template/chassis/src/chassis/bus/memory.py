@@ -12,7 +12,7 @@ from hashlib import blake2b
 from itertools import count
 from typing import Any
 
-from chassis.bus import DeadLetter, Failure, Message, OnDelivery, Subscription, Verdict
+from chassis.bus import Backlog, DeadLetter, Failure, Message, OnDelivery, Subscription, Verdict
 from chassis.envelope import AMQP_PREFIX, CONTENT_TYPE, Envelope, format_time, from_headers, to_headers
 
 
@@ -192,6 +192,10 @@ class MemoryBus:
                 queue.put(_Item(letter.type, letter.headers, letter.body))
             if verdict is not Verdict.KEEP:
                 letters.pop(letter.id, None)
+
+    async def backlog(self, service: str) -> Backlog:
+        queue = self.broker.queues.get(service)
+        return Backlog(0 if queue is None else len(queue.items), len(self.broker.dead.get(service, {})))
 
     async def close(self) -> None:
         self._started = False

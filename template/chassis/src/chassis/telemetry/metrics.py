@@ -8,6 +8,7 @@ Source of names: OpenTelemetry semantic conventions 1.44, messaging metrics, in 
 from collections.abc import Callable
 from copy import copy
 from dataclasses import dataclass
+from math import nan
 
 from prometheus_client import (
     CollectorRegistry,
@@ -127,6 +128,24 @@ class Metrics:
         )
         self.in_flight = Gauge("chassis_in_flight_messages", "Deliveries taken and not yet settled.", registry=registry)
         self.ready = Gauge("chassis_ready", "1 while /readyz answers 200, else 0.", registry=registry)
+        self.bus_connected = Gauge(
+            "chassis_bus_connected", "1 while the connection to the broker is up, else 0.", registry=registry
+        )
+        self.inbox_reachable = Gauge(
+            "chassis_inbox_reachable", "1 while the inbox store answers, else 0.", registry=registry
+        )
+        self.backlog = Gauge(
+            "chassis_backlog_messages",
+            "Events at the broker that no replica has taken yet, the same for all replicas; NaN while not known.",
+            registry=registry,
+        )
+        self.dead_letters_waiting = Gauge(
+            "chassis_dead_letters_waiting",
+            "Dead letters that are kept at the broker, the same for all replicas; NaN while not known.",
+            registry=registry,
+        )
+        for unknown in (self.backlog, self.dead_letters_waiting):
+            unknown.set(nan)
         self.paused = Gauge(
             "chassis_consumer_paused",
             "1 while the consumer pauses by itself, by reason.",
@@ -142,7 +161,14 @@ class Metrics:
             buckets=(1, 2, 5, 10, 20, 50, 100, 200),
             registry=registry,
         )
-        self.drain_seconds = Gauge("chassis_drain_seconds", "How long the drain took.", registry=registry)
+        self.drain_seconds = Gauge(
+            "chassis_drain_seconds", "Seconds since the drain began; 0 before.", registry=registry
+        )
+        self.drain_deadline = Gauge(
+            "chassis_drain_deadline_seconds",
+            "Seconds that a drain may take (CHASSIS_DRAIN_SECONDS).",
+            registry=registry,
+        )
         self.abandoned = Counter(
             "chassis_drain_abandoned_messages", "Handlings cancelled at the drain's deadline.", registry=registry
         )

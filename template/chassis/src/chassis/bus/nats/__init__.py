@@ -27,9 +27,19 @@ from uuid import uuid4
 
 import nats.errors
 
-from chassis._jetstream import NO_MESSAGE, NO_STREAM, STREAM_EXISTS, JetStream, JetStreamError
+from chassis._jetstream import NO_CONSUMER, NO_MESSAGE, NO_STREAM, STREAM_EXISTS, JetStream, JetStreamError
 from chassis._nats import encode_headers, header_block
-from chassis.bus import BusMetrics, BusUnavailable, DeadLetter, Message, NoBusMetrics, OnDelivery, Subscription, Verdict
+from chassis.bus import (
+    Backlog,
+    BusMetrics,
+    BusUnavailable,
+    DeadLetter,
+    Message,
+    NoBusMetrics,
+    OnDelivery,
+    Subscription,
+    Verdict,
+)
 from chassis.bus.nats.copies import DEDUPLICATE, carried, originals, read_letter
 from chassis.bus.nats.lane import EVENTS, Lane
 from chassis.bus.nats.lanes import AloneLane, PrivateLane, SharedLane
@@ -115,8 +125,9 @@ class NatsBus:
             raise ValueError(f"{service} is subscribed already: one subscription holds all its types")
         if subscription.types is None:
             raise ValueError(f"{service} must name the types it takes: only every_replica takes all")
-        add(SharedLane, subscription, service)
-        add(AloneLane, replace(subscription, prefetch=1), f"{service}-alone")
+        shared, alone = _shared(service)
+        add(SharedLane, subscription, shared)
+        add(AloneLane, replace(subscription, prefetch=1), alone)
 
     async def start(self) -> None:
         self._link.start()
@@ -166,10 +177,26 @@ class NatsBus:
             at = entry["seq"] + 1
             await self._carry_out(service, entry, decide)
 
+    async def backlog(self, service: str) -> Backlog:
+        waiting = [await self._count(f"CONSUMER.INFO.{EVENTS}.{name}", "num_pending") for name in _shared(service)]
+        return Backlog(sum(waiting), await self._count(f"STREAM.INFO.DLQ_{service}", "state", "messages"))
+
     async def close(self) -> None:
         await self.pause()
         await asyncio.gather(*(lane.close() for lane in self._lanes))
         await self._link.close()
+
+    async def _count(self, request: str, *path: str) -> int:
+        """A number of the server's answer; 0 when what it is asked about is not there yet."""
+        try:
+            answer: Any = await self._link.api(request)
+        except JetStreamError as error:
+            if error.code in {NO_STREAM, NO_CONSUMER}:
+                return 0
+            raise BusUnavailable(f"the server does not tell the backlog: {error}") from error
+        for name in path:
+            answer = answer[name]
+        return int(answer)
 
     async def _next_letter(self, service: str, at: int, last: int) -> dict[str, Any] | None:
         try:
@@ -245,3 +272,8 @@ class NatsBus:
     def _tick(self) -> None:
         for lane in self._lanes:
             lane.tick()
+
+
+def _shared(service: str) -> tuple[str, str]:
+    """The durable consumers of a service: its own, and the one for suspicious messages."""
+    return service, f"{service}-alone"

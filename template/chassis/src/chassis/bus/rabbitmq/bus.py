@@ -11,11 +11,11 @@ from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 import structlog
 
-from chassis.bus import BusMetrics, BusUnavailable, Message, NoBusMetrics, OnDelivery, Subscription
+from chassis.bus import Backlog, BusMetrics, BusUnavailable, Message, NoBusMetrics, OnDelivery, Subscription
 from chassis.bus.rabbitmq.link import Link
 from chassis.bus.rabbitmq.messages import event_properties
 from chassis.bus.rabbitmq.sweep import Decide, sweep
-from chassis.bus.rabbitmq.topology import EXCHANGE, Version
+from chassis.bus.rabbitmq.topology import EXCHANGE, Version, dead_letter_name
 
 HEARTBEAT_SECONDS = 15
 STABLE_SECONDS = 10.0
@@ -99,6 +99,10 @@ class RabbitBus:
 
     async def sweep(self, service: str, decide: Decide) -> None:
         await sweep(self._current(), service, decide)
+
+    async def backlog(self, service: str) -> Backlog:
+        link = self._current()
+        return Backlog(await link.length(service), await link.length(dead_letter_name(service)))
 
     async def close(self) -> None:
         await self._stop_supervising()

@@ -12,6 +12,7 @@ import structlog
 from aiormq.abc import AbstractChannel
 from aiormq.channel import Channel
 from aiormq.connection import Connection
+from aiormq.exceptions import ChannelNotFoundEntity
 from pamqp.commands import Basic
 
 from chassis.bus import BusMetrics, OnDelivery, Subscription
@@ -141,6 +142,17 @@ class Link:
         except QueueMissing:
             self.lost.set()
             raise
+
+    async def length(self, queue: str) -> int:
+        """Messages in `queue` that nobody holds; 0 when there is no such queue. Raises BusUnavailable."""
+        async with broker_errors(f"looking for {queue}"), asyncio.timeout(ANSWER_SECONDS):
+            channel = await self.connection.channel(publisher_confirms=False)
+            try:
+                count = (await channel.queue_declare(queue, passive=True)).message_count
+            except ChannelNotFoundEntity:  # and the broker has closed the channel
+                return 0
+            await channel.close()
+            return count or 0
 
     async def close(self, *, orderly: bool) -> None:
         """Disconnect. `orderly`: confirms and acknowledgements first, what is not settled goes back explicitly."""

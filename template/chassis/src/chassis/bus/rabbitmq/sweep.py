@@ -7,7 +7,6 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 from aiormq.abc import AbstractChannel, DeliveredMessage
-from aiormq.exceptions import ChannelNotFoundEntity
 from pamqp.commands import Basic
 
 from chassis.bus import BusUnavailable, DeadLetter, Verdict
@@ -45,7 +44,7 @@ async def _pass(link: Link, channel: AbstractChannel, service: str, decide: Deci
     queue = dead_letter_name(service)
     seen: set[str] = set()
     kept = 0
-    for _ in range(await _length(channel, queue)):
+    for _ in range(await link.length(queue)):
         async with broker_errors(f"reading {queue}"):
             message = await channel.basic_get(queue)
         if not isinstance(message.delivery, Basic.GetOk):
@@ -69,22 +68,10 @@ async def _until_back(kept: int, link: Link, queue: str) -> None:
 
     Not for ever: another sweep may have taken the entries.
     """
-    async with broker_errors(f"looking for {queue}"):
-        channel = await link.connection.channel(publisher_confirms=False)
-        for _ in range(round(RETURN_SECONDS / POLL_SECONDS)):
-            if await _length(channel, queue) >= kept:
-                break
-            await asyncio.sleep(POLL_SECONDS)
-        await channel.close()
-
-
-async def _length(channel: AbstractChannel, queue: str) -> int:
-    """Entries in `queue`, 0 when there is no such queue."""
-    async with broker_errors(f"looking for {queue}"):
-        try:
-            return (await channel.queue_declare(queue, passive=True)).message_count or 0
-        except ChannelNotFoundEntity:
-            return 0
+    for _ in range(round(RETURN_SECONDS / POLL_SECONDS)):
+        if await link.length(queue) >= kept:
+            return
+        await asyncio.sleep(POLL_SECONDS)
 
 
 async def _replay(link: Link, service: str, received: Received) -> None:
