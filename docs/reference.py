@@ -119,7 +119,6 @@ def metrics() -> Iterator[str]:
     bound = Metrics("service", "version", "version")
     bound.for_type("…")
     bound.for_handler("…", "…")
-    bound.dead("…")
     for outcome in ("confirmed", "failed"):
         bound.published("…", outcome)
     yield from _table(

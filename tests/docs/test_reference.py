@@ -9,6 +9,8 @@ from types import ModuleType
 
 import pytest
 
+from chassis.telemetry.metrics import REASONS
+
 ROOT = Path(__file__).parents[2]
 PROGRAM = ROOT / "docs" / "reference.py"
 
@@ -81,3 +83,8 @@ def test_a_reason_without_a_meaning_is_told(
     monkeypatch.delitem(reference.REASONS, "rejected")
     assert run(reference, monkeypatch, "--check") == 1
     assert "rejected" in capsys.readouterr().err
+
+
+def test_every_reason_for_which_the_service_gives_up_is_a_series_from_the_start(reference: ModuleType) -> None:
+    counted_by_the_broker = {"crash_loop"}
+    assert set(REASONS) == reference.REASONS.keys() - counted_by_the_broker

@@ -23,6 +23,22 @@ from prometheus_client import (
 
 DURATION_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 AGE_BUCKETS = (0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0, 21600.0, 86400.0)
+REASONS = (
+    "attempts_exhausted",
+    "bad_envelope",
+    "bad_key",
+    "expired",
+    "outdated_version",
+    "oversize",
+    "payload_mismatch",
+    "rejected",
+    "undecodable",
+    "unknown_type",
+    "unsupported_version",
+    "upcast_failed",
+)
+"""Why the service itself moves a message to the dead letters. There from the start, so that Prometheus sees the first
+of its kind as an increase and not as a new series."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +122,8 @@ class Metrics:
             ("reason",),
             registry=registry,
         )
+        for reason in REASONS:
+            self._dead.labels(reason)
         self._published = Counter(
             "messaging_client_sent_messages",
             "Events published, by type and outcome.",
