@@ -37,6 +37,7 @@ _SOURCES = {
         f"install the development dependencies: {sys.executable} -m pip install -r requirements-dev.txt"
     ),
     "postgres": _POSTGRES,
+    "prometheus": _Source("install Prometheus", "prometheus"),
     "promtool": _Source("install Prometheus", "prometheus"),
     "rabbitmq-plugins": _RABBITMQ,
     "rabbitmq-server": _RABBITMQ,

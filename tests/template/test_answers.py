@@ -17,6 +17,7 @@ from tests.template import lab
 KEBAB = "must be kebab-case"
 ONE_SEGMENT = "must be one protobuf package segment"
 REGISTRY = "must be a registry host"
+REPOSITORY = "must be an http or https URL with a path"
 ONE_LINE = "must be one line of 1 to 200 printable characters"
 SHADOWS = "would shadow or clash with the Python name"
 
@@ -67,6 +68,10 @@ SHADOWS = "would shadow or clash with the Python name"
         ({"image_registry": "registry.example.com/"}, REGISTRY),
         ({"image_registry": "registry.example.com/Acme"}, REGISTRY),
         ({"image_registry": 'registry.example.com/"$(id)'}, REGISTRY),
+        ({"repository_url": "git.example.com/acme/billing-svc"}, REPOSITORY),
+        ({"repository_url": "https://git.example.com"}, REPOSITORY),
+        ({"repository_url": "https://git.example.com/acme/billing-svc/"}, REPOSITORY),
+        ({"repository_url": "https://git.example.com/a: {{ b }}"}, REPOSITORY),
     ],
 )
 def test_a_bad_answer_is_refused_with_what_is_allowed(
@@ -134,7 +139,7 @@ def test_every_question_has_help_and_a_default_and_is_checked() -> None:
         for name, question in lab.QUESTIONS.items()
         if not name.startswith("_") and question.get("when") is not False
     }
-    assert len(asked) == 8
+    assert len(asked) == 9
     for name, question in asked.items():
         assert question["help"], name
         assert question["default"], name
