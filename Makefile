@@ -41,7 +41,7 @@ test: $(READY) ## all tests, against real servers
 	@$(BIN)/pytest $(ARGS)
 
 .PHONY: check
-check: $(READY) ## lint, format, types, workflows, generated reference
+check: $(READY) ## lint, format, types, workflows, generated reference and dashboard
 	@echo "==> Lint: ruff check"
 	@$(BIN)/ruff check
 	@echo "==> Format: ruff format"
@@ -49,6 +49,7 @@ check: $(READY) ## lint, format, types, workflows, generated reference
 	@echo "==> Types: mypy --strict"
 	@$(BIN)/mypy
 	@$(BIN)/mypy docs/reference.py
+	@$(BIN)/mypy -p monitoring
 	@$(BIN)/mypy .ci/release.py
 	@echo "==> Workflows: actionlint, their schema, zizmor"
 	@$(BIN)/actionlint
@@ -57,6 +58,8 @@ check: $(READY) ## lint, format, types, workflows, generated reference
 	@$(BIN)/zizmor --offline --quiet --pedantic .github
 	@echo "==> Reference: docs/reference says what the code says"
 	@$(BIN)/python docs/reference.py --check
+	@echo "==> Dashboard: the one in the template is the one that monitoring/ describes"
+	@$(BIN)/python -m monitoring.dashboard --check
 
 .PHONY: manifests
 manifests: $(READY) $(CHECKOV)/.ready ## audit what the chart renders with checkov, which has an environment of its own
@@ -69,8 +72,9 @@ format: $(READY) ## format the code, mend what can be mended
 	$(BIN)/ruff format
 
 .PHONY: docs
-docs: $(READY) ## write docs/reference from the code
+docs: $(READY) ## write docs/reference and the dashboard from the code
 	$(BIN)/python docs/reference.py
+	$(BIN)/python -m monitoring.dashboard
 
 .PHONY: bench
 bench: $(READY) ## events per second against yardsticks in the same run

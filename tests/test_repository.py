@@ -14,7 +14,7 @@ import yaml
 from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parents[1]
-SOURCES = ("generator/", "template/chassis/", "benchmarks/", "docs/")
+SOURCES = ("generator/", "template/chassis/", "benchmarks/", "docs/", "monitoring/")
 
 _MACHINE = re.compile(r"(?<![\w.])/(?:work|home|Users|tmp|opt)/\w|(?<![\w.])/(?:root)/(?!\.cache/uv)")
 _INDEX = re.compile(r"\b(?:pypi\.org|pythonhosted\.org|registry\.npmjs\.org|proxy\.golang\.org)", re.IGNORECASE)

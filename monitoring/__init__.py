@@ -1,0 +1,1 @@
+"""The dashboard that the template ships, and the program that writes it."""
