@@ -134,3 +134,12 @@ def test_every_metric_of_the_chassis_is_on_it() -> None:
 def test_the_brokers_and_stores_own_dashboards_are_linked() -> None:
     assert {link["title"] for link in DASHBOARD["links"]} == {"RabbitMQ", "NATS JetStream", "Redis", "PostgreSQL"}
     assert all(link["url"].startswith("https://") and link["targetBlank"] for link in DASHBOARD["links"])
+
+
+def test_the_chart_finds_what_it_makes_the_releases_own() -> None:
+    template = (ROOT / "template/deploy/chart/templates/dashboard.yaml").read_text("utf-8")
+    replaced = re.findall(r"\| replace `([^`]+)`", template)
+    assert len(replaced) == 4
+    text = FILE.read_text("utf-8")
+    assert [text.count(once) for once in replaced[:3]] == [1, 1, 1]
+    assert text.count(replaced[3]) > len(TARGETS)

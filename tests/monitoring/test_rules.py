@@ -1,5 +1,6 @@
 """The rules are valid, and every alert is unit-tested in both directions, explained and of this chassis."""
 
+import re
 import shutil
 from pathlib import Path
 
@@ -73,3 +74,15 @@ def test_every_objective_is_asked_for(rules: Rules) -> None:
     objectives = {name for name in rules.records if name.startswith("chassis:objective:")}
     assert objectives
     assert objectives <= {name for alert in rules.alerts.values() for name in metrics_of(alert.expr)}
+
+
+def test_the_chart_sets_every_objective_and_confines_every_rule_to_its_namespace(rules: Rules, rendered: Path) -> None:
+    template = (rendered / "deploy/chart/templates/prometheusrule.yaml").read_text("utf-8")
+    assert set(re.findall(r'"(chassis:objective:\w+)"', template)) == {
+        name for name in rules.records if name.startswith("chassis:objective:")
+    }
+    text = rules.path.read_text("utf-8")
+    rule_groups = yaml.safe_load(text)["groups"]
+    assert all(rule["record"].startswith("chassis:objective:") for rule in rule_groups[0]["rules"])
+    assert 'job="billing-svc"' in text
+    assert not re.search(r"""job=(?!"billing-svc")|job *=~""", "".join(rules.expressions))
