@@ -15,11 +15,11 @@ from dockyard.service import Service
 from dockyard.tree import Entries, Entry, entries, write
 
 _CONFIG = "[core]\n\trepositoryformatversion = 0\n\tbare = true\n"
-# Updates follow renamed files; a folder that was renamed does not take along what the team put there.
+# What merge-tree of older gits does whatever the configuration says; newer ones would heed the user's.
 _MERGING = {
     "merge.conflictStyle": "merge",
-    "merge.directoryRenames": "false",
-    "merge.renameLimit": "10000",
+    "merge.directoryRenames": "conflict",
+    "merge.renameLimit": "7000",
     "merge.renames": "true",
     "merge.renormalize": "false",
 }

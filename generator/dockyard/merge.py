@@ -193,6 +193,7 @@ def _conflict(kind: str, message: str) -> Conflict | None:
         return exact[named]
     likely = {
         "rename": Conflict.RENAME,
+        "file location": Conflict.RENAME,
         "distinct": Conflict.MODE,
         "file/directory": Conflict.FILE_FOLDER,
         "submodule": Conflict.SUBMODULE,

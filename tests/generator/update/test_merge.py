@@ -147,6 +147,38 @@ def test_a_file_renamed_to_two_names_is_a_conflict(dockyard: Dockyard, evolving:
     assert (service.root / "ours.cfg").read_text() == f"old\n{LINES}"
 
 
+def test_a_file_of_the_teams_own_in_a_folder_that_the_template_renames_is_asked_about(
+    dockyard: Dockyard, evolving: Repository, into: Path
+) -> None:
+    services.release(evolving, {f"template/conf/{name}.cfg": f"{name}\n{LINES}" for name in "ab"}, "v1.1.0")
+    made = services.lay_down_service(evolving, into / "folder-svc", "v1.1.0")
+    made.write({"conf/own.cfg": "own\n"})
+    (evolving.path / "template/conf").rename(evolving.path / "template/settings")
+    services.release(evolving, {}, "v1.2.0")
+
+    found = update(dockyard, made)
+
+    assert state(found, "settings/own.cfg") == ("conflict", "rename")
+    assert (made.root / "settings/own.cfg").read_text() == "own\n"
+
+
+@pytest.mark.parametrize("setting", ["renames = false", "directoryRenames = false", "conflictStyle = diff3"])
+def test_the_users_taste_in_merges_changes_nothing(
+    dockyard: Dockyard, evolving: Repository, service: Made, home: Path, setting: str
+) -> None:
+    service.write({"old.cfg": f"old\n{OURS}", "Makefile": CLASH})
+    services.release(
+        evolving,
+        {"template/old.cfg": None, "template/new.cfg": f"old\n{NEWER}", "template/Makefile": NEWER},
+        "v1.1.0",
+    )
+    before = json.loads(dockyard("update", service.root, "--dry-run", "--json").out)
+    with (home / ".gitconfig").open("a") as config:
+        config.write(f"[merge]\n\t{setting}\n")
+
+    assert json.loads(dockyard("update", service.root, "--dry-run", "--json").out) == before
+
+
 def test_a_binary_file_changed_on_both_sides_keeps_ours_and_is_a_conflict(
     dockyard: Dockyard, evolving: Repository, service: Made
 ) -> None:
