@@ -208,6 +208,36 @@ def restore(
 
 
 @app.command()
+def adopt(
+    path: _Service = Path(),
+    *,
+    template: Annotated[
+        str | None, typer.Option(metavar="SRC", help="The template: a folder, a git URL or gh:owner/name.")
+    ] = None,
+    data: Annotated[
+        list[str] | None,
+        typer.Option(metavar="QUESTION=ANSWER", help="An answer that is known; may be given many times."),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Write nothing; say what was found.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace a valid answers file.")] = False,
+    json: _Json = False,
+) -> None:
+    """Take in a service without an answers file: find the version and the answers nearest to it, and record them."""
+    from dockyard import adopt as services  # noqa: PLC0415 - other commands need not wait for it
+    from dockyard import record, show  # noqa: PLC0415 - as above
+    from dockyard.new import parse_data  # noqa: PLC0415 - as above
+    from dockyard.source import default_source  # noqa: PLC0415 - as above
+
+    answers = parse_data(data or [])
+    _say("comparing versions and answers with the service's files", style="dim")
+    found = services.adopt(path, template or default_source(), answers, force=force, dry_run=dry_run)
+    if json:
+        _print_json(record.adopted(found))
+    else:
+        show.adopted(found)
+
+
+@app.command()
 def demo(
     template: Annotated[
         str | None, typer.Option(metavar="SRC", help="The template: a folder, a git URL or gh:owner/name.")

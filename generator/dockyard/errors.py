@@ -300,3 +300,24 @@ class NotManaged(DockyardError):
             f"{path} is no managed file of this service: it is the team's, or the recorded version does not have it. "
             "Name a file that `dockyard diff` shows, or a folder with some."
         )
+
+
+class RecordedAlready(DockyardError):
+    """The service to adopt has a valid answers file."""
+
+    def __init__(self, file: Path, version: str) -> None:
+        super().__init__(
+            f"{file} says already that {version} rendered this service: nothing to adopt. "
+            "To replace what it says, add --force."
+        )
+
+
+class NothingNear(DockyardError):
+    """No version of the template resembles the service."""
+
+    def __init__(self, folder: Path, source: str, nearest: str) -> None:
+        super().__init__(
+            f"{folder} does not look like a service of {source}: {nearest}. Name another template with --template, "
+            "give answers that you know with --data, or lay down a new service with `dockyard new` and move the code "
+            "there."
+        )

@@ -6,6 +6,7 @@ A field is never renamed, retyped or removed under the same schema number; new o
 from collections.abc import Mapping
 from typing import Any
 
+from dockyard.adopt import Adopted
 from dockyard.lifecycle import Checked, Difference, Restored, Updated
 from dockyard.merge import File, State
 from dockyard.service import Service
@@ -56,6 +57,21 @@ def restored(result: Restored) -> Record:
     return {
         **_head("restore", result.service, result.warnings),
         "restored": [shown(path) for path in result.paths],
+    }
+
+
+def adopted(result: Adopted) -> Record:
+    """The record of `dockyard adopt --json`."""
+    return {
+        **_head("adopt", result.service, ()),
+        "found": _version(result.template),
+        "answers": dict(result.answers),
+        "written": result.is_written,
+        "candidates": result.candidates,
+        "managed_files": len(result.managed),
+        "equal_files": len(result.managed) - len(result.drifted),
+        "share_of_lines": round(result.share, 4),
+        "drifted": [{"path": shown(each.path), "share_of_lines": round(each.share, 4)} for each in result.drifted],
     }
 
 

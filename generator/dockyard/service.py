@@ -54,7 +54,18 @@ def open_service(path: Path) -> Service:
     if not root.is_dir():
         raise NotAService(root, "there is no such folder", "Name the folder of a service.")
     file = _answers_file(root)
-    recorded = read_answers(root, file)
+    return _at(root, read_answers(root, file))
+
+
+def open_unrecorded(path: Path, recorded: Recorded) -> Service:
+    """The folder `path` as a service that records `recorded`, whatever its answers file says. Raises NotAService."""
+    root = path.absolute()
+    if not root.is_dir():
+        raise NotAService(root, "there is no such folder", "Name the folder of a service.")
+    return _at(root, recorded)
+
+
+def _at(root: Path, recorded: Recorded) -> Service:
     try:
         listed = git.run(
             *("rev-parse", "--path-format=absolute", "--show-toplevel", "--git-dir", "--git-path", "objects"),

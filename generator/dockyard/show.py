@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from dockyard.adopt import Adopted
 from dockyard.lifecycle import Checked, Outcome, Restored, Updated
 from dockyard.merge import File, State
 from dockyard.tree import shown
@@ -58,6 +59,31 @@ def restored(result: Restored) -> None:
         return
     _rows(out, ("restored",), [(shown(path),) for path in result.paths])
     out.print(Text(f"{_files(len(result.paths))} restored and staged: look with `git diff --cached`, then commit."))
+
+
+def adopted(result: Adopted) -> None:
+    """What a service was found to be, and how sure that is."""
+    out = _console()
+    equal = len(result.managed) - len(result.drifted)
+    version = result.template.version
+    out.print(
+        Text(
+            f"Nearest of {result.candidates} versions is {version}: {equal} of {len(result.managed)} managed files "
+            f"are just as it renders them, {result.share:.1%} of their lines."
+        )
+    )
+    _rows(out, ("question", "answer"), [(name, str(answer)) for name, answer in result.answers.items()])
+    _rows(out, ("as rendered", "drifted file"), [(f"{file.share:.0%}", shown(file.path)) for file in result.drifted])
+    file = shlex.quote(result.service.recorded.file)
+    if result.is_written:
+        out.print(
+            Text(
+                f"Written to {file}: commit it, then look with `dockyard check` and `dockyard diff`.",
+                style="bold green",
+            )
+        )
+    else:
+        out.print(Text("Nothing was written."))
 
 
 def _plan(out: Console, service: str, plan: Plan) -> None:
