@@ -1,0 +1,68 @@
+"""A Prometheus of its own for the tests, which scrapes one port and evaluates one rule file every second."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from math import isnan
+from pathlib import Path
+from typing import Any
+from urllib.error import HTTPError
+from urllib.parse import quote
+from urllib.request import urlopen
+
+import yaml
+
+from tests.brokers import process
+from tests.brokers.binaries import find
+
+
+class QueryError(RuntimeError):
+    """Prometheus refused a query."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prometheus:
+    port: int
+
+    def values(self, expr: str) -> list[float]:
+        """What `expr` gives now, without what is no number. Raises QueryError."""
+        found = self._get(f"query?query={quote(expr)}")["result"]
+        return [value for sample in found if not isnan(value := float(sample["value"][1]))]
+
+    def firing(self) -> dict[str, dict[str, str]]:
+        """Annotations of the alerts that fire now, by name."""
+        alerts = self._get("alerts")["alerts"]
+        return {alert["labels"]["alertname"]: alert["annotations"] for alert in alerts if alert["state"] == "firing"}
+
+    def _get(self, path: str) -> Any:
+        try:
+            with urlopen(f"http://127.0.0.1:{self.port}/api/v1/{path}", timeout=10) as answer:
+                return json.load(answer)["data"]
+        except HTTPError as error:
+            raise QueryError(f"{path}: {error.read().decode(errors='replace')}") from error
+
+
+@contextmanager
+def prometheus(folder: Path, *, job: str, target: int, rules: str) -> Iterator[Prometheus]:
+    """It scrapes 127.0.0.1:`target` as `job`; `rules` is the text of the rule file."""
+    (folder / "rules.yaml").write_text(rules)
+    config = {
+        "global": {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"},
+        "rule_files": ["rules.yaml"],
+        "scrape_configs": [{"job_name": job, "static_configs": [{"targets": [f"127.0.0.1:{target}"]}]}],
+    }
+    (folder / "prometheus.yaml").write_text(yaml.safe_dump(config))
+    port = process.free_port()
+    command: list[str | Path] = [find("prometheus"), f"--config.file={folder / 'prometheus.yaml'}"]
+    command += [f"--storage.tsdb.path={folder / 'data'}", f"--web.listen-address=127.0.0.1:{port}", "--log.level=warn"]
+
+    def ready() -> bool:
+        try:
+            with urlopen(f"http://127.0.0.1:{port}/-/ready", timeout=5) as answer:
+                return bool(answer.status == 200)
+        except OSError:
+            return False
+
+    with process.start(command, ready=ready, log=folder / "prometheus.log"):
+        yield Prometheus(port)

@@ -1,0 +1,216 @@
+"""Real service, broker, store and Prometheus: every panel has data, and alerts fire for what they are about.
+
+Prometheus scrapes every second, and all times of the rules are a twentieth of what they are in a cluster. Nothing else
+of them is changed. Three alerts have their unit tests alone: ErrorBudgetBurnSlow takes too long, OutboxTooOld needs a
+service on PostgreSQL, ScalerAtMaximum a cluster.
+"""
+
+import asyncio
+import json
+import re
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import ExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.brokers.nats import Nats, nats
+from tests.brokers.prometheus import Prometheus, prometheus
+from tests.brokers.rabbitmq import shared_rabbitmq
+from tests.e2e.publishers import Publisher, bare_publisher, publish_all, signed_up
+from tests.e2e.rendering import render_service
+from tests.e2e.replicas import Replica
+
+PATIENCE = 120.0  # seconds until a test gives up; never a measure of speed
+SHORTER = 20
+UNITS = {"m": 60, "h": 3600, "d": 86400}
+
+HANDLERS = '''"""The handler under test: the event says how it fails."""
+
+import asyncio
+import os
+import time
+from pathlib import Path
+
+from acme.billing.v1.signup_handled_pb2 import SignupHandled
+from acme.signup.v1.user_signed_up_pb2 import UserSignedUp
+from chassis import Context, Reject, Service
+
+service = Service("billing-svc")
+
+
+@service.on(UserSignedUp)
+async def handle_signup(event: UserSignedUp, ctx: Context) -> None:
+    if event.email == "reject":
+        raise Reject("as asked for")
+    if event.email == "fail":
+        raise ValueError("as asked for")
+    if event.email == "block":
+        time.sleep(5)  # longer than the lease
+    if event.email == "stay":
+        Path(os.environ["TEST_STAYING"]).touch()
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            await asyncio.sleep(3)
+            raise
+    ctx.publish(SignupHandled(user_id=event.user_id))
+'''
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return render_service(tmp_path_factory.mktemp("service"), HANDLERS)
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    replica: Replica
+    bus_url: str
+    store: Nats
+    prometheus: Prometheus
+    staying: Path
+    """There once the handler is at work that does not let itself be cancelled."""
+
+    @asynccontextmanager
+    async def under_load(self) -> AsyncIterator[Publisher]:
+        """Events all the time; of nine, two fail for good and one is rejected."""
+        async with bare_publisher(self.bus_url) as publisher:
+            task = asyncio.create_task(_publish_for_ever(publisher))
+            try:
+                yield publisher
+            finally:
+                task.cancel()
+                with suppress(asyncio.CancelledError):
+                    await task
+
+    async def crash(self) -> None:
+        """Kill the replica and start it again; return when Prometheus has seen the new process."""
+        before = self.prometheus.values("process_start_time_seconds")
+        await asyncio.to_thread(self.replica.server.kill)
+        await asyncio.to_thread(self.replica.server.start)
+        await eventually(
+            lambda: self.prometheus.values("process_start_time_seconds") not in ([], before),
+            lambda: "the new process was not scraped",
+        )
+
+    async def fires(self, *names: str) -> None:
+        """Return once all of these have fired, not necessarily at the same time."""
+        missing = set(names)
+
+        def seen() -> bool:
+            missing.difference_update(self.prometheus.firing())
+            return not missing
+
+        await eventually(seen, lambda: f"the alerts {sorted(missing)} did not fire")
+
+
+async def _publish_for_ever(publisher: Publisher) -> None:
+    number = 0
+    while True:
+        for email in ("good", "good", "fail", "good", "good", "fail", "good", "good", "reject"):
+            number += 1
+            await publisher.publish(f"e-{number}", signed_up("u-1", email))
+        await asyncio.sleep(0.3)  # the pace, not a wait for anything
+
+
+async def eventually(true: Callable[[], bool], what: Callable[[], str]) -> None:
+    clock = asyncio.get_running_loop().time
+    deadline = clock() + PATIENCE
+    while not await asyncio.to_thread(true):
+        assert clock() < deadline, f"{what()} within {PATIENCE:g} s"
+        await asyncio.sleep(0.2)
+
+
+def shortened(rules: str) -> str:
+    """The rules with all their times divided by SHORTER."""
+
+    def shorter(found: re.Match[str]) -> str:
+        return f"{found['before']}{int(found['number']) * UNITS[found['unit']] // SHORTER}s{found['after']}"
+
+    return re.sub(r"(?P<before>\[|offset |for: )(?P<number>\d+)(?P<unit>[mhd])(?P<after>:?\]|\)|\s)", shorter, rules)
+
+
+@pytest.fixture
+def world(request: pytest.FixtureRequest, service: Path, tmp_path: Path) -> Iterator[World]:
+    with ExitStack() as stack:
+        store = stack.enter_context(nats(tmp_path / "nats"))
+        on_nats = request.param == "nats"
+        bus_url = store.url if on_nats else stack.enter_context(shared_rabbitmq().vhost(request.node.name))
+        settings = {
+            "BUS_URL": bus_url,
+            "INBOX_URL": store.url,
+            "MAX_ATTEMPTS": "2",
+            "BACKOFF_SECONDS": "0.1",
+            "LEASE_SECONDS": "3",
+            "HANDLER_TIMEOUT_SECONDS": "2.9",
+            "DRAIN_SECONDS": "2",
+        }
+        staying = tmp_path / "staying"
+        env = {f"CHASSIS_{name}": value for name, value in settings.items()} | {"TEST_STAYING": str(staying)}
+        replica = Replica(service, env, tmp_path / "replica.log")
+        replica.server.start()
+        stack.callback(replica.server.kill)
+        rules = shortened((service / "deploy/chart/files/rules.yaml").read_text("utf-8"))
+        folder = tmp_path / "prometheus"
+        folder.mkdir()
+        watching = stack.enter_context(prometheus(folder, job="billing-svc", target=replica.http_port, rules=rules))
+        yield World(replica, bus_url, store, watching, staying)
+
+
+@pytest.mark.parametrize("world", ["rabbitmq", "nats"], indirect=True)
+async def test_every_query_of_the_dashboard_has_data(world: World) -> None:
+    dashboard = json.loads((world.replica.folder / "deploy/chart/files/dashboard.json").read_text("utf-8"))
+    queries = {
+        target["expr"].replace("$__rate_interval", "10s").replace('"$job"', '".+"').replace('"$instance"', '".+"')
+        for panel in dashboard["panels"]
+        for target in panel.get("targets", ())
+    }
+    assert len(queries) > 30
+    missing = set(queries)
+
+    def answered() -> bool:
+        missing.difference_update([query for query in missing if world.prometheus.values(query)])
+        return not missing
+
+    async with world.under_load():
+        await eventually(answered, lambda: "\n".join(["no data for", *sorted(missing)]))
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("world", ["rabbitmq"], indirect=True)
+async def test_alerts_fire_for_what_they_are_about_and_for_nothing_before(world: World) -> None:
+    node = shared_rabbitmq()
+    await eventually(lambda: world.prometheus.values("chassis_ready") == [1.0], lambda: "the service was not ready")
+    assert world.prometheus.firing() == {}
+
+    async with world.under_load() as publisher:
+        await world.fires("DeadLettersArriving", "RetriesClimbing", "EventsTooOld", "ErrorBudgetBurnFast")
+        await publisher.publish("block", signed_up("u-1", "block"))
+        await world.fires("LeasesLost")
+
+    await asyncio.to_thread(world.store.server.stop)
+    async with bare_publisher(world.bus_url) as publisher:
+        await publish_all(publisher, [(f"waiting-{number}", signed_up("u-1")) for number in range(20)])
+    await world.fires("StoreUnreachable", "ConsumerStalled", "NotReady")
+    await asyncio.to_thread(world.store.server.start)
+    await eventually(world.replica.ready, lambda: "the service did not come back")
+
+    for _ in range(3):
+        await world.crash()
+    await world.fires("CrashLoop")
+
+    async with bare_publisher(world.bus_url) as publisher:
+        await publisher.publish("stay", signed_up("u-1", "stay"))
+    await eventually(world.staying.exists, lambda: "the handler that stays was not called")
+    assert await asyncio.to_thread(world.replica.terminate) == 0
+    await world.fires("DrainOverrun")
+
+    await world.crash()
+    path = f"/api/vhosts/{world.bus_url.rpartition('/')[2]}"
+    node.call("DELETE", path)
+    try:
+        await world.fires("BrokerUnreachable")
+    finally:
+        node.call("PUT", path)  # whoever made it takes it away
