@@ -49,7 +49,7 @@ def render() -> str:
     board = (
         dashboard.Dashboard(TITLE)
         .uid(UID)
-        .description("Signals of one event-driven service. Generated: changes here are lost with the next update.")
+        .description("Managed. The signals of an event-driven service, which the template's next update may change.")
         .tags(["events", "chassis"])
         .readonly()
         .time("now-6h", "now")

@@ -39,7 +39,7 @@ def gauge(how: str, name: str, *by: str) -> str:
 
 def tried(*by: str, failed: bool = False) -> str:
     """Attempts that came to an end, all of them or the failed ones."""
-    outcomes = "retried|dead" if failed else "done|retried|dead"
+    outcomes = "retried|dead|given_up" if failed else "done|retried|dead|given_up"
     return counter("messaging_client_consumed_messages_total", *by, more=f', outcome=~"{outcomes}"')
 
 
@@ -63,7 +63,7 @@ ROWS: dict[str, tuple[Panel, ...]] = {
         ),
         Panel(
             "Failed attempts",
-            "Share of the attempts that failed: the event is tried again, or is a dead letter.",
+            "Share of the attempts that failed: the event is tried again, given up, or a dead letter.",
             "percentunit",
             (("failed", f"{tried(failed=True)} / ({tried()} > 0) or 0 * {tried()}"),),
             "number",
@@ -97,7 +97,7 @@ ROWS: dict[str, tuple[Panel, ...]] = {
     "Golden signals": (
         Panel(
             "Traffic by outcome",
-            "Deliveries settled. Busy: another replica had the claim. Handed back: given to another replica unstarted.",
+            "Deliveries settled. Busy: another replica had the claim. Handed back: for another replica, not started.",
             "ops",
             (("{{outcome}}", counter("messaging_client_consumed_messages_total", "outcome")),),
             "stack",

@@ -1,0 +1,78 @@
+"""What the chart makes of the rules and the dashboard, which are plain files in it."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tests.brokers.binaries import find
+from tests.template import lab
+from tests.template.chart.charts import ADDRESSES, Chart, Manifest, one
+
+OBJECTIVES = {
+    "chassis:objective:age_seconds": "ageSeconds",
+    "chassis:objective:failed_ratio": "failedRatio",
+    "chassis:objective:outbox_age_seconds": "outboxAgeSeconds",
+}
+
+
+def rules_of(manifests: list[Manifest]) -> list[dict[str, Any]]:
+    return [rule for group in one(manifests, "PrometheusRule")["spec"]["groups"] for rule in group["rules"]]
+
+
+def objectives_of(rules: list[dict[str, Any]]) -> dict[str, str]:
+    return {rule["record"]: rule["expr"] for rule in rules if rule.get("record") in OBJECTIVES}
+
+
+def dashboard_of(manifests: list[Manifest], name: str = "billing-svc") -> tuple[str, dict[str, Any]]:
+    """The file's name, and what is in it."""
+    ((file, text),) = one(manifests, "ConfigMap", f"{name}-dashboard")["data"].items()
+    return file, json.loads(text)
+
+
+def test_the_alerts_are_those_of_the_file_in_the_namespace_of_the_release(chart: Chart, tmp_path: Path) -> None:
+    manifests = chart.render(ADDRESSES)
+    file = yaml.safe_load((chart.path / "files/rules.yaml").read_text("utf-8"))
+    plain = [rule for group in file["groups"] for rule in group["rules"]]
+    rendered = rules_of(manifests)
+    assert [rule.get("annotations") for rule in rendered] == [rule.get("annotations") for rule in plain]
+    for rule, before in zip(rendered, plain, strict=True):
+        if rule.get("record") not in OBJECTIVES:
+            assert rule["expr"] == before["expr"].replace('job="billing-svc"', 'job="billing-svc", namespace="prod"')
+            assert rule.get("for") == before.get("for")
+    (tmp_path / "rules.yaml").write_text(yaml.safe_dump(one(manifests, "PrometheusRule")["spec"]))
+    lab.run([find("promtool"), "check", "rules", "--lint=all", "--lint-fatal", "rules.yaml"], tmp_path)
+
+
+def test_the_objectives_of_the_values_are_those_of_the_file_until_a_service_sets_its_own(chart: Chart) -> None:
+    file = yaml.safe_load((chart.path / "files/rules.yaml").read_text("utf-8"))
+    defaults = yaml.safe_load((chart.path / "values.yaml").read_text("utf-8"))["monitoring"]["rules"]["objectives"]
+    assert defaults.keys() == set(OBJECTIVES.values())
+    expected = objectives_of(file["groups"][0]["rules"])
+    assert objectives_of(rules_of(chart.render(ADDRESSES))) == expected
+    own = {"ageSeconds": 300, "failedRatio": 0.005, "outboxAgeSeconds": 5}
+    rules = rules_of(chart.render(ADDRESSES | {"monitoring": {"rules": {"objectives": own}}}))
+    assert objectives_of(rules) == {name: f"vector({own[key]})" for name, key in OBJECTIVES.items()}
+    assert [rule["labels"] for rule in rules[:3]] == [{"job": "billing-svc", "namespace": "prod"}] * 3
+
+
+def test_the_dashboard_is_the_releases_own(chart: Chart) -> None:
+    file, dashboard = dashboard_of(chart.render(ADDRESSES))
+    other_file, other = dashboard_of(chart.render(ADDRESSES, name="canary"), "canary-billing-svc")
+    assert (file, other_file) == (f"{dashboard['uid']}.json", f"{other['uid']}.json")
+    assert dashboard["uid"] != other["uid"]
+    assert len(dashboard["uid"]) <= 40, "Grafana takes no more"
+    assert dashboard["title"] == "billing-svc in prod"
+    queries = {variable["name"]: variable["query"] for variable in dashboard["templating"]["list"]}
+    assert queries["job"] == 'label_values(chassis_build_info{service="billing-svc", namespace="prod"}, job)'
+    for panel in dashboard["panels"]:
+        for target in panel.get("targets", ()):
+            assert target["expr"].count('namespace="prod"') == target["expr"].count("$instance")
+
+
+def test_nothing_of_it_is_there_where_nobody_wants_it(chart: Chart) -> None:
+    off = {"monitoring": {"rules": {"enabled": False}, "dashboard": {"enabled": False}}}
+    manifests = chart.render(ADDRESSES | off)
+    assert not [each for each in manifests if each["kind"] == "PrometheusRule"]
+    assert not [each for each in manifests if each["metadata"]["name"].endswith("-dashboard")]
