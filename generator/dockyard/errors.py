@@ -299,6 +299,24 @@ class NotManaged(DockyardError):
         super().__init__(
             f"{path} is no managed file of this service: it is the team's, or the recorded version does not have it. "
             "Name a file that `dockyard diff` shows, or a folder with some."
+
+
+class NoFleet(DockyardError):
+    """There is neither a fleet file nor a service where a fleet was said to be."""
+
+    def __init__(self, place: Path) -> None:
+        super().__init__(
+            f"there is no fleet at {place}: name a fleet.toml, or a folder that has services "
+            "(folders with an answers file of Copier) in it."
+        )
+
+
+class BadFleetFile(DockyardError):
+    """A fleet file that cannot be read, or asks for what it does not have."""
+
+    def __init__(self, file: Path, problem: str) -> None:
+        super().__init__(
+            f"{file}: {one_line(problem)}. The fields of a fleet file are in docs/reference/fleet-file.md."
         )
 
 

@@ -1,0 +1,168 @@
+"""Which services a fleet has: those of a fleet file, or those found in a folder.
+
+Reads names and places only; looks into no service and runs no git.
+"""
+
+import os
+import re
+import tomllib
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from dockyard.errors import BadFleetFile, NoFleet
+
+FLEET_FILE = "fleet.toml"
+_ANSWERS_FILE = re.compile(r"\.copier-answers(\..+)?\.ya?ml")
+_NOT_SEARCHED = {"node_modules", "__pycache__", "venv"}
+_DEEPEST = 6
+"""Folders below the one that is scanned: repository, group of repositories, and a service in a monorepo."""
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One service of a fleet and where it lives: on this disk, or in a git repository elsewhere."""
+
+    name: str
+    """Unique in the fleet."""
+    path: Path | None = None
+    url: str | None = None
+    branch: str | None = None
+    """Of `url`; None: the repository's default branch."""
+    folder: str = ""
+    """The service within the repository of `url`; empty: at its root."""
+    groups: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Roster:
+    """A fleet as its file describes it, in the file's order."""
+
+    origin: Path
+    """The fleet file, or the folder that was scanned."""
+    members: tuple[Member, ...]
+    template: str | None = None
+    """The template that every service should follow; None: each its own."""
+    answers: Mapping[str, Any] = field(default_factory=dict)
+    """Answers to questions that a newer template asks for the first time."""
+
+    def chosen(self, groups: Iterable[str]) -> tuple[Member, ...]:
+        """Members of any of `groups`; all when none is named. Raises BadFleetFile for a group that has no member."""
+        wanted = set(groups)
+        known = {group for member in self.members for group in member.groups}
+        if unknown := sorted(wanted - known):
+            there_are = f"it has {', '.join(sorted(known))}" if known else "it has no groups"
+            raise BadFleetFile(self.origin, f"no service is in the group {unknown[0]!r}; {there_are}")
+        return tuple(member for member in self.members if not wanted or wanted & member.groups)
+
+
+def read(fleet: Path) -> Roster:
+    """The fleet at `fleet`: a fleet file, a folder that has one, or a folder to scan. Raises NoFleet, BadFleetFile."""
+    fleet = fleet.absolute()
+    if fleet.is_dir() and not (fleet / FLEET_FILE).is_file():
+        found = tuple(scan(fleet))
+        if not found:
+            raise NoFleet(fleet)
+        return Roster(fleet, tuple(Member(name=_below(path, fleet), path=path) for path in found))
+    return _parsed(fleet / FLEET_FILE if fleet.is_dir() else fleet)
+
+
+def scan(folder: Path) -> Iterator[Path]:
+    """Folders with an answers file, `folder` itself included, in order; none within another one."""
+    for here, folders, files in os.walk(folder):
+        if any(_ANSWERS_FILE.fullmatch(file) for file in files):
+            yield Path(here)
+            folders.clear()
+        elif len(Path(here).relative_to(folder).parts) >= _DEEPEST:
+            folders.clear()
+        else:
+            folders[:] = sorted(name for name in folders if not name.startswith(".") and name not in _NOT_SEARCHED)
+
+
+def _below(path: Path, folder: Path) -> str:
+    return folder.name if path == folder else path.relative_to(folder).as_posix()
+
+
+def _inside(folder: str) -> str:
+    path = PurePosixPath(folder)
+    if path.is_absolute() or ".." in path.parts:
+        raise ValueError("must be a folder within the repository")
+    return "" if str(path) == "." else str(path)
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class _Service(_Strict):
+    path: str | None = Field(default=None, min_length=1)
+    url: str | None = Field(default=None, min_length=1)
+    branch: str | None = Field(default=None, min_length=1)
+    folder: Annotated[str, AfterValidator(_inside)] = ""
+    name: str | None = Field(default=None, min_length=1)
+    groups: list[Annotated[str, Field(min_length=1)]] = []
+
+    @model_validator(mode="after")
+    def _in_one_place(self) -> "_Service":
+        if (self.path is None) == (self.url is None):
+            raise ValueError("needs either a path or a url")
+        if self.path is not None and (self.branch or self.folder):
+            raise ValueError("branch and folder belong to a url: let path name the service's folder itself")
+        return self
+
+
+class _File(_Strict):
+    template: str | None = Field(default=None, min_length=1)
+    answers: dict[str, str | int | float | bool] = {}
+    services: list[_Service] = Field(min_length=1)
+
+
+def _parsed(file: Path) -> Roster:
+    try:
+        content = _File.model_validate(tomllib.loads(file.read_text(encoding="utf-8")))
+    except FileNotFoundError as error:
+        raise NoFleet(file) from error
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise BadFleetFile(file, str(error)) from error
+    except ValidationError as error:
+        raise BadFleetFile(file, "; ".join(_problems(error))) from error
+    members = tuple(member for service in content.services for member in _members(service, file))
+    names = [member.name for member in members]
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise BadFleetFile(file, f"two services are called {twice!r}; give one of them another name")
+    return Roster(file, members, content.template, content.answers)
+
+
+def _members(service: _Service, file: Path) -> Iterator[Member]:
+    groups = frozenset(service.groups)
+    if service.url is not None:
+        last = service.folder or re.split(r"[/:]", service.url.rstrip("/").removesuffix(".git"))[-1]
+        name = service.name or PurePosixPath(last).name
+        yield Member(name, url=service.url, branch=service.branch, folder=service.folder, groups=groups)
+        return
+    assert service.path is not None  # noqa: S101 - one of both is there, as validated
+    root = Path(service.path).expanduser()
+    paths = [file.parent / root]
+    if "*" in service.path:
+        if service.name:
+            raise BadFleetFile(file, f"path {service.path!r} stands for many services, which cannot share a name")
+        base = Path(root.anchor) if root.is_absolute() else file.parent
+        matches = sorted(base.glob(str(root.relative_to(root.anchor))))
+        paths = [found for match in matches if match.is_dir() for found in scan(match)]
+        if not paths:
+            raise BadFleetFile(file, f"path {service.path!r} matches no service")
+    for path in paths:
+        place = Path(os.path.abspath(path))  # noqa: PTH100 - resolve() would show what a link points to today
+        yield Member(service.name or place.name, path=place, groups=groups)
+
+
+def _problems(error: ValidationError) -> Iterator[str]:
+    for problem in error.errors():
+        where = ".".join(f"{part + 1}" if isinstance(part, int) else str(part) for part in problem["loc"])
+        message = problem["msg"].removeprefix("Value error, ")
+        if problem["type"] == "extra_forbidden":
+            message = "is not known here"
+        yield f"{where}: {message}" if where else message
