@@ -2,4 +2,5 @@
 
 from dockyard.cli import main
 
-main()
+if __name__ == "__main__":  # worker processes of a fleet import this module too
+    main()

@@ -120,9 +120,14 @@ def _tip(service: Service, branch: str) -> str | None:
     tip, _, checked_out = found.partition(" ")
     if checked_out:
         raise BranchTaken(branch, f"is checked out in {checked_out}")
-    if any(tree is None for tree in _trees_since(service, tip)):
+    if not is_dockyards(service, tip):
         raise BranchTaken(branch, "has commits that are not an update by Dockyard")
     return tip
+
+
+def is_dockyards(service: Service, tip: str) -> bool:
+    """Whether the commits that `tip` has beyond the service are updates by Dockyard, and none is a person's."""
+    return None not in _trees_since(service, tip)
 
 
 def _trees_since(service: Service, tip: str) -> list[str | None]:

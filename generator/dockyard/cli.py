@@ -19,6 +19,7 @@ from rich.console import Console
 from rich.text import Text
 
 from dockyard.errors import DockyardError, NobodyToAsk
+from dockyard.fleet import cli as fleet
 
 _INTERRUPTED = 130
 
@@ -28,6 +29,8 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_show_locals=False,
 )
+
+app.add_typer(fleet.app, name="fleet")
 
 
 def main() -> None:

@@ -60,10 +60,12 @@ def drift(bench: Bench, service: Service, recorded: Template) -> Drift:
     return Drift(rendered, present, files)
 
 
-def patch(bench: Bench, before: Entries, after: Entries, *, colour: bool = False) -> bytes:
-    """What turns `before` into `after`, as `git diff` shows it; empty when nothing does."""
+def patch(bench: Bench, before: Entries, after: Entries, *, colour: bool = False, folder: str = "") -> bytes:
+    """What turns `before` into `after`, both in `folder`, as `git diff` shows it; empty when nothing does."""
     trees = [bench.write(files) for files in (before, after)]
-    how = ("-r", "-p", "--find-renames", f"--color={'always' if colour else 'never'}")
+    below = f"{folder}/" if folder else ""
+    prefixes = (f"--src-prefix=a/{below}", f"--dst-prefix=b/{below}")
+    how = ("-r", *prefixes, "-p", "--find-renames", f"--color={'always' if colour else 'never'}")
     return git.output("diff-tree", *how, *trees, folder=bench.folder, env=bench.env)
 
 

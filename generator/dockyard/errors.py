@@ -299,6 +299,7 @@ class NotManaged(DockyardError):
         super().__init__(
             f"{path} is no managed file of this service: it is the team's, or the recorded version does not have it. "
             "Name a file that `dockyard diff` shows, or a folder with some."
+        )
 
 
 class NoFleet(DockyardError):
@@ -338,4 +339,42 @@ class NothingNear(DockyardError):
             f"{folder} does not look like a service of {source}: {nearest}. Name another template with --template, "
             "give answers that you know with --data, or lay down a new service with `dockyard new` and move the code "
             "there."
+        )
+
+
+class FleetBusy(DockyardError):
+    """Another update of the same fleet is at work."""
+
+    def __init__(self, fleet: Path, by: str) -> None:
+        super().__init__(
+            f"the fleet {fleet} is being updated already, by {by}: wait until that is done, or run this with --wait."
+        )
+
+
+class ServiceUnreachable(DockyardError):
+    """The repository of a service cannot be brought here."""
+
+    def __init__(self, name: str, url: str, reason: str) -> None:
+        super().__init__(
+            f"cannot bring {name} here from {one_line(url)}: {one_line(reason)}. "
+            "Check the address in the fleet file, the network and your access."
+        )
+
+
+class CannotPush(DockyardError):
+    """The update is made, and its repository refuses it."""
+
+    def __init__(self, branch: str, reason: str) -> None:
+        super().__init__(
+            f"the update is on {branch}, but cannot be pushed: {one_line(reason)}. Mend that and run this again."
+        )
+
+
+class CannotWithdraw(DockyardError):
+    """The update is pushed, and the branch of an earlier one cannot be deleted."""
+
+    def __init__(self, branch: str, reason: str) -> None:
+        super().__init__(
+            f"{branch} is pushed, but the branch of an earlier update cannot be deleted: {one_line(reason)}. "
+            "Delete it yourself, or mend that and run this again."
         )

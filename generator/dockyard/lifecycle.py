@@ -121,22 +121,28 @@ def update(
         return Updated(service, outcome, plans, committed, tuple(warnings))
 
 
-def check(path: Path) -> Checked:
-    """Whether the service in `path` is outdated, and which managed files drifted, as they lie on the disk."""
+def check(path: Path, to: str | None = None) -> Checked:
+    """Whether the service in `path` is older than `to`, or the newest release, and which managed files drifted.
+
+    Files count as they lie on the disk.
+    """
     with _opened(path) as (service, bench, source, warnings):
-        way = step(service, source)
+        way = step(service, source, to)
         return Checked(service, way, behind(way), drift(bench, service, way.recorded), tuple(warnings))
 
 
-def diff(path: Path, to: str | None = None, *, colour: bool = False) -> Difference:
-    """The drift of the service in `path`; with `to`, what an update to that version would change."""
+def diff(path: Path, to: str | None = None, *, colour: bool = False, folder: str = "") -> Difference:
+    """The drift of the service in `path`; with `to`, what an update to that version would change.
+
+    Paths of the patch begin with `folder`, if there is one.
+    """
     with _opened(path) as (service, bench, source, warnings):
         if to is None:
             found = drift(bench, service, recorded_template(service, source))
-            text = patch(bench, found.rendered, found.present, colour=colour)
+            text = patch(bench, found.rendered, found.present, colour=colour, folder=folder)
         else:
             merged = plan(bench, service, step(service, source, to)).merge
-            text = patch(bench, merged.before, merged.after, colour=colour)
+            text = patch(bench, merged.before, merged.after, colour=colour, folder=folder)
         return Difference(service, text, tuple(warnings))
 
 

@@ -8,7 +8,7 @@ import fcntl
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
@@ -21,6 +21,7 @@ from dockyard.errors import CannotWrite, CredentialsInSource, NotATemplate, NoTe
 _ALIASES = {"gh:": "https://github.com/", "gl:": "https://gitlab.com/"}
 _SSH_SHORTHAND = re.compile(r"(?:[^/@:\s]+@)?[^/@:\s]+:(?!//)[^@\s]+")
 _REMOTE_HEAD = "refs/dockyard/head"
+_remembered: dict[str, "Source"] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +61,8 @@ def locate(typed: str) -> Source:
     A remote one is brought into the cache of mirrors, or brought up to date there; when it does not answer, a mirror
     that exists serves as it is. Raises CredentialsInSource, SourceUnreachable and NotATemplate.
     """
+    if found := _remembered.get(typed):
+        return found
     folder = Path(os.path.abspath(Path(typed).expanduser()))  # noqa: PTH100 - resolve() would record what a link points to today
     url = None if folder.exists() else _url(typed)
     if url is None:
@@ -68,6 +71,12 @@ def locate(typed: str) -> Source:
     recorded = url if url.endswith(".git") else f"git+{url}"
     mirror, stale = _mirror(url)
     return Source(recorded, url, mirror, _REMOTE_HEAD, has_worktree=False, stale=stale)
+
+
+def remember(sources: Mapping[str, Source]) -> None:
+    """Let `locate` answer from `sources` in this process: a command asks each address once, not once a service."""
+    _remembered.clear()
+    _remembered.update(sources)
 
 
 def _url(typed: str) -> str | None:

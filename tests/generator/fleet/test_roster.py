@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from dockyard import roster
 from dockyard.errors import BadFleetFile, NoFleet
-from dockyard.roster import Member
+from dockyard.fleet import roster
+from dockyard.fleet.roster import Member
 
 
 def service(path: Path) -> Path:

@@ -1,0 +1,99 @@
+"""Brings one service of a fleet forward: updated, tried, pushed, offered. Raises nothing, see `stand`."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from hashlib import sha256
+from pathlib import Path
+
+from dockyard import lifecycle, source
+from dockyard.errors import DockyardError
+from dockyard.fleet import forge, trial
+from dockyard.fleet.branches import supersede
+from dockyard.fleet.roster import Member
+from dockyard.fleet.stand import Aim, Row, State, conflicts_of, foreign, is_foreign, isolated, new_answers, row
+from dockyard.lifecycle import Outcome, Updated
+from dockyard.service import Service, open_service
+
+_STATE = {
+    Outcome.NOTHING: State.CURRENT,
+    Outcome.PREDICTED: State.OUTDATED,
+    Outcome.COMMITTED: State.UPDATED,
+    Outcome.WRITTEN: State.UPDATED,
+    Outcome.BLOCKED: State.BLOCKED,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What an update of the fleet is to do with each service."""
+
+    dry_run: bool = False
+    in_place: bool = False
+    verify: bool = False
+    """Run the service's own tests on the result."""
+    push: bool = False
+    offer: bool = False
+    """Push, and open a pull request."""
+
+
+def advance(member: Member, aim: Aim, wish: Wish) -> Row:
+    """Bring `member` to what `aim` says. With conflicts, or without a way to do it, it is left as it was."""
+    return isolated(member, lambda place: _advance(member, place, aim, wish))
+
+
+def _advance(member: Member, place: Path, aim: Aim, wish: Wish) -> Row:
+    service = open_service(place)
+    if is_foreign(service, aim):
+        return foreign(member, service, aim)
+    with _alone(service):
+        done = _updated(service, aim, wish)
+        gone = supersede(service, done) if done.committed else ()
+    made = _told(member, service, done)
+    if gone:
+        made = replace(made, message="; ".join(filter(None, (made.message, f"it replaces {', '.join(gone)}"))))
+    if made.state is not State.UPDATED or done.committed is None:
+        return made
+    if wish.verify and (failure := trial.run(service, done.committed.commit)) is not None:
+        return replace(made, state=State.FAILED, message=failure)
+    if not (wish.push or wish.offer):
+        return made
+    try:
+        with _alone(service):
+            url = forge.publish(service, done.committed, done, offer=wish.offer)
+    except DockyardError as error:
+        return replace(made, state=State.ERROR, message=str(error))
+    return replace(made, url=url)
+
+
+def _updated(service: Service, aim: Aim, wish: Wish) -> Updated:
+    data = new_answers(service, aim)
+    if wish.in_place and not wish.dry_run:
+        predicted = lifecycle.update(service.root, to=aim.to, data=data, dry_run=True)
+        if predicted.conflicts:
+            # A person who updates one service solves them there and then; nobody does in a hundred.
+            return replace(predicted, outcome=Outcome.BLOCKED)
+    return lifecycle.update(service.root, to=aim.to, data=data, dry_run=wish.dry_run, in_place=wish.in_place)
+
+
+@contextmanager
+def _alone(service: Service) -> Iterator[None]:
+    """Keep the other services of the same repository away: they share its index and its refs."""
+    key = sha256(os.fsencode(service.git_dir)).hexdigest()[:32]
+    with source.locked(source.cache("repositories") / f"{key}.lock"):
+        yield
+
+
+def _told(member: Member, service: Service, done: Updated) -> Row:
+    way = done.plans[-1].step if done.plans else None
+    conflicts = conflicts_of(done)
+    return replace(
+        row(member, State.BLOCKED if conflicts else _STATE[done.outcome]),
+        template=service.recorded.source,
+        recorded=way.recorded.version if way else service.recorded.version,
+        target=way.target.version if way else service.recorded.version,
+        conflicts=conflicts,
+        branches=(done.committed.branch,) if done.committed else (),
+        message="; ".join(done.warnings),
+    )

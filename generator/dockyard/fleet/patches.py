@@ -1,0 +1,30 @@
+"""The drift of one service as a patch, or what an update would change. Writes nothing, raises nothing, see `stand`."""
+
+from dataclasses import dataclass
+
+from dockyard import lifecycle
+from dockyard.errors import DockyardError
+from dockyard.fleet import clones
+from dockyard.fleet.roster import Member
+from dockyard.fleet.stand import defect
+from dockyard.tree import shown
+
+
+@dataclass(frozen=True, slots=True)
+class Patch:
+    """What `git diff` would show of one service, or why it cannot."""
+
+    name: str
+    text: bytes
+    problem: str = ""
+
+
+def patch(member: Member, to: str | None) -> Patch:
+    """The patch of `member`; paths begin with its name."""
+    try:
+        text = lifecycle.diff(clones.folder(member), to, folder=shown(member.name)).patch
+    except DockyardError as error:
+        return Patch(member.name, b"", str(error))
+    except Exception as error:  # noqa: BLE001 - a defect met in one service must not stop the others
+        return Patch(member.name, b"", defect(error))
+    return Patch(member.name, text)

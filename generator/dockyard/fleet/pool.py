@@ -1,0 +1,136 @@
+"""Work on many items in parallel processes. Copier changes the working directory, so threads would not do.
+
+Knows nothing of services. The processes end with the one that started them, however that ends.
+"""
+
+import multiprocessing
+import os
+import signal
+import sys
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from functools import partial
+from threading import Lock, Thread, main_thread
+from typing import TypeVar
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+_PRELOADED = ["copier", "dockyard.fleet.advance"]
+_AT_WORK = Lock()
+_GRACE = 30.0
+"""Seconds that a process has to undo what it is at when the one that started it is gone."""
+
+
+def mapped(
+    work: Callable[[Item], Result],
+    items: Sequence[Item],
+    *,
+    jobs: int,
+    prepare: Callable[[], None],
+    lost: Callable[[Item], Result],
+    is_enough: Callable[[Result], bool] = lambda _: False,
+) -> Iterator[Result]:
+    """`work` done on each item, in the order in which it is done; one process is plain `map`.
+
+    `prepare` runs first in each process; `lost` says what becomes of an item whose process was killed, twice. After a
+    result that `is_enough` no further item is begun, and those at work are still waited for. Leaving early, as on
+    Ctrl-C, likewise.
+    """
+    if jobs == 1 or len(items) <= 1:
+        prepare()
+        for item in items:
+            result = work(item)
+            yield result
+            if is_enough(result):
+                return
+        return
+    left = deque(items)
+    enough = False
+    while left and not enough:
+        suspects: list[Item] = []
+        with _processes(min(jobs, len(left)), prepare) as processes:
+            running: dict[Future[Result], Item] = {}
+            while running or (left and not enough and not suspects):
+                # No more are handed over than are worked on: what is handed over cannot be taken back.
+                while left and len(running) < jobs and not enough and not suspects:
+                    item = left.popleft()
+                    running[_begun(processes, work, item)] = item
+                for future in wait(running, return_when=FIRST_COMPLETED).done:
+                    item = running.pop(future)
+                    if isinstance(future.exception(), BrokenProcessPool):
+                        suspects.append(item)
+                        continue
+                    yield future.result()
+                    enough = enough or is_enough(future.result())
+        for item in suspects:
+            # One of those at work together took the others down; alone it is known which.
+            result = _alone(work, item, prepare, lost)
+            yield result
+            enough = enough or is_enough(result)
+
+
+def default_jobs() -> int:
+    """As many as this process may use cores."""
+    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+
+
+def _processes(number: int, prepare: Callable[[], None]) -> ProcessPoolExecutor:
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(_PRELOADED)
+    return ProcessPoolExecutor(number, context, _begin, (dict(os.environ), prepare))
+
+
+def _begun(processes: ProcessPoolExecutor, work: Callable[[Item], Result], item: Item) -> Future[Result]:
+    try:
+        return processes.submit(partial(_guarded, work), item)
+    except BrokenProcessPool as error:
+        future: Future[Result] = Future()
+        future.set_exception(error)
+        return future
+
+
+def _alone(
+    work: Callable[[Item], Result], item: Item, prepare: Callable[[], None], lost: Callable[[Item], Result]
+) -> Result:
+    with _processes(1, prepare) as process:
+        try:
+            return _begun(process, work, item).result()
+        except BrokenProcessPool:
+            return lost(item)
+
+
+def _guarded(work: Callable[[Item], Result], item: Item) -> Result:
+    with _AT_WORK:
+        return work(item)
+
+
+def _begin(environment: Mapping[str, str], prepare: Callable[[], None]) -> None:
+    # Ctrl-C goes to the terminal's processes, programs that they run included. In a session of its own the service at
+    # hand is finished, and the parent begins no other.
+    os.setsid()
+    signal.signal(signal.SIGINT, _interrupt)
+    # The server that forks these processes may have been started under another environment.
+    os.environ.clear()
+    os.environ.update(environment)
+    Thread(target=_end_with_parent, daemon=True).start()
+    prepare()
+
+
+def _interrupt(*_: object) -> None:
+    if _AT_WORK.locked():
+        raise KeyboardInterrupt
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    identity = main_thread().ident
+    if parent is None or identity is None:
+        return
+    parent.join()
+    # What is half done is undone, and programs that were started are ended.
+    signal.pthread_kill(identity, signal.SIGINT)
+    _AT_WORK.acquire(timeout=_GRACE)
+    os._exit(1)

@@ -1,0 +1,109 @@
+"""A fleet's rows in words: a table on a terminal, plain lines elsewhere. Decides nothing."""
+
+import sys
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+
+from rich import box
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+from dockyard.fleet.stand import Row, State
+from dockyard.tree import shown
+
+STYLE = {
+    State.CURRENT: "green",
+    State.UPDATED: "bold green",
+    State.OUTDATED: "yellow",
+    State.SKIPPED: "dim",
+    State.BLOCKED: "bold red",
+    State.FAILED: "bold red",
+    State.FOREIGN: "magenta",
+    State.ERROR: "bold red",
+}
+
+
+@contextmanager
+def progress(what: str, total: int) -> Iterator["Watch"]:
+    """A bar on a terminal, elsewhere a line for each service that is done; on standard error."""
+    console = Console(stderr=True)
+    columns = (
+        TextColumn(what),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[at]}"),
+    )
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        yield Watch(bar, what, total)
+
+
+class Watch:
+    """Is told of each service that is done."""
+
+    def __init__(self, bar: Progress, what: str, total: int) -> None:
+        self._bar, self._what, self._total = bar, what, total
+        self._task = bar.add_task("", total=total, at="")
+
+    def each(self, rows: Iterable[Row]) -> Iterator[Row]:
+        for number, row in enumerate(rows, start=1):
+            self._bar.update(self._task, advance=1, at=shown(row.name))
+            if not self._bar.console.is_terminal:
+                line = f"{self._what} {number}/{self._total}: {shown(row.name)} {row.state}"
+                self._bar.console.print(Text(line), soft_wrap=True)
+            yield row
+
+
+def rows(found: Sequence[Row]) -> None:
+    """The matrix, what needs somebody, and the sum."""
+    out = Console(file=sys.stdout, highlight=False, soft_wrap=not sys.stdout.isatty())
+    if out.is_terminal:
+        table = Table(
+            "service", "state", "has", "wanted", "behind", "drift", "conflicts", "branch", box=box.SIMPLE_HEAD
+        )
+        for row in found:
+            table.add_row(*(Text(cell) for cell in _cells(row)), style=STYLE[row.state])
+        out.print(table)
+    else:
+        for row in found:
+            out.print(Text("  ".join(cell or "-" for cell in _cells(row))))
+    for row in found:
+        for line in _remarks(row):
+            out.print(Text(f"{shown(row.name)}: {line}", style=STYLE[row.state] if row.needs_somebody else ""))
+    out.print(Text(summary(found), style="bold"))
+
+
+def summary(found: Sequence[Row]) -> str:
+    """How many services are in which state."""
+    counts = Counter(row.state for row in found)
+    drifted = sum(1 for row in found if row.drift)
+    parts = [f"{counts[state]} {state}" for state in State if counts[state]]
+    return f"{len(found)} {'service' if len(found) == 1 else 'services'}: " + ", ".join(
+        [*parts, *([f"{drifted} with drift"] if drifted else [])]
+    )
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    cells = (
+        row.name,
+        row.state,
+        row.recorded,
+        row.target,
+        str(row.behind or ""),
+        str(len(row.drift) or ""),
+        str(len(row.conflicts) or ""),
+        ", ".join(row.branches),
+    )
+    return tuple(map(shown, cells))
+
+
+def _remarks(row: Row) -> Iterator[str]:
+    if row.message:
+        yield shown(row.message)
+    for path, kind in row.conflicts:
+        yield f"conflict in {path} ({kind})"
+    if row.url:
+        yield row.url

@@ -1,0 +1,212 @@
+"""How one service of a fleet stands: version, drift, what an update would meet, branches that wait. Writes nothing.
+
+Raises nothing: what is wrong with a service is part of the answer, so that no service stops the others.
+"""
+
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from dockyard import git, lifecycle, source
+from dockyard.errors import DockyardError, one_line
+from dockyard.fleet import branches, clones
+from dockyard.fleet.roster import Member
+from dockyard.lifecycle import Updated
+from dockyard.service import Service, open_service
+from dockyard.tree import shown
+from dockyard.versions import source_of
+
+
+class State(StrEnum):
+    """Where a service is, or what a command made of it."""
+
+    CURRENT = "current"
+    """It has the wanted version."""
+    OUTDATED = "outdated"
+    """There is a newer version, which merges without a conflict."""
+    BLOCKED = "blocked"
+    """There is a newer version, and a person has to solve conflicts."""
+    UPDATED = "updated"
+    """The newer version is on its branch, or in its working tree."""
+    FAILED = "failed"
+    """The newer version is on its branch, and the service's own tests fail there."""
+    FOREIGN = "foreign"
+    """It follows another template than the fleet."""
+    ERROR = "error"
+    """Nothing can be said or done until somebody mends what the message says."""
+    SKIPPED = "skipped"
+    """Not looked at, because others failed before."""
+
+
+LOST = "the process that worked on it was killed, perhaps for want of memory; run this again with fewer --jobs."
+
+
+@dataclass(frozen=True, slots=True)
+class Aim:
+    """What all services of a fleet are measured against."""
+
+    template: str | None = None
+    """Address of the template that all follow; None: each its own."""
+    to: str | None = None
+    """The wanted version; None: the newest release."""
+    answers: Mapping[str, Any] | None = None
+    """Answers to questions that a service has not answered yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One service of the fleet."""
+
+    name: str
+    place: str
+    """Its folder, or the address of its repository."""
+    groups: tuple[str, ...]
+    state: State
+    template: str = ""
+    recorded: str = ""
+    """The version it has."""
+    target: str = ""
+    """The version it is measured against."""
+    behind: int = 0
+    """Releases between the two."""
+    drift: tuple[tuple[str, str], ...] = ()
+    """Managed files that differ from the recorded render: path and how."""
+    conflicts: tuple[tuple[str, str], ...] = ()
+    """Files that a person has to look at: path and kind."""
+    branches: tuple[str, ...] = ()
+    """Updates on a branch of Dockyard's that are not merged yet."""
+    url: str = ""
+    """Of the pull request, or of the page that opens one."""
+    message: str = ""
+    """What is wrong, or worth knowing."""
+
+    @property
+    def needs_somebody(self) -> bool:
+        """Whether the service is not as it should be and no command of Dockyard alone mends it."""
+        return self.state in {State.BLOCKED, State.FAILED, State.FOREIGN, State.ERROR}
+
+    @property
+    def is_well(self) -> bool:
+        """Whether there is nothing to do at all."""
+        return self.state is State.CURRENT and not self.drift
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """A version that a service had, and since when."""
+
+    version: str
+    since: datetime
+
+
+def stand(member: Member, aim: Aim) -> Row:
+    """How `member` stands against `aim`."""
+    return isolated(member, lambda place: _stand(member, place, aim))
+
+
+def isolated(member: Member, work: Callable[[Path], Row]) -> Row:
+    """What `work` says of the service in its folder; a row with the reason when it could not be done."""
+    try:
+        return work(clones.folder(member))
+    except DockyardError as error:
+        return replace(row(member, State.ERROR), message=str(error))
+    except Exception as error:  # noqa: BLE001 - a defect met in one service must not stop the others
+        return replace(row(member, State.ERROR), message=defect(error))
+
+
+def defect(error: Exception) -> str:
+    """The sentence on an error that nobody foresaw."""
+    at = traceback.extract_tb(error.__traceback__)[-1]
+    reason = one_line(f"{type(error).__name__}: {error} ({Path(at.filename).name}:{at.lineno})")
+    return f"a defect of dockyard: {reason}; please report it."
+
+
+def lost(member: Member) -> Row:
+    """The row of a service whose process was killed."""
+    return replace(row(member, State.ERROR), message=LOST)
+
+
+def row(member: Member, state: State) -> Row:
+    """A row that says nothing but where the service is."""
+    return Row(member.name, str(member.path or member.url), tuple(sorted(member.groups)), state)
+
+
+def new_answers(service: Service, aim: Aim) -> dict[str, str]:
+    """Those of the fleet's answers that this service lacks and its template knows."""
+    if not aim.answers:
+        return {}
+    from dockyard.versions import step  # noqa: PLC0415 - only fleets with answers need it
+
+    asked = step(service, source_of(service), aim.to).target.questions
+    return {
+        question: str(answer)
+        for question, answer in aim.answers.items()
+        if question in asked and question not in service.recorded.answers
+    }
+
+
+def is_foreign(service: Service, aim: Aim) -> bool:
+    """Whether the service follows another template than the fleet."""
+    return aim.template is not None and source_of(service).repository != source.locate(aim.template).repository
+
+
+def foreign(member: Member, service: Service, aim: Aim) -> Row:
+    """The row of a service that follows another template."""
+    why = f"it follows {service.recorded.source}, the fleet {aim.template}"
+    return replace(row(member, State.FOREIGN), template=service.recorded.source, message=why)
+
+
+def conflicts_of(predicted: Updated) -> tuple[tuple[str, str], ...]:
+    """Path and kind of each file that a person has to look at."""
+    return tuple((shown(file.path), str(file.conflict)) for plan in predicted.plans for file in plan.merge.conflicts)
+
+
+def history(member: Member) -> tuple[Release, ...]:
+    """The versions that a service had, oldest first, as far as its git history tells."""
+    try:
+        service = open_service(clones.folder(member))
+    except DockyardError:
+        return ()
+    told = git.run(
+        *("log", "--reverse", "--first-parent", "--format=@%ct", "-p", "-U0", "--no-color", "--no-ext-diff"),
+        *("--", service.recorded.file),
+        folder=service.root,
+        env=git.isolated_environment(),
+    )
+    releases: list[Release] = []
+    since = datetime.fromtimestamp(0, UTC)
+    for line in told.splitlines():
+        if line.startswith("@") and line[1:].isdigit():
+            since = datetime.fromtimestamp(int(line[1:]), UTC)
+        elif line.startswith("+_commit:"):
+            releases.append(Release(line.removeprefix("+_commit:").strip().strip("'\""), since))
+    return tuple(releases)
+
+
+def _stand(member: Member, place: Path, aim: Aim) -> Row:
+    service = open_service(place)
+    if is_foreign(service, aim):
+        return foreign(member, service, aim)
+    checked = lifecycle.check(place, aim.to)
+    found = replace(
+        row(member, State.OUTDATED if checked.behind else State.CURRENT),
+        template=service.recorded.source,
+        recorded=checked.step.recorded.version,
+        target=checked.step.target.version,
+        behind=checked.behind,
+        drift=tuple((shown(file.path), str(file.how)) for file in checked.drift.files),
+        branches=branches.waiting(service),
+        message="; ".join(checked.warnings),
+    )
+    if not checked.behind:
+        return found
+    try:
+        predicted = lifecycle.update(place, to=aim.to, data=new_answers(service, aim), dry_run=True)
+    except DockyardError as error:
+        return replace(found, state=State.ERROR, message=str(error))
+    conflicts = conflicts_of(predicted)
+    return replace(found, state=State.BLOCKED if conflicts else State.OUTDATED, conflicts=conflicts)

@@ -1,0 +1,213 @@
+"""How a fleet stands: each service by itself, whatever is wrong with another."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from dockyard.fleet import run
+from tests.generator.conftest import Dockyard, git
+from tests.generator.fleet.conftest import DRIFTED, IN_CONFLICT, Fleet, rows, states
+from tests.generator.update import services
+
+
+def test_status_tells_version_drift_predicted_conflicts_and_open_branches(dockyard: Dockyard, fleet: Fleet) -> None:
+    for name, changed in (("calm-svc", {}), ("drifted-svc", DRIFTED), ("torn-svc", IN_CONFLICT)):
+        fleet.add(name, changed)
+    fleet.release()
+    fleet.add("new-svc", ref="v1.1.0")
+    dockyard("update", fleet.folder / "calm-svc")
+    before = {path.name: services.Made(path).state() for path in fleet.folder.iterdir()}
+
+    found = rows(dockyard, "status", fleet.folder, code=1)
+
+    assert states(found) == {
+        "calm-svc": "outdated",
+        "drifted-svc": "outdated",
+        "new-svc": "current",
+        "torn-svc": "blocked",
+    }
+    assert found["calm-svc"] == {
+        "name": "calm-svc",
+        "place": str(fleet.folder / "calm-svc"),
+        "groups": [],
+        "state": "outdated",
+        "template": str(fleet.template.path),
+        "recorded": "v1.0.0",
+        "target": "v1.1.0",
+        "behind": 1,
+        "drift": [],
+        "conflicts": [],
+        "branches": ["dockyard/v1.1.0"],
+        "url": "",
+        "message": "",
+    }
+    assert found["drifted-svc"]["drift"] == [{"path": "Makefile", "how": "modified"}]
+    assert found["torn-svc"]["conflicts"] == [{"path": "Makefile", "conflict": "content"}]
+    assert {path.name: services.Made(path).state() for path in fleet.folder.iterdir()} == before
+
+
+def test_status_is_measured_against_the_wanted_version(dockyard: Dockyard, fleet: Fleet) -> None:
+    fleet.add("a-svc")
+    fleet.release()
+    fleet.release_again()
+
+    assert rows(dockyard, "status", fleet.folder, code=0)["a-svc"]["behind"] == 2
+    assert rows(dockyard, "status", fleet.folder, "--to", "v1.1.0", code=0)["a-svc"]["target"] == "v1.1.0"
+    assert states(rows(dockyard, "status", fleet.folder, "--to", "v1.0.0", code=0)) == {"a-svc": "current"}
+
+
+def test_check_is_for_ci(dockyard: Dockyard, fleet: Fleet) -> None:
+    calm = fleet.add("a-svc")
+    rows(dockyard, "check", fleet.folder, code=0)
+    fleet.release()
+    rows(dockyard, "check", fleet.folder, code=1)
+    rows(dockyard, "check", fleet.folder, "--to", "v1.0.0", code=0)
+    calm.write(DRIFTED)
+    rows(dockyard, "check", fleet.folder, "--to", "v1.0.0", code=1)
+
+
+@pytest.mark.parametrize("jobs", ["1", "2"])
+def test_what_is_wrong_with_a_service_stops_no_other(dockyard: Dockyard, fleet: Fleet, jobs: str) -> None:
+    fleet.add("well-svc")
+    (fleet.add("no-git-svc").root / ".git").rename(fleet.folder.parent / "elsewhere")
+    (fleet.add("broken-svc").root / ".copier-answers.yml").write_text("[")
+    fleet.add("no-template-svc", {".copier-answers.yml": "_src_path: /nowhere\n_commit: v1.0.0\n"})
+    fleet.add("no-version-svc", {".copier-answers.yml": f"_src_path: {fleet.template.path}\n_commit: v9\n"})
+
+    ran = dockyard("fleet", "status", fleet.folder, "--json", "--jobs", jobs)
+
+    assert ran.code == 1, ran.err
+    found = {row["name"]: row for row in json.loads(ran.out)["services"]}
+    assert states(found) == {
+        "broken-svc": "error",
+        "no-git-svc": "error",
+        "no-template-svc": "error",
+        "no-version-svc": "error",
+        "well-svc": "current",
+    }
+    for name, word in (
+        ("broken", ".copier-answers"),
+        ("no-git", "git"),
+        ("no-template", "nowhere"),
+        ("no-version", "v9"),
+    ):
+        assert word in found[f"{name}-svc"]["message"]
+        assert "defect" not in found[f"{name}-svc"]["message"]
+
+
+def test_a_defect_met_in_one_service_is_reported_there(
+    dockyard: Dockyard, fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fleet.add("a-svc")
+    fleet.add("b-svc")
+    real = run.stand.__globals__["lifecycle"].check
+
+    def check(path: Path, to: str | None) -> object:
+        if path.name == "a-svc":
+            raise ZeroDivisionError("division by zero")
+        return real(path, to)
+
+    monkeypatch.setattr("dockyard.lifecycle.check", check)
+
+    found = rows(dockyard, "status", fleet.folder, code=1)
+
+    assert states(found) == {"a-svc": "error", "b-svc": "current"}
+    assert "a defect of dockyard: ZeroDivisionError: division by zero (test_status.py:" in found["a-svc"]["message"]
+
+
+def test_a_service_of_another_template_is_foreign(dockyard: Dockyard, fleet: Fleet) -> None:
+    made = fleet.add("a-svc")
+    other = fleet.folder.parent / "other"
+    git(fleet.folder, "clone", "--quiet", str(fleet.template.path), str(other))
+    (fleet.folder / "fleet.toml").write_text(f'template = "{other}"\n[[services]]\npath = "a-svc"\n')
+    before = made.state()
+
+    assert states(rows(dockyard, "status", fleet.folder, code=1)) == {"a-svc": "foreign"}
+    assert states(rows(dockyard, "update", fleet.folder, code=1)) == {"a-svc": "foreign"}
+    assert made.state() == before
+
+
+def test_groups_choose_services(dockyard: Dockyard, fleet: Fleet) -> None:
+    for name in ("a-svc", "b-svc", "c-svc"):
+        fleet.add(name)
+    lines = [f'[[services]]\npath = "{name}-svc"\ngroups = ["{name}", "all"]\n' for name in "abc"]
+    (fleet.folder / "fleet.toml").write_text("".join(lines))
+
+    assert set(rows(dockyard, "status", fleet.folder, "--group", "a", "--group", "c", code=0)) == {"a-svc", "c-svc"}
+    refused = dockyard("fleet", "status", fleet.folder, "--group", "d")
+    assert (refused.code, "it has a, all, b, c" in refused.err) == (2, True)
+
+
+def test_services_of_one_repository_stand_by_themselves(dockyard: Dockyard, fleet: Fleet) -> None:
+    mono = fleet.folder / "mono"
+    for name in ("one-svc", "two-svc"):
+        services.render_into(fleet.template, mono / "apps" / name, "v1.0.0")
+    git(mono, "init", "--quiet")
+    services.Made(mono).write({f"apps/one-svc/{path}": text for path, text in IN_CONFLICT.items()})
+    fleet.release()
+
+    found = rows(dockyard, "status", fleet.folder, code=1)
+
+    assert states(found) == {"mono/apps/one-svc": "blocked", "mono/apps/two-svc": "outdated"}
+    assert found["mono/apps/one-svc"]["conflicts"] == [{"path": "Makefile", "conflict": "content"}]
+
+
+def test_the_drift_of_a_fleet_is_one_patch(dockyard: Dockyard, fleet: Fleet) -> None:
+    fleet.add("calm-svc")
+    fleet.add("drifted-svc", DRIFTED)
+    fleet.release()
+
+    drift = dockyard("fleet", "diff", fleet.folder, "--jobs", "1")
+    ahead = dockyard("fleet", "diff", fleet.folder, "--to", "v1.1.0", "--jobs", "2")
+
+    assert (drift.code, ahead.code) == (1, 1)
+    assert "diff --git a/drifted-svc/Makefile b/drifted-svc/Makefile" in drift.out
+    assert "calm-svc" not in drift.out
+    for name in ("calm-svc", "drifted-svc"):
+        assert f"+++ b/{name}/added.txt" in ahead.out
+    assert dockyard("fleet", "diff", fleet.folder / "calm-svc").code == 0
+
+
+def test_a_diff_says_which_service_has_none(dockyard: Dockyard, fleet: Fleet) -> None:
+    (fleet.add("broken-svc").root / ".copier-answers.yml").write_text("[")
+    fleet.add("drifted-svc", DRIFTED)
+
+    ran = dockyard("fleet", "diff", fleet.folder, "--jobs", "1")
+
+    assert ran.code == 1
+    assert "dockyard: broken-svc: " in ran.err
+    assert "a/drifted-svc/Makefile" in ran.out
+
+
+def test_hostile_names_move_no_cursor(dockyard: Dockyard, fleet: Fleet) -> None:
+    name = os.fsdecode(b"\x1b[2J\n\xff<b>svc")
+    services.lay_down_service(fleet.template, fleet.folder / "plain", "v1.0.0", service_name="x")
+    (fleet.folder / "plain").rename(fleet.folder / name)
+    answers = fleet.folder / name / ".copier-answers.yml"
+    answers.write_text(answers.read_text().replace("v1.0.0", '"v1.0.0\\e[2J"'))
+
+    ran = dockyard("fleet", "status", fleet.folder)
+    said = json.loads(dockyard("fleet", "status", fleet.folder, "--json").out)
+
+    assert ran.code == 1
+    assert "\x1b[2J" not in ran.out + ran.err
+    assert "\\x1b[2J\\n\\xff<b>svc" in ran.out
+    assert said["services"][0]["name"] == "\\x1b[2J\\n\\xff<b>svc"
+
+
+def test_words_for_people_end_with_the_sum(dockyard: Dockyard, fleet: Fleet) -> None:
+    fleet.add("calm-svc")
+    fleet.add("torn-svc", IN_CONFLICT)
+    fleet.release()
+
+    ran = dockyard("fleet", "status", fleet.folder)
+
+    assert ran.out.splitlines() == [
+        "calm-svc  outdated  v1.0.0  v1.1.0  1  -  -  -",
+        "torn-svc  blocked  v1.0.0  v1.1.0  1  1  1  -",
+        "torn-svc: conflict in Makefile (content)",
+        "2 services: 1 outdated, 1 blocked, 1 with drift",
+    ]
+    assert "looking 2/2: " in ran.err
