@@ -8,6 +8,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from dockyard import lifecycle, source
+from dockyard.apply import Committed
 from dockyard.errors import DockyardError
 from dockyard.fleet import forge, trial
 from dockyard.fleet.branches import supersede
@@ -51,20 +52,29 @@ def _advance(member: Member, place: Path, aim: Aim, wish: Wish) -> Row:
         done = _updated(service, aim, wish)
         gone = supersede(service, done) if done.committed else ()
     made = _told(member, service, done)
-    if gone:
-        made = replace(made, message="; ".join(filter(None, (made.message, f"it replaces {', '.join(gone)}"))))
     if made.state is not State.UPDATED or done.committed is None:
         return made
+    if gone:
+        made = _remarked(made, f"it replaces {', '.join(gone)}")
     if wish.verify and (failure := trial.run(service, done.committed.commit)) is not None:
         return replace(made, state=State.FAILED, message=failure)
-    if not (wish.push or wish.offer):
-        return made
+    if wish.push or wish.offer:
+        return _handed_over(made, service, done.committed, done, wish)
+    if member.url is not None:
+        return _remarked(made, "its branch is in Dockyard's own clone until this is run with --push")
+    return made
+
+
+def _handed_over(made: Row, service: Service, committed: Committed, done: Updated, wish: Wish) -> Row:
     try:
         with _alone(service):
-            url = forge.publish(service, done.committed, done, offer=wish.offer)
+            return replace(made, url=forge.publish(service, committed, done, offer=wish.offer))
     except DockyardError as error:
         return replace(made, state=State.ERROR, message=str(error))
-    return replace(made, url=url)
+
+
+def _remarked(made: Row, remark: str) -> Row:
+    return replace(made, message="; ".join(filter(None, (made.message, remark))))
 
 
 def _updated(service: Service, aim: Aim, wish: Wish) -> Updated:

@@ -17,7 +17,7 @@ from dockyard.service import Service
 from dockyard.tree import shown
 
 _REMOTE = "origin"
-_ADDRESS = re.compile(r"(?:\w[\w+.-]*://)?(?:[^@/]+@)?(?P<host>[^/:]+)(?::\d+(?=/))?[:/](?P<path>.+?)(?:\.git)?/?")
+_ADDRESS = re.compile(r"(?:\w[\w+.-]*://)?(?:[^@/]+@)?(?P<host>[^/:]+)(?::\d+(?=/))?[:/](?P<path>[^/].*?)(?:\.git)?/?")
 
 
 def publish(service: Service, committed: Committed, done: Updated, *, offer: bool) -> str:
@@ -35,8 +35,9 @@ def publish(service: Service, committed: Committed, done: Updated, *, offer: boo
         raise CannotWithdraw(branch, error.reason) from error
     if not offer:
         return ""
-    remote = git.run("remote", "get-url", _REMOTE, folder=service.root).strip()
-    found = _ADDRESS.fullmatch(remote)
+    found = _ADDRESS.fullmatch(_address(service, "remote", "get-url", _REMOTE))
+    # What leads to a mirror on this machine may still be written as the forge's address.
+    found = found or _ADDRESS.fullmatch(_address(service, "config", f"remote.{_REMOTE}.url"))
     if found is None:
         return ""
     host, path = found["host"], found["path"]
@@ -73,6 +74,10 @@ def description(done: Updated) -> str:
             if f.state == "merged"
         ]
     return "\n".join([*lines, "", "Made by `dockyard fleet update`."]).strip()
+
+
+def _address(service: Service, *command: str) -> str:
+    return git.run(*command, folder=service.root).strip()
 
 
 def _push(service: Service, committed: Committed) -> None:

@@ -132,7 +132,7 @@ def lost(member: Member) -> Row:
 
 def row(member: Member, state: State) -> Row:
     """A row that says nothing but where the service is."""
-    return Row(member.name, str(member.path or member.url), tuple(sorted(member.groups)), state)
+    return Row(member.name, one_line(str(member.path or member.url)), tuple(sorted(member.groups)), state)
 
 
 def new_answers(service: Service, aim: Aim) -> dict[str, str]:

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from multiprocessing.util import get_temp_dir
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,12 @@ class Fleet:
     def release_again(self) -> None:
         """Release v1.2.0."""
         services.release(self.template, NEWEST, "v1.2.0")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _sockets() -> None:
+    """Let multiprocessing make the folder of its sockets outside any one test's folder, which goes before it."""
+    get_temp_dir()
 
 
 @pytest.fixture

@@ -1,0 +1,205 @@
+"""Two updates at once, kills and Ctrl-C, with real processes: each service is as it was, or wholly updated."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import pytest
+
+from dockyard.fleet import pool
+from tests.generator.conftest import Dockyard, git
+from tests.generator.fleet.conftest import Fleet, branches, rows, states
+from tests.generator.update.services import Made
+
+PATIENCE = 120.0
+
+
+def until(happened: Callable[[], bool], running: subprocess.Popen[str] | None = None) -> None:
+    """Wait for something that must happen, while `running` goes on."""
+    deadline = time.monotonic() + PATIENCE
+    while not happened():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        assert running is None or running.poll() is None, "the command ended"
+        time.sleep(0.01)
+
+
+@contextmanager
+def started(*arguments: str | Path) -> Iterator[subprocess.Popen[str]]:
+    """`dockyard fleet update …` in a process and a group of its own, as a terminal starts it."""
+    command = [sys.executable, "-m", "dockyard", "fleet", "update", *map(str, arguments)]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, process_group=0
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def held_back(gate: Path) -> dict[str, str]:
+    """A service whose tests say that they run, and end when `gate` is there."""
+    return {"GNUmakefile": f"test:\n\ttouch {gate}.$$PPID\n\tuntil test -e {gate}; do sleep 0.05; done\n"}
+
+
+def is_at_work(gate: Path) -> bool:
+    return any(gate.parent.glob(f"{gate.name}.*"))
+
+
+def test_of_two_updates_at_once_the_second_is_refused_or_waits(
+    dockyard: Dockyard, fleet: Fleet, tmp_path: Path
+) -> None:
+    gate = tmp_path / "gate"
+    made = fleet.add("a-svc", held_back(gate))
+    fleet.release()
+    with started(fleet.folder, "--verify") as first:
+        until(lambda: is_at_work(gate), first)
+
+        refused = dockyard("fleet", "update", fleet.folder)
+        assert refused.code == 2
+        assert f"is being updated already, by process {first.pid} on " in refused.err
+        assert rows(dockyard, "status", fleet.folder, code=0)["a-svc"]["branches"] == ["dockyard/v1.1.0"]
+
+        with started(fleet.folder, "--wait") as second:
+            assert second.stderr is not None
+            assert second.stderr.readline().startswith(f"waiting for process {first.pid} on ")
+            assert second.poll() is None
+            gate.touch()
+            assert first.wait(PATIENCE) == 0
+            assert second.wait(PATIENCE) == 0
+    assert branches(made) == ["dockyard/v1.1.0"]
+
+
+def test_the_lock_of_a_killed_update_is_free(dockyard: Dockyard, fleet: Fleet, tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    for name in ("a-svc", "b-svc"):
+        fleet.add(name, held_back(gate))
+    fleet.release()
+    with started(fleet.folder, "--verify", "--jobs", "2") as first:
+        until(lambda: is_at_work(gate), first)
+        first.kill()
+        first.wait(PATIENCE)
+    gate.touch()
+
+    assert states(rows(dockyard, "update", fleet.folder, "--wait", code=0)) == {"a-svc": "updated", "b-svc": "updated"}
+
+
+def test_tests_that_run_end_with_a_killed_update(fleet: Fleet, tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    for name in ("a-svc", "b-svc"):
+        fleet.add(name, {"GNUmakefile": f"test:\n\techo $$$$ >> {gate}.pids; exec sleep 600\n"})
+    fleet.release()
+    pids = tmp_path / "gate.pids"
+    with started(fleet.folder, "--verify", "--jobs", "2") as first:
+        until(lambda: pids.exists() and len(pids.read_text().split()) == 2, first)
+        first.kill()
+    for pid in pids.read_text().split():
+        until(lambda pid=pid: not is_running(int(pid)))
+
+
+def is_running(pid: int) -> bool:
+    try:
+        # What nobody has waited for yet is still listed, without a command.
+        return bool(Path(f"/proc/{pid}/cmdline").read_bytes())
+    except FileNotFoundError:
+        return False
+
+
+@pytest.mark.parametrize("in_place", [False, True])
+def test_killed_at_ten_moments_every_service_is_untouched_or_updated(
+    dockyard: Dockyard, fleet: Fleet, in_place: bool
+) -> None:
+    made = [fleet.add(f"{number}-svc") for number in range(4)]
+    fleet.release()
+    options = ("--jobs", "2", *(("--in-place",) if in_place else ()))
+    untouched = [each.state() for each in made]
+    # The renders are in the cache now, so that more kills meet the writing.
+    began = time.monotonic()
+    with started(fleet.folder, "--dry-run", "--jobs", "2") as whole:
+        assert whole.wait(PATIENCE) == 0
+    length = time.monotonic() - began
+    moments = random.Random(7)
+    killed = 0
+    for _ in range(10):
+        with started(fleet.folder, *options) as process:
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(moments.uniform(length / 4, length))
+            process.kill()
+            # Its workers hold the pipes too: at the end of both nobody works any more.
+            process.communicate(timeout=PATIENCE)
+            killed += process.returncode == -signal.SIGKILL
+        for each, before in zip(made, untouched, strict=True):
+            assert_whole(dockyard, each, before, in_place=in_place)
+    assert killed > 0
+
+    assert dockyard("fleet", "update", fleet.folder, *options).code in ({0, 1} if in_place else {0})
+    for each in made:
+        if in_place:
+            assert (each.root / "added.txt").exists()
+        else:
+            assert git(each.root, "show", "dockyard/v1.1.0:added.txt") == "added\n"
+
+
+def assert_whole(dockyard: Dockyard, made: Made, before: dict[str, object], *, in_place: bool) -> None:
+    # A read looks after what a killed process left.
+    assert dockyard("check", made.root).code in {0, 1}
+    now = made.state()
+    git(made.root, "fsck", "--strict")
+    if in_place and now["files"] != before["files"]:
+        assert (made.root / "added.txt").read_text() == "added\n"
+        assert "line 2, newer\n" in (made.root / "Makefile").read_text()
+        assert git(made.root, "diff", "--name-only") == ""
+    else:
+        assert {key: now[key] for key in ("files", "head", "index", "status")} == {
+            key: before[key] for key in ("files", "head", "index", "status")
+        }
+    for branch in branches(made):
+        assert git(made.root, "rev-list", "--count", f"trunk..{branch}").strip() == "1"
+        assert git(made.root, "show", f"{branch}:added.txt") == "added\n"
+
+
+def test_ctrl_c_finishes_the_service_at_hand_and_begins_no_other(
+    dockyard: Dockyard, fleet: Fleet, tmp_path: Path
+) -> None:
+    gate = tmp_path / "gate"
+    made = [fleet.add(f"{number}-svc", held_back(gate)) for number in range(6)]
+    fleet.release()
+    with started(fleet.folder, "--verify", "--jobs", "2") as process:
+        until(lambda: len(list(gate.parent.glob("gate.*"))) == 2, process)
+        os.killpg(process.pid, signal.SIGINT)
+        gate.touch()
+        out, err = process.communicate(timeout=PATIENCE)
+
+    assert process.returncode == 130, out + err
+    assert "Traceback" not in err
+    assert [branches(each) for each in made] == [["dockyard/v1.1.0"]] * 2 + [[]] * 4
+    assert states(rows(dockyard, "update", fleet.folder, code=0)) == {f"{number}-svc": "updated" for number in range(6)}
+
+
+def die_on_three(number: int) -> int:
+    if number == 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return number
+
+
+def nothing() -> None:
+    """Prepare nothing."""
+
+
+def minus(number: int) -> int:
+    return -number
+
+
+def test_a_killed_worker_costs_its_own_item_alone() -> None:
+    found = pool.mapped(die_on_three, range(1, 7), jobs=2, prepare=nothing, lost=minus)
+    assert sorted(found) == [-3, 1, 2, 4, 5, 6]
+
+
+def test_items_are_done_in_order_by_one_process() -> None:
+    found = pool.mapped(abs, [3, 1, 2], jobs=1, prepare=nothing, lost=minus, is_enough=lambda each: each == 1)
+    assert list(found) == [3, 1]

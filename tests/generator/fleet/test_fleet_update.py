@@ -1,0 +1,279 @@
+"""One update for all services: each by itself, again without harm, in waves."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.generator.conftest import Dockyard, git
+from tests.generator.fleet.conftest import DRIFTED, IN_CONFLICT, Fleet, branches, rows, states
+from tests.generator.update import services
+from tests.generator.update.services import LINES, Made
+
+PASSING = {"GNUmakefile": "test:\n\ttest -f added.txt\n"}
+FAILING = {"GNUmakefile": "test:\n\techo it is broken >&2; exit 3\n"}
+
+
+def test_each_service_gets_a_branch_and_one_with_conflicts_is_left_as_it_was(dockyard: Dockyard, fleet: Fleet) -> None:
+    calm, drifted, torn = fleet.add("calm-svc"), fleet.add("drifted-svc", DRIFTED), fleet.add("torn-svc", IN_CONFLICT)
+    fleet.release()
+    before = torn.state()
+
+    found = rows(dockyard, "update", fleet.folder, code=1)
+
+    assert states(found) == {"calm-svc": "updated", "drifted-svc": "updated", "torn-svc": "blocked"}
+    assert found["torn-svc"]["conflicts"] == [{"path": "Makefile", "conflict": "content"}]
+    assert torn.state() == before
+    for service in (calm, drifted):
+        assert branches(service) == ["dockyard/v1.1.0"]
+        assert git(service.root, "show", "dockyard/v1.1.0:added.txt") == "added\n"
+
+
+def test_run_again_it_changes_nothing_more(dockyard: Dockyard, fleet: Fleet) -> None:
+    calm = fleet.add("calm-svc")
+    fleet.release()
+    rows(dockyard, "update", fleet.folder, code=0)
+    once = calm.state()
+
+    again = rows(dockyard, "update", fleet.folder, code=0)
+    assert (states(again), calm.state()) == ({"calm-svc": "updated"}, once)
+
+    git(calm.root, "merge", "--quiet", "dockyard/v1.1.0")
+    assert states(rows(dockyard, "update", fleet.folder, code=0)) == {"calm-svc": "current"}
+
+
+def test_an_open_branch_follows_its_service(dockyard: Dockyard, fleet: Fleet) -> None:
+    calm = fleet.add("calm-svc")
+    fleet.release()
+    rows(dockyard, "update", fleet.folder, code=0)
+    calm.write({"src/main.py": "ours = 1\n"})
+
+    rows(dockyard, "update", fleet.folder, code=0)
+
+    assert branches(calm) == ["dockyard/v1.1.0"]
+    assert git(calm.root, "rev-parse", "dockyard/v1.1.0^") == git(calm.root, "rev-parse", "HEAD")
+
+
+def test_the_branch_of_a_newer_version_replaces_the_open_one(dockyard: Dockyard, fleet: Fleet) -> None:
+    calm = fleet.add("calm-svc")
+    git(calm.root, "branch", "dockyard/notes-of-the-team")
+    fleet.release()
+    rows(dockyard, "update", fleet.folder, code=0)
+    fleet.release_again()
+
+    found = rows(dockyard, "update", fleet.folder, code=0)
+
+    assert branches(calm) == ["dockyard/notes-of-the-team", "dockyard/v1.2.0"]
+    assert found["calm-svc"]["message"] == "it replaces dockyard/v1.1.0"
+    rows(dockyard, "update", fleet.folder, "--to", "v1.1.0", code=0)
+    assert branches(calm) == ["dockyard/notes-of-the-team", "dockyard/v1.1.0", "dockyard/v1.2.0"]
+
+
+def test_a_branch_with_commits_of_people_is_left_alone_and_reported(dockyard: Dockyard, fleet: Fleet) -> None:
+    calm = fleet.add("calm-svc")
+    other = fleet.add("other-svc")
+    fleet.release()
+    rows(dockyard, "update", fleet.folder, code=0)
+    git(calm.root, "checkout", "--quiet", "dockyard/v1.1.0")
+    calm.write({"src/main.py": "by hand = 1\n"})
+    git(calm.root, "checkout", "--quiet", "trunk")
+    other.write({"src/main.py": "ours = 1\n"})
+    before = calm.state()
+
+    found = rows(dockyard, "update", fleet.folder, code=1)
+    assert states(found) == {"calm-svc": "error", "other-svc": "updated"}
+    assert "has commits that are not an update by Dockyard" in found["calm-svc"]["message"]
+    assert calm.state() == before
+
+    fleet.release_again()
+    assert states(rows(dockyard, "update", fleet.folder, code=0))["calm-svc"] == "updated"
+    assert branches(calm) == ["dockyard/v1.1.0", "dockyard/v1.2.0"]
+
+
+def test_a_dry_run_writes_nothing(dockyard: Dockyard, fleet: Fleet) -> None:
+    made = [fleet.add("calm-svc"), fleet.add("torn-svc", IN_CONFLICT)]
+    fleet.release()
+    before = [each.state() for each in made]
+
+    found = rows(dockyard, "update", fleet.folder, "--dry-run", code=1)
+
+    assert states(found) == {"calm-svc": "outdated", "torn-svc": "blocked"}
+    assert [each.state() for each in made] == before
+
+
+def test_in_place_leaves_no_conflict_in_a_working_tree(dockyard: Dockyard, fleet: Fleet) -> None:
+    calm, torn = fleet.add("calm-svc"), fleet.add("torn-svc", IN_CONFLICT)
+    fleet.release()
+    before = torn.state()
+
+    found = rows(dockyard, "update", fleet.folder, "--in-place", code=1)
+
+    assert states(found) == {"calm-svc": "updated", "torn-svc": "blocked"}
+    assert torn.state() == before
+    assert (calm.root / "added.txt").read_text() == "added\n"
+    assert branches(calm) == []
+
+
+def test_uncommitted_work_keeps_a_service_from_being_updated(dockyard: Dockyard, fleet: Fleet) -> None:
+    busy = fleet.add("busy-svc")
+    fleet.add("calm-svc")
+    fleet.release()
+    (busy.root / "Makefile").write_text("in the middle of something\n")
+    before = busy.state()
+
+    found = rows(dockyard, "update", fleet.folder, "--in-place", code=1)
+
+    assert states(found) == {"busy-svc": "error", "calm-svc": "updated"}
+    assert busy.state() == before
+
+
+@pytest.mark.parametrize("options", [("--in-place",), ()])
+def test_services_of_one_repository_are_updated_together(
+    dockyard: Dockyard, fleet: Fleet, options: tuple[str, ...]
+) -> None:
+    mono = fleet.folder / "mono"
+    names = [f"{letter}-svc" for letter in "abcdef"]
+    for name in names:
+        services.render_into(fleet.template, mono / name, "v1.0.0")
+    git(mono, "init", "--quiet")
+    services.Made(mono).write({})
+    fleet.release()
+
+    ran = dockyard("fleet", "update", fleet.folder, "--jobs", "3", *options)
+
+    assert ran.code == 0, ran.out + ran.err
+    if options:
+        staged = git(mono, "diff", "--cached", "--name-only").split()
+        assert [path for path in staged if path.endswith("added.txt")] == [f"{name}/added.txt" for name in names]
+    else:
+        assert branches(Made(mono)) == [f"dockyard/{name}/v1.1.0" for name in names]
+        changed = git(mono, "diff", "--name-only", "trunk", "dockyard/b-svc/v1.1.0").split()
+        assert changed == [f"b-svc/{path}" for path in (".copier-answers.yml", "Makefile", "added.txt")]
+
+
+def test_answers_of_the_fleet_are_for_new_questions(dockyard: Dockyard, fleet: Fleet) -> None:
+    calm = fleet.add("calm-svc")
+    asked = {"copier.yml": services.QUESTIONS + "region: {type: str}\n", "template/region.txt.jinja": "{{ region }}\n"}
+    services.release(fleet.template, asked, "v1.1.0")
+    file = fleet.folder / "fleet.toml"
+    file.write_text('[[services]]\npath = "calm-svc"\n')
+    assert states(rows(dockyard, "update", file, code=1)) == {"calm-svc": "error"}
+
+    file.write_text('answers = {region = "eu", owner = "ignored"}\n' + file.read_text())
+
+    assert states(rows(dockyard, "update", file, code=0)) == {"calm-svc": "updated"}
+    assert git(calm.root, "show", "dockyard/v1.1.0:region.txt") == "eu\n"
+    assert git(calm.root, "show", "dockyard/v1.1.0:tool.ini").startswith("# platform\n")
+
+
+def test_verified_is_what_passes_its_own_tests(dockyard: Dockyard, fleet: Fleet) -> None:
+    good, bad = fleet.add("good-svc", PASSING), fleet.add("bad-svc", FAILING)
+    fleet.release()
+    before = good.state()["status"]
+
+    found = rows(dockyard, "update", fleet.folder, "--verify", "--max-failures", "1", code=1)
+
+    assert states(found) == {"bad-svc": "failed", "good-svc": "updated"}
+    assert "`make test` ended with 2: " in found["bad-svc"]["message"]
+    assert "it is broken" in found["bad-svc"]["message"]
+    assert (branches(bad), branches(good)) == (["dockyard/v1.1.0"], ["dockyard/v1.1.0"])
+    assert good.state()["status"] == before
+
+
+@pytest.mark.parametrize(("allowed", "failed"), [(0, 1), (1, 2), (9, 3)])
+def test_after_too_many_failures_no_service_is_begun(
+    dockyard: Dockyard, fleet: Fleet, allowed: int, failed: int
+) -> None:
+    for name in ("a-svc", "b-svc", "c-svc"):
+        fleet.add(name, FAILING)
+    fleet.release()
+
+    found = rows(dockyard, "update", fleet.folder, "--verify", "--max-failures", str(allowed), code=1)
+
+    assert list(states(found).values()) == ["failed"] * failed + ["skipped"] * (3 - failed)
+    for row in found.values():
+        assert row["state"] == "failed" or row["message"].startswith("not begun, because of a-svc")
+        assert bool(branches(Made(Path(row["place"])))) == (row["state"] == "failed")
+
+
+def test_in_parallel_none_is_begun_after_too_many_failures_either(dockyard: Dockyard, fleet: Fleet) -> None:
+    for number in range(6):
+        fleet.add(f"{number}-svc", FAILING)
+    fleet.release()
+
+    ran = dockyard("fleet", "update", fleet.folder, "--verify", "--jobs", "2")
+
+    begun = [path.name for path in sorted(fleet.folder.iterdir()) if branches(Made(path))]
+    assert ran.code == 1, ran.err
+    assert 1 <= len(begun) <= 3, begun
+
+
+def test_limit_takes_those_that_need_an_update(dockyard: Dockyard, fleet: Fleet) -> None:
+    for name in ("b-svc", "c-svc", "d-svc"):
+        fleet.add(name)
+    fleet.release()
+    fleet.add("a-svc", ref="v1.1.0")
+
+    assert states(rows(dockyard, "update", fleet.folder, "--limit", "2", code=0)) == {
+        "b-svc": "updated",
+        "c-svc": "updated",
+    }
+
+
+@pytest.mark.parametrize(("first", "expected"), [(FAILING, "skipped"), (PASSING, "updated")])
+def test_the_others_follow_only_a_canary_that_is_well(
+    dockyard: Dockyard, fleet: Fleet, first: dict[str, str], expected: str
+) -> None:
+    fleet.add("a-svc", first)
+    for name in ("b-svc", "c-svc"):
+        fleet.add(name, PASSING)
+    fleet.release()
+
+    options = ("--canary", "1", "--verify", "--max-failures", "5")
+    found = rows(dockyard, "update", fleet.folder, *options, code=0 if expected == "updated" else 1)
+
+    assert [row["state"] for name, row in found.items() if name != "a-svc"] == [expected, expected]
+    assert found["a-svc"]["state"] == ("updated" if first is PASSING else "failed")
+
+
+def test_a_canary_with_conflicts_stops_the_others(dockyard: Dockyard, fleet: Fleet) -> None:
+    fleet.add("a-svc", IN_CONFLICT)
+    later = fleet.add("b-svc")
+    fleet.release()
+
+    found = rows(dockyard, "update", fleet.folder, "--canary", "1", code=1)
+
+    assert states(found) == {"a-svc": "blocked", "b-svc": "skipped"}
+    assert branches(later) == []
+
+
+@pytest.mark.parametrize(
+    "options",
+    [("--in-place", "--push"), ("--in-place", "--verify"), ("--dry-run", "--pr"), ("--dry-run", "--verify")],
+)
+def test_options_that_cannot_go_together_are_refused(
+    dockyard: Dockyard, fleet: Fleet, options: tuple[str, str]
+) -> None:
+    made = fleet.add("a-svc")
+    fleet.release()
+    before = made.state()
+
+    ran = dockyard("fleet", "update", fleet.folder, *options)
+
+    assert ran.code == 2
+    assert all(option in ran.err for option in options)
+    assert made.state() == before
+
+
+def test_a_fleet_of_nothing_is_refused(dockyard: Dockyard, fleet: Fleet) -> None:
+    ran = dockyard("fleet", "update", fleet.folder)
+    assert ran.code == 2
+    assert f"there is no fleet at {fleet.folder}" in ran.err
+
+
+def test_lines_of_a_team_survive_in_every_service(dockyard: Dockyard, fleet: Fleet) -> None:
+    made = fleet.add("a-svc", DRIFTED)
+    fleet.release()
+    rows(dockyard, "update", fleet.folder, code=0)
+
+    merged = LINES.replace("line 2\n", "line 2, newer\n").replace("line 19\n", "line 19, ours\n")
+    assert git(made.root, "show", "dockyard/v1.1.0:Makefile") == merged
