@@ -55,7 +55,7 @@ def test_help_is_the_default_and_names_every_target(rendered: Path, make_environ
     phony = [
         line.split(": ")[1] for line in (rendered / "Makefile").read_text("utf-8").splitlines() if ".PHONY" in line
     ]
-    assert len(phony) == 17
+    assert "image" in phony
     assert [line.split()[1] for line in shown.splitlines()] == phony
 
 
