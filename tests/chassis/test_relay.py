@@ -12,6 +12,8 @@ from chassis.bus import BusUnavailable, Message
 from chassis.contracts import to_event
 from chassis.inbox import InboxUnavailable, Lease
 from chassis.inbox.postgres import PostgresInbox
+from chassis.outbox import Backlog, Publish, Relayed
+from chassis.postgres.outbox import PostgresOutbox
 from chassis.publisher import Publisher
 from chassis.relay import Relay
 from chassis.telemetry.metrics import Metrics
@@ -239,6 +241,54 @@ async def test_a_drain_publishes_what_is_there(db: Database, inbox: PostgresInbo
     await asyncio.wait_for(one.relay.drain(NEVER), PATIENCE)
     assert one.broker.ids == names(300)
     assert await db.waiting() == 0
+
+
+async def test_a_drain_publishes_also_what_was_stored_while_the_relay_was_looking(
+    inbox: PostgresInbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked, go_on = asyncio.Event(), asyncio.Event()
+    look = PostgresOutbox.relay
+
+    async def slowly(outbox: PostgresOutbox, limit: int, publish: Publish) -> Relayed:
+        found = await look(outbox, limit, publish)
+        looked.set()
+        await go_on.wait()
+        return found
+
+    monkeypatch.setattr(PostgresOutbox, "relay", slowly)
+    one = Relaying(inbox)
+    one.relay.start(publishing=True, listening=False)
+    await looked.wait()
+    await store(inbox, names(3))
+    draining = asyncio.create_task(one.relay.drain(NEVER))
+    await asyncio.sleep(0)
+    go_on.set()
+    await asyncio.wait_for(draining, PATIENCE)
+    assert one.broker.ids == names(3)
+
+
+async def test_a_drain_ends_although_a_cancellation_is_lost(
+    inbox: PostgresInbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measuring, lost = asyncio.Event(), asyncio.Event()
+
+    async def backlog(outbox: PostgresOutbox) -> Backlog:
+        measuring.set()
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            if lost.is_set():
+                raise
+            lost.set()
+        return Backlog(0, 0.0)
+
+    monkeypatch.setattr(PostgresOutbox, "backlog", backlog)
+    monkeypatch.setattr("chassis.relay.CANCEL_SECONDS", 0.01)
+    one = Relaying(inbox)
+    one.relay.start(publishing=False, listening=False)
+    await measuring.wait()
+    await asyncio.wait_for(one.relay.drain(0), PATIENCE)
+    assert lost.is_set()
 
 
 async def test_a_drain_without_broker_leaves_the_events_and_does_not_wait(db: Database, inbox: PostgresInbox) -> None:

@@ -23,6 +23,7 @@ RETRY_SECONDS = 0.5
 POLL_SECONDS = (0.05, 5.0)
 """An empty outbox is looked at again after the first, then after twice as long each time, up to the second."""
 WATCH_SECONDS = 5.0
+CANCEL_SECONDS = 0.5
 
 
 class Relay:
@@ -66,9 +67,12 @@ class Relay:
         if self._publishing is not None:
             await asyncio.wait([self._publishing], timeout=max(0.0, seconds))
             self._others.append(self._publishing)
-        for task in self._others:
-            task.cancel()
-        await asyncio.gather(*self._others, return_exceptions=True)
+        left = set(self._others)
+        while left:
+            for task in left:
+                task.cancel()
+            # And again: in Python 3.11 wait_for, on which the store's client stands, can lose a cancellation.
+            _, left = await asyncio.wait(left, timeout=CANCEL_SECONDS)
 
     async def _publish_all(self) -> None:
         batch, poll = BATCH, POLL_SECONDS[0]
@@ -82,7 +86,7 @@ class Relay:
             elif relayed.failed:
                 batch = 1  # if it is one event that brings the others down, find it
                 await asyncio.sleep(RETRY_SECONDS)
-            elif self._draining:
+            elif self._draining and not self._bell.is_set():
                 return
             else:
                 await self._wait(poll)
