@@ -56,7 +56,12 @@ class Shelf:
 
 def likeness(shelf: Shelf, rendered: Entries, present: Entries) -> tuple[Likeness, ...]:
     """How near each file of `rendered` is to that in `present`."""
-    return tuple(_compared(shelf, path, entry, present.get(path)) for path, entry in sorted(rendered.items()))
+    contents = {entry.oid: entry for entry in present.values()}
+    return tuple(
+        # What the team has renamed as it is was rendered no less.
+        _compared(shelf, path, entry, present.get(path), contents.get(entry.oid))
+        for path, entry in sorted(rendered.items())
+    )
 
 
 def nearness(files: Iterable[Likeness]) -> int:
@@ -89,11 +94,11 @@ def readings(shelf: Shelf, marked: Entries, present: Entries, marks: Mapping[str
     }
 
 
-def _compared(shelf: Shelf, path: str, entry: Entry, present: Entry | None) -> Likeness:
-    own = shelf.lines(entry)
-    if present is None:
+def _compared(shelf: Shelf, path: str, entry: Entry, present: Entry | None, elsewhere: Entry | None) -> Likeness:
+    own, found = shelf.lines(entry), present or elsewhere
+    if found is None:
         return Likeness(path, 0, own.total(), is_equal=False)
-    common = own.total() if entry.oid == present.oid else (own & shelf.lines(present)).total()
+    common = own.total() if entry.oid == found.oid else (own & shelf.lines(found)).total()
     return Likeness(path, common, own.total(), is_equal=entry == present)
 
 

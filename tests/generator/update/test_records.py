@@ -45,6 +45,7 @@ def unknown(value: Any, schema: dict[str, Any], definitions: dict[str, Any]) -> 
         ["diff"],
         ["diff", "--to", "v1.1.0"],
         ["restore"],
+        ["adopt", "--force"],
     ],
     ids=" ".join,
 )
@@ -54,7 +55,8 @@ def test_a_record_is_as_its_schema_says(
     service.write({"Makefile": LINES.replace("line 2\n", "line 2, ours\n"), "old.cfg": None})
     services.release(evolving, NEWER, "v1.1.0")
 
-    ran = dockyard(command[0], service.root, *command[1:], "--json")
+    template = ["--template", str(evolving.path)] if command[0] == "adopt" else []
+    ran = dockyard(command[0], service.root, *command[1:], *template, "--json")
 
     (tmp_path / "record.json").write_text(ran.out)
     check = [sys.executable, "-m", "check_jsonschema", "--schemafile", str(SCHEMA), str(tmp_path / "record.json")]
