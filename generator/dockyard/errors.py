@@ -378,3 +378,13 @@ class CannotWithdraw(DockyardError):
             f"{branch} is pushed, but the branch of an earlier update cannot be deleted: {one_line(reason)}. "
             "Delete it yourself, or mend that and run this again."
         )
+
+
+class CannotWriteReport(DockyardError):
+    """The page cannot be put where it was asked for."""
+
+    def __init__(self, file: Path, error: OSError) -> None:
+        super().__init__(
+            f"cannot write the report to {file}: {one_line(error.strerror or str(error))}. "
+            "Mend that, or choose another file with --html."
+        )

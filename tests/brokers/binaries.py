@@ -1,4 +1,4 @@
-"""Where the server programs of the tests come from: a wheel, else the machine, else apt-get as root.
+"""Where the programs of the tests come from: a wheel, else the machine, else apt-get as root.
 
 Knows names of programs and packages; starts no server.
 """
@@ -31,6 +31,7 @@ _RABBITMQ = _Source("install RabbitMQ", "rabbitmq-server", ("usr/lib/rabbitmq/bi
 
 _SOURCES = {
     "buildah": _Source("install buildah", "buildah"),
+    "chromium": _Source("install Chromium", "chromium"),
     "epmd": _Source("install Erlang", "erlang-base", ("usr/lib/erlang/erts-*/bin",)),
     "initdb": _POSTGRES,
     "nats-server": _Source(

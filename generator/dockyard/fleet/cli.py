@@ -109,6 +109,24 @@ def update(
     _say("update", whole, found, 1 if left else 0, json=json)
 
 
+@app.command()
+def report(
+    fleet: _Fleet = Path(),
+    *,
+    html: Annotated[Path, typer.Option(metavar="FILE", help="Where to write the page.")],
+    group: _Group = None,
+    to: _To = None,
+    jobs: _Jobs = None,
+) -> None:
+    """Write how the fleet stands as one self-contained page."""
+    from dockyard.fleet.report import write  # noqa: PLC0415 - other commands need not wait for it
+
+    whole, members = _chosen(fleet, group)
+    found = _surveyed(whole, members, to, jobs)
+    write(html, whole, members, found)
+    typer.echo(f"{html} is there: {len(found)} services.")
+
+
 def _chosen(fleet: Path, groups: Iterable[str] | None) -> tuple[Roster, tuple[Member, ...]]:
     whole = roster.read(fleet)
     return whole, whole.chosen(groups or ())
