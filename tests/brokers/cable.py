@@ -74,7 +74,9 @@ class Cable:
     async def _cut(self) -> None:
         self._whole = False
         for end in self._ends:
-            end.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+            connection = end.get_extra_info("socket")
+            if connection.fileno() >= 0:  # else it has ended by itself just now
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
             end.transport.abort()
 
     @staticmethod
