@@ -15,6 +15,8 @@ from typing import Any
 from chassis.bus import Backlog, DeadLetter, Failure, Message, OnDelivery, Subscription, Verdict
 from chassis.envelope import AMQP_PREFIX, CONTENT_TYPE, Envelope, format_time, from_headers, to_headers
 
+_CANCEL_SECONDS = 2.0
+
 
 @dataclass(frozen=True, slots=True)
 class _Item:
@@ -203,7 +205,8 @@ class MemoryBus:
         tasks: list[asyncio.Task[Any]] = [*self._pumps, *self._handling]
         for task in tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        if tasks:  # not for ever: a handler may ignore that it is cancelled
+            await asyncio.wait(tasks, timeout=_CANCEL_SECONDS)
         for delivery in list(self._unsettled):
             delivery.abandon()
         self.broker.private.difference_update(self._queues)

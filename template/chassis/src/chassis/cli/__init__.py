@@ -4,10 +4,13 @@ The only room that prints or asks.
 """
 
 import asyncio
+import os
+import sys
 from collections.abc import Coroutine
 from pathlib import Path
 from typing import Annotated, Any
 
+import structlog
 import typer
 
 from chassis import adapters
@@ -28,6 +31,10 @@ from chassis.settings import Settings, SettingsError
 from chassis.smoke import SmokeFailed
 from chassis.telemetry import logs
 from chassis.telemetry.traces import TracesError
+
+CANCEL_SECONDS = 2.0
+
+_log = structlog.get_logger(__name__)
 
 _MISTAKES = (
     AdapterError,
@@ -130,3 +137,16 @@ def _run(main_: Coroutine[Any, Any, None]) -> None:
         factory = uvloop.new_event_loop
     with asyncio.Runner(loop_factory=factory) as runner:
         runner.run(main_)
+        if left := runner.run(_cancel_the_rest()):  # the runner would wait for them without end
+            _log.error("handlers that ignore their cancellation are left behind", count=left)
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(0)
+
+
+async def _cancel_the_rest() -> int:
+    """Cancel every other task; returns how many do not end by it."""
+    rest = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in rest:
+        task.cancel()
+    return len((await asyncio.wait(rest, timeout=CANCEL_SECONDS))[1]) if rest else 0

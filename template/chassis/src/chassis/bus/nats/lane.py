@@ -28,6 +28,7 @@ HEADERS_AT_MOST = 65_535
 
 _PULL_SECONDS = 30
 _HEARTBEAT_SECONDS = 5
+_CANCEL_SECONDS = 2.0
 _GATHER_SECONDS = 0.002  # places that get free within this time are asked for together
 _GOES_ON = frozenset({"404", "408"})
 
@@ -125,7 +126,8 @@ class Lane:
         """Hand back what is in hand. Pause first."""
         for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._tasks:  # not for ever: a handler may ignore that it is cancelled
+            await asyncio.wait(self._tasks, timeout=_CANCEL_SECONDS)
         for delivery in list(self._in_hand):
             try:
                 await self.hand_back(delivery)

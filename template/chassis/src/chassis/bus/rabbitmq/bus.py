@@ -19,14 +19,18 @@ from chassis.bus.rabbitmq.topology import EXCHANGE, Version, dead_letter_name
 
 HEARTBEAT_SECONDS = 15
 STABLE_SECONDS = 10.0
+CANCEL_SECONDS = 2.0
 """A link that lived longer than this was a good one: its loss is a first failure again."""
 
 _log = structlog.get_logger(__name__)
 
 
 def reconnect_delay(failures: int) -> float:
-    """Seconds to wait after so many failures in a row: up to 10, with full jitter."""
-    return uniform(0.0, min(10.0, 0.1 * 2.0 ** min(failures, 10)))  # noqa: S311 - spreads load, keeps no secret
+    """Seconds to wait after so many failures in a row: up to 3, with full jitter.
+
+    A replica shall be ready within 5 seconds of the broker's return, of which connecting takes some.
+    """
+    return uniform(0.0, min(3.0, 0.1 * 2.0 ** min(failures, 10)))  # noqa: S311 - spreads load, keeps no secret
 
 
 class RabbitBus:
@@ -109,7 +113,8 @@ class RabbitBus:
         await self.pause()
         for task in self._handling:
             task.cancel()
-        await asyncio.gather(*self._handling, return_exceptions=True)
+        if self._handling:  # not for ever: a handler may ignore that it is cancelled
+            await asyncio.wait(self._handling, timeout=CANCEL_SECONDS)
         self._ready.clear()
         link, self._link = self._link, None
         if link is not None:
