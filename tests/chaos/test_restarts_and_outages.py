@@ -1,14 +1,20 @@
 """Rolling restarts and outages, in their short forms. `make chaos` plays the long ones, and shows what they took."""
 
+import asyncio
 import logging
 from pathlib import Path
 from typing import Literal
 
 import pytest
 
+from chassis import _jetstream
+from chassis.bus.rabbitmq.bus import reconnect_delay
+from tests.chaos.load import publish_until_confirmed
 from tests.chaos.outages import outage
 from tests.chaos.restarts import restart
-from tests.chaos.world import LONG, PAIRS, SHORT_PAIRS
+from tests.chaos.world import LONG, PAIRS, SHORT_PAIRS, victims
+from tests.e2e.publishers import signed_up
+from tests.e2e.replicas import eventually
 
 TIMES = 20 if LONG else 4
 SECONDS = 30.0 if LONG else 3.0
@@ -45,3 +51,20 @@ def test_an_outage_restarts_no_process_and_loses_nothing(
     assert report.same_processes
     assert report.lost == []
     assert report.effects.twice_at_a_keyed_sink == []
+
+
+@pytest.mark.parametrize(("bus", "store"), SHORT_PAIRS)
+def test_a_handler_that_ignores_its_cancellation_does_not_keep_the_process_from_ending(
+    bus: str, store: str, generated_contracts: Path, tmp_path: Path
+) -> None:
+    with victims(bus, store, tmp_path) as made:
+        env = {"PYTHONPATH": str(generated_contracts), "CHASSIS_DRAIN_SECONDS": "1"}
+        (replica,) = made.start_replicas(1, **env)
+        asyncio.run(publish_until_confirmed(made.bus_url, [("stubborn", signed_up("u"))]))
+        eventually(lambda: replica.metric("chassis_in_flight_messages") == 1, "the event being in hand")
+        assert replica.terminate() == 0
+
+
+def test_a_broker_that_is_away_is_asked_again_at_least_every_three_seconds() -> None:
+    assert max(reconnect_delay(failures) for failures in range(1_000)) <= 3
+    assert _jetstream._BACKOFF_MAX_SECONDS <= 3

@@ -11,6 +11,7 @@ import os
 import signal
 import sqlite3
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,8 @@ MARKED = "marked"
 """The id of the event that the fault happens to."""
 BESIDE = "beside-"
 """Events whose ids begin so are in the middle of their handling, before their effect, when the fault happens."""
+STUBBORN = "stubborn"
+"""The id of an event whose handler never ends, whoever cancels it."""
 
 service = Service("billing-svc", version="1.0.0")
 
@@ -85,6 +88,8 @@ ledger = sqlite3.connect(os.environ.get("CHAOS_SINK", ":memory:"), isolation_lev
 @service.on(UserSignedUp)
 async def handle_signup(event: UserSignedUp, ctx: Context) -> None:
     await fault.hold(ctx.event_id)
+    if ctx.event_id == STUBBORN:
+        await _for_ever()
     await asyncio.sleep(pause)
     await fault.may_happen("during_the_handler")
     ledger.execute("INSERT INTO effects VALUES (?, ?, ?)", (ctx.event_id, ctx.idempotency_key, os.getpid()))
@@ -96,6 +101,12 @@ async def handle_signup(event: UserSignedUp, ctx: Context) -> None:
 @service.on(AccountOpened)
 async def note_account(event: AccountOpened, ctx: Context) -> None:
     ledger.execute("INSERT INTO published VALUES (?, ?)", (event.account_id, ctx.event_id))
+
+
+async def _for_ever() -> None:
+    while True:
+        with suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
 
 
 class _Around:
