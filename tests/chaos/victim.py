@@ -22,7 +22,7 @@ from acme.signup.v1.user_signed_up_pb2 import UserSignedUp
 from chassis import Context, Service, adapters
 from chassis.bus import Bus, BusMetrics, Delivery, Subscription
 from chassis.cli import main
-from chassis.inbox import Inbox, Lease, Refused
+from chassis.inbox import Inbox
 from chassis.settings import Settings
 
 MARKED = "marked"
@@ -120,19 +120,6 @@ class _Around:
         return getattr(self._inner, name)
 
 
-class InboxWithPoints(_Around):
-    async def claim(self, key: str, digest: str) -> Lease | Refused:
-        await fault.may_happen("before_claim")
-        claim: Lease | Refused = await self._inner.claim(key, digest)
-        await fault.may_happen("after_claim")
-        return claim
-
-    async def complete(self, lease: Lease) -> None:
-        await fault.may_happen("after_publish")
-        await self._inner.complete(lease)
-        await fault.may_happen("after_complete")
-
-
 class BusWithPoints(_Around):
     def __init__(self, inner: Bus, acknowledgements: "Acknowledgements") -> None:
         super().__init__(inner)
@@ -183,6 +170,19 @@ class Acknowledgements(_Around):
         await fault.may_happen("after_ack")
 
 
+def _surround(owner: object, name: str, *, before: str, after: str) -> None:
+    """Make points of what is before and after the method."""
+    method = getattr(owner, name)
+
+    async def surrounded(*arguments: Any) -> Any:
+        await fault.may_happen(before)
+        answer = await method(*arguments)
+        await fault.may_happen(after)
+        return answer
+
+    setattr(owner, name, surrounded)
+
+
 def _set_points() -> None:
     open_bus, open_inbox = adapters.open_bus, adapters.open_inbox
 
@@ -191,7 +191,12 @@ def _set_points() -> None:
         return BusWithPoints(open_bus(settings, name, acknowledgements), acknowledgements)  # type: ignore[arg-type] # as good
 
     def open_inbox_with_points(settings: Settings) -> Inbox:
-        return InboxWithPoints(open_inbox(settings))  # type: ignore[return-value] # as good
+        inbox = open_inbox(settings)
+        _surround(inbox, "claim", before="before_claim", after="after_claim")
+        for name in ("complete", "complete_with"):  # the second one: of stores that keep outgoing events too
+            if hasattr(inbox, name):
+                _surround(inbox, name, before="after_publish", after="after_complete")
+        return inbox
 
     adapters.open_bus = open_bus_with_points  # type: ignore[assignment] # a bus all the same
     adapters.open_inbox = open_inbox_with_points
