@@ -3,6 +3,7 @@
 Predictions therefore leave nothing in the service. Knows git; knows nothing of merges.
 """
 
+import os
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -42,6 +43,14 @@ class Bench:
         """Id of the tree of `files`, which is put into the bench. Raises GitFailed."""
         return write(files, self.folder, self.env)
 
+    def commit(self, *commits: tuple[str, str | None, Entries | str]) -> None:
+        """Make branches of one commit each: a name, the branch that is its parent, and its files or its tree.
+
+        One process does it all. Raises GitFailed.
+        """
+        stream = b"".join(_commit_of(*commit) for commit in commits)
+        git.run("fast-import", "--quiet", "--force", folder=self.folder, env=self.env, stdin=stream)
+
 
 @contextmanager
 def open_bench(service: Service) -> Iterator[Bench]:
@@ -56,3 +65,20 @@ def open_bench(service: Service) -> Iterator[Bench]:
         (folder / "objects/info/alternates").write_text(f"{service.objects}\n{store() / 'objects'}\n")
         env = git.isolated_environment(_MERGING) | git.NEUTRAL_IDENTITY | {"GIT_DIR": str(folder)}
         yield Bench(folder, env)
+
+
+def _commit_of(branch: str, parent: str | None, content: Entries | str) -> bytes:
+    """A commit in the language of fast-import."""
+    lines = [f"commit refs/heads/{branch}", "committer Dockyard <> 0 +0000", "data 0"]
+    lines += [f"from refs/heads/{parent}"] if parent else []
+    lines += ["deleteall"]
+    if isinstance(content, str):
+        lines += [f'M 040000 {content} ""']
+    else:
+        lines += [f"M {entry.mode} {entry.oid} {_quoted(path)}" for path, entry in content.items()]
+    return os.fsencode("\n".join([*lines, "", ""]))
+
+
+def _quoted(path: str) -> str:
+    escaped = path.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
+    return f'"{escaped}"'

@@ -5,9 +5,10 @@ Knows git trees and which paths are the team's; knows nothing of templates, Copi
 
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import PurePosixPath
 from typing import NamedTuple
 
 from pathspec import GitIgnoreSpec
@@ -114,15 +115,25 @@ def merge(
     """
     old, newer, service = (bench.entries(tree) for tree in (base, new.tree, ours.tree))
     seeds = {path: entry for path, entry in newer.items() if is_yours(path) and path not in old and path not in service}
-    # The same on all three sides, the team's files are out of the merge, and no rename leads to one or from one.
-    team = {path: entry for path, entry in service.items() if is_yours(path)}
+    left = {path: entry for path, entry in old.items() if not is_yours(path)}
+    right = {path: entry for path, entry in newer.items() if not is_yours(path)} | seeds
+    # The same on all three sides, the team's files are out of the merge, and no rename leads to one or from one. Where
+    # the template puts a folder in the place of one, or a file in the place of its folder, git shall see that.
+    barred = _barred({*left, *right})
+    team = {path: entry for path, entry in service.items() if is_yours(path) and not barred(path)}
     answers = {answers_file: service[answers_file]} if answers_file in service else {}
-    left = {path: entry for path, entry in old.items() if not is_yours(path)} | team | answers
-    right = {path: entry for path, entry in newer.items() if not is_yours(path)} | team | seeds
+    left |= team | answers
+    right |= team
     merged = _merge_trees(bench, left, new.label, right, ours)
     after = bench.entries(merged.tree)
     files = _files(_Trees(old, newer, service, after), merged.conflicts, answers_file, is_yours)
     return Merge(merged.tree, service, after, tuple(files), merged.stages)
+
+
+def _barred(paths: Collection[str]) -> Callable[[str], bool]:
+    """Whether a path cannot be in one tree with `paths`: as a file where they have a folder, or the reverse."""
+    folders = {str(parent) for path in paths for parent in PurePosixPath(path).parents}
+    return lambda path: path in folders or any(str(parent) in paths for parent in PurePosixPath(path).parents)
 
 
 class _Merged(NamedTuple):
@@ -132,9 +143,12 @@ class _Merged(NamedTuple):
 
 
 def _merge_trees(bench: Bench, left: Entries, label: str, right: Entries, ours: Side) -> _Merged:
-    root = _commit(bench, bench.write(left))
-    _label(bench, label, _commit(bench, bench.write(right), root))
-    _label(bench, ours.label, _commit(bench, ours.tree, root))
+    bench.commit(
+        ("base", None, left),
+        # The names are what conflict markers show.
+        (label, "base", right),
+        (ours.label, "base", ours.tree),
+    )
     told = git.output(
         *("merge-tree", "--write-tree", "-z", "--messages", ours.label, label),
         folder=bench.folder,
@@ -142,18 +156,6 @@ def _merge_trees(bench: Bench, left: Entries, label: str, right: Entries, ours: 
         good=(0, 1),
     )
     return _parsed(told)
-
-
-def _commit(bench: Bench, tree: str, parent: str | None = None) -> str:
-    parents = ["-p", parent] if parent else []
-    return git.run("commit-tree", *parents, "-m", "-", tree, folder=bench.folder, env=bench.env).strip()
-
-
-def _label(bench: Bench, name: str, commit: str) -> None:
-    """Give `commit` a name, which conflict markers then show."""
-    ref = bench.folder / "refs/heads" / name
-    ref.parent.mkdir(parents=True, exist_ok=True)
-    ref.write_text(f"{commit}\n")
 
 
 def _parsed(told: bytes) -> _Merged:

@@ -8,10 +8,11 @@ _FILE = "CHANGELOG.md"
 
 def between(old: Template, new: Template) -> str:
     """The lines that `new` has and `old` has not, below their headings; empty without such a file, or without news."""
-    before = set(_lines(old))
+    after = _lines(new)
+    before = set(_lines(old)) if after else set()
     kept: list[str] = []
     headings: dict[int, str] = {}
-    for line in _lines(new):
+    for line in after:
         level = len(line) - len(line.lstrip("#"))
         if level:
             headings = {above: text for above, text in headings.items() if above < level} | {level: line}

@@ -109,6 +109,8 @@ def recover(folder: Path) -> bool:
     Needs no answers file, which may be among what is missing. Raises Occupied when that process is still at work,
     CannotApply when the disk refuses.
     """
+    if not _may_have_been_here(folder):
+        return False
     place = _place(folder)
     if place is None or not _room(place).exists():
         return False
@@ -123,6 +125,16 @@ def recover(folder: Path) -> bool:
             lock.unlink()
         _clear(room)
         return is_half_done
+
+
+def _may_have_been_here(folder: Path) -> bool:
+    """False when surely nothing is left of another process; spares asking git where its folder is."""
+    for parent in (folder, *folder.parents):
+        if (parent / ".git").is_dir():
+            return (parent / ".git/dockyard").exists() or (parent / ".dockyard-update").exists()
+        if (parent / ".git").exists():
+            return True
+    return False
 
 
 def _place(folder: Path) -> _Place | None:

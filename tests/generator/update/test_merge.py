@@ -407,6 +407,33 @@ def test_a_managed_file_that_the_team_moves_to_its_own_room_is_not_followed_ther
     assert state(found, "old.cfg") == ("conflict", "modify/delete")
 
 
+def test_a_file_of_the_teams_where_the_template_seeds_a_folder_is_a_conflict(
+    dockyard: Dockyard, evolving: Repository, service: Made
+) -> None:
+    service.write({"src/main.py": None, "src/extra.py": None})
+    (service.root / "src").rmdir()
+    service.write({"src": "one file of ours\n"})
+    services.release(evolving, {"template/src/seeded.py": "seeded\n"}, "v1.1.0")
+
+    found = update(dockyard, service)
+
+    assert found["conflicts"] == 1
+    assert b"one file of ours\n" in [content for _, content in services.contents(service.root).values()]
+
+
+def test_a_folder_of_the_teams_where_the_template_puts_a_file_is_a_conflict(
+    dockyard: Dockyard, evolving: Repository, service: Made
+) -> None:
+    service.write({"conf/own/a.cfg": "ours\n"})
+    listed = services.QUESTIONS.replace("    - /README.md\n", "    - /README.md\n    - /conf/own\n")
+    services.release(evolving, {"copier.yml": listed, "template/conf": "a file\n"}, "v1.1.0")
+
+    found = update(dockyard, service)
+
+    assert found["conflicts"] == 1
+    assert (service.root / "conf/own/a.cfg").read_text() == "ours\n"
+
+
 def test_drift_that_the_template_does_not_touch_is_named_and_kept(
     dockyard: Dockyard, evolving: Repository, service: Made
 ) -> None:
