@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dockyard.errors import CannotGoTogether
-from dockyard.fleet import roster
-from dockyard.fleet.roster import Member, Roster
 from dockyard.tree import shown
 
 if TYPE_CHECKING:
+    from dockyard.fleet.roster import Member, Roster
     from dockyard.fleet.stand import Aim, Row
 
 app = typer.Typer(help="All services at once: how they stand, one update for all.", no_args_is_help=True)
@@ -127,19 +126,21 @@ def report(
     typer.echo(f"{html} is there: {len(found)} services.")
 
 
-def _chosen(fleet: Path, groups: Iterable[str] | None) -> tuple[Roster, tuple[Member, ...]]:
+def _chosen(fleet: Path, groups: Iterable[str] | None) -> "tuple[Roster, tuple[Member, ...]]":
+    from dockyard.fleet import roster  # noqa: PLC0415 - it needs pydantic, for which other commands need not wait
+
     whole = roster.read(fleet)
     return whole, whole.chosen(groups or ())
 
 
-def _surveyed(whole: Roster, members: Sequence[Member], to: str | None, jobs: int | None) -> "list[Row]":
+def _surveyed(whole: "Roster", members: "Sequence[Member]", to: str | None, jobs: int | None) -> "list[Row]":
     from dockyard.fleet import run, show  # noqa: PLC0415 - other commands need not wait for it
 
     with show.progress("looking", len(members)) as watch:
         return _in_order(members, watch.each(run.survey(members, _aim(whole, to), jobs=_number(jobs))))
 
 
-def _aim(whole: Roster, to: str | None) -> "Aim":
+def _aim(whole: "Roster", to: str | None) -> "Aim":
     from dockyard.fleet.stand import Aim  # noqa: PLC0415 - other commands need not wait for it
 
     return Aim(whole.template, to, whole.answers)
@@ -149,7 +150,7 @@ def _waiting(holder: str) -> None:
     typer.echo(f"waiting for {holder}, which updates this fleet", err=True)
 
 
-def _in_order(members: Sequence[Member], rows: "Iterable[Row]") -> "list[Row]":
+def _in_order(members: "Sequence[Member]", rows: "Iterable[Row]") -> "list[Row]":
     found = {row.name: row for row in rows}
     return [found[member.name] for member in members if member.name in found]
 
@@ -160,7 +161,7 @@ def _number(jobs: int | None) -> int:
     return jobs or default_jobs()
 
 
-def _say(command: str, whole: Roster, found: "list[Row]", code: int, *, json: bool) -> None:
+def _say(command: str, whole: "Roster", found: "list[Row]", code: int, *, json: bool) -> None:
     from dockyard.fleet import record, show  # noqa: PLC0415 - other commands need not wait for it
 
     if json:

@@ -7,6 +7,7 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from tests.brokers.binaries import find
@@ -84,22 +85,28 @@ class Page:
 
 
 @contextmanager
-def chromium(home: Path) -> Iterator[Page]:
-    """A browser with its profile in `home`, ended with the block. Raises MissingProgramError."""
+def chromium() -> Iterator[Page]:
+    """A browser with a profile of its own, ended with the block. Raises MissingProgramError."""
     program = find("chromium")
     to_read, commands = os.pipe()
     answers, to_write = os.pipe()
     # The shell puts the pipes where Chromium looks for them, whatever their numbers are here.
     script = f'exec "$0" "$@" 3<&{to_read} 4>&{to_write}'
-    command = ["/bin/bash", "-c", script, str(program), *_FLAGS, f"--user-data-dir={home / 'profile'}"]
-    with subprocess.Popen(
-        command, pass_fds=(to_read, to_write), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    ) as process:
-        try:
-            os.close(to_read)
-            os.close(to_write)
-            yield Page(commands, answers)
-        finally:
-            process.kill()
-            os.close(commands)
-            os.close(answers)
+    # Not in the test's own folder: the path of a socket in it must be short.
+    with TemporaryDirectory(prefix="browser-", dir="/tmp", ignore_cleanup_errors=True) as home:
+        command = ["/bin/bash", "-c", script, str(program), *_FLAGS, f"--user-data-dir={home}/profile"]
+        with subprocess.Popen(
+            command,
+            env=os.environ | {"TMPDIR": home},
+            pass_fds=(to_read, to_write),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        ) as process:
+            try:
+                os.close(to_read)
+                os.close(to_write)
+                yield Page(commands, answers)
+            finally:
+                process.kill()
+                os.close(commands)
+                os.close(answers)

@@ -78,7 +78,7 @@ def test_a_browser_shows_it_without_complaint_or_overflow(
     written: Path, tmp_path: Path, width: int, dark: bool
 ) -> None:
     try:
-        with chromium(tmp_path) as browser:
+        with chromium() as browser:
             browser.open(written, width, dark=dark)
             scroll = browser.evaluate("document.documentElement.scrollWidth")
             picture = browser.screenshot()
