@@ -4,10 +4,12 @@ import errno
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from itertools import count
 from typing import ParamSpec, TypeVar
 
 import pytest
+from hypothesis import strategies as st
 
 from dockyard import git, worktree
 
@@ -34,21 +36,37 @@ def kill() -> None:
     os._exit(9)
 
 
+@dataclass(frozen=True)
+class Step:
+    """The step with this number, counted from 0: among all, or among those that move files of the service."""
+
+    number: int
+    is_move: bool
+
+
+# Most steps come before the first file moves, and there is nothing to undo yet.
+STEPS = st.one_of(
+    st.builds(Step, st.integers(0, 70), st.just(False)),
+    st.builds(Step, st.integers(0, 5), st.just(True)),
+)
+
+
 @contextmanager
-def at_step(number: int, fault: Callable[[], None]) -> Iterator[None]:
-    """Call `fault` instead of the step with this number, counted from 0."""
+def at(wanted: Step, fault: Callable[[], None]) -> Iterator[None]:
+    """Call `fault` instead of the step `wanted`, if there are so many."""
     steps = count()
 
     def faulty(step: Callable[_P, _T]) -> Callable[_P, _T]:
         def run(*args: _P.args, **kwargs: _P.kwargs) -> _T:
-            if next(steps) == number:
+            if next(steps) == wanted.number:
                 fault()
             return step(*args, **kwargs)
 
         return run
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(git, "_finished", faulty(git._finished))
+        if not wanted.is_move:
+            patch.setattr(git, "_finished", faulty(git._finished))
         patch.setattr(worktree, "_rename", faulty(worktree._rename))
         yield
 
