@@ -19,14 +19,14 @@ from tests.chassis.test_bus_conformance import FAILURE, SIGNED_UP, Replica, even
 BODIES = st.one_of(st.binary(max_size=200), st.sampled_from([b"", b"\x00" * 70_000, b"\r\n\r\n", bytes(range(256))]))
 
 _AMQP_NAMES = st.one_of(
-    st.text(min_size=1, max_size=20),
+    st.text(min_size=1, max_size=20).filter(lambda name: name not in {"CC", "BCC"}),  # the broker routes by these
     st.sampled_from(["cloudEvents:id", "cloudEvents:type", "ce-id", "x-strange", "n" * 128, "Ünïcödé"]),
 )
 _AMQP_LEAVES = st.one_of(
     st.none(),
     st.booleans(),
     st.integers(-(2**63), 2**63 - 1),
-    st.floats(allow_nan=False, width=32),
+    st.floats(allow_nan=False, allow_infinity=False, width=32),  # Erlang has neither
     st.decimals(-10_000, 10_000, places=2),
     st.datetimes(datetime(1970, 1, 2), datetime(2100, 1, 1)).map(lambda at: at.replace(microsecond=0, tzinfo=UTC)),  # noqa: DTZ001 - hypothesis wants them naive
     st.text(max_size=50),
