@@ -6,12 +6,14 @@ renders. The split is made only where it provably changes nothing; in doubt Copi
 Knows Copier's rules of rendering; knows nothing of services.
 """
 
+import os
 import re
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from posixpath import normpath
 from typing import Any
 from unicodedata import normalize
 
@@ -75,10 +77,16 @@ def _lay_out(template: Template, folder: Path) -> None:
 
 
 def _check_out(template: Template, into: Path) -> None:
+    """What a render of a separable template can see, and what tells whether it is one."""
     into.mkdir(parents=True)
     env = git.isolated_environment() | {"GIT_INDEX_FILE": str(into.parent / "index")}
     repository = template.source.repository
-    git.run(f"--work-tree={into}", "read-tree", "--reset", "-u", template.commit, folder=repository, env=env)
+    git.run("read-tree", template.commit, folder=repository, env=env)
+    rendered, suffix = f"{normpath(str(template.config.get('_subdirectory', '')))}/", _suffix(template.config)
+    names = git.run("ls-files", "-z", "--full-name", folder=repository, env=env).split("\0")[:-1]
+    wanted = [name for name in names if name.startswith(rendered) or name.endswith(suffix) or "/" not in name]
+    listed = os.fsencode("".join(f"{name}\0" for name in wanted))
+    git.run(f"--work-tree={into}", "checkout-index", "-z", "--stdin", folder=repository, env=env, stdin=listed)
 
 
 def _is_separable(template: Template, checkout: Path) -> bool:
