@@ -1,11 +1,12 @@
 """Updates by dockyard against `copier update`, of one service and of fleets, in the same run.
 
-    python -m benchmarks.update [--fleet N]... [--rounds N] [--sample N]
+    python -m benchmarks.update [--fleet N]... [--rounds N] [--sample N] [--require]
 
 Services of the real template go from the oldest supported version to that of the working tree; the team of each has
 edited a file of its own and one of the platform's. Every measurement counts the start of each process, and begins with
 Python's bytecode compiled and with empty caches of templates and renders. Copier updates services one after the other,
-for it cannot do more. Machines differ: the ratios count.
+for it cannot do more. Machines differ: the ratios count. With --require a ratio below its floor, or too much memory,
+ends with 1.
 """
 
 import argparse
@@ -34,6 +35,11 @@ COPIER = [sys.executable, "-m", "copier", "update", "--defaults", "--vcs-ref", N
 FLEETS = (10, 30, 100)
 BUSES = ("rabbitmq", "nats")
 INBOXES = ("nats-kv", "redis", "postgres")
+RATIO_OF_ONE = 3.0
+RATIO_OF_MANY, MANY = 15.0, 100
+"""What a fleet of that many services, or more, has to reach."""
+MOST_MEMORY = 500_000_000
+"""Bytes."""
 BETWEEN_SAMPLES = 0.05
 """Seconds."""
 
@@ -54,6 +60,7 @@ def main() -> None:
     parser.add_argument("--fleet", type=int, action="append", help=f"services in a fleet; by default {FLEETS}")
     parser.add_argument("--rounds", type=int, default=3, help="updates of the one service; the median counts")
     parser.add_argument("--sample", type=int, help="let copier update only so many of a fleet, and extrapolate")
+    parser.add_argument("--require", action="store_true", help="end with 1 when a floor is missed")
     options = parser.parse_args()
     sizes = options.fleet or list(FLEETS)
     with tempfile.TemporaryDirectory(prefix="dockyard-bench-") as folder:
@@ -64,20 +71,33 @@ def main() -> None:
         room.dockyard(services[:1])
         room.copier(services[:1])
         print(f"{'':24}{'dockyard':>12}{'copier':>12}{'ratio':>8}   memory (MB)   git processes", flush=True)
-        _one(room, services[0], options.rounds)
+        misses = _one(room, services[0], options.rounds)
         for size in sizes:
-            _fleet(room, services[:size], options.sample or size)
+            misses += _fleet(room, services[:size], options.sample or size)
+    if options.require and misses:
+        sys.exit("\n".join(misses))
 
 
-def _one(room: "Room", service: Path, rounds: int) -> None:
+def missed(services: int, ours: Cost, theirs: Cost) -> list[str]:
+    """A sentence for each floor that an update of so many services missed."""
+    name = "one service" if services == 1 else f"a fleet of {services}"
+    ratio = theirs.seconds / ours.seconds
+    floor = RATIO_OF_ONE if services == 1 else RATIO_OF_MANY if services >= MANY else 0.0
+    slow = [f"{name}: {ratio:.1f}x as fast as copier, and {floor:g}x is required"] if ratio < floor else []
+    memory = f"{name}: {ours.memory / 1e6:.0f} MB, and at most {MOST_MEMORY / 1e6:.0f} MB are allowed"
+    return slow + ([memory] if ours.memory > MOST_MEMORY else [])
+
+
+def _one(room: "Room", service: Path, rounds: int) -> list[str]:
     ours, theirs = [], []
     for _ in range(rounds):
         ours.append(room.dockyard([service]))
         theirs.append(room.copier([service]))
     _report("one service", _middle(ours), _middle(theirs))
+    return missed(1, _middle(ours), _middle(theirs))
 
 
-def _fleet(room: "Room", services: Sequence[Path], sample: int) -> None:
+def _fleet(room: "Room", services: Sequence[Path], sample: int) -> list[str]:
     ours = room.dockyard(services)
     some = services[:sample]
     theirs = room.copier(some)
@@ -85,6 +105,7 @@ def _fleet(room: "Room", services: Sequence[Path], sample: int) -> None:
     whole = Cost(theirs.seconds * scale, theirs.memory, round(theirs.git * scale))
     note = "" if scale == 1 else f"  (copier: from {len(some)})"
     _report(f"fleet of {len(services)}{note}", ours, whole)
+    return missed(len(services), ours, whole)
 
 
 def _middle(costs: Sequence[Cost]) -> Cost:

@@ -63,6 +63,7 @@ REASONS = {
     "rejected": "A handler raised `Reject`.",
     "undecodable": "Its body is no message of its type.",
     "unknown_type": "No handler takes its type.",
+    "unpublishable": "What its handler published is too large, or has no valid type.",
     "unsupported_version": "Handlers take other versions of its type, not this one, and not only newer ones.",
     "upcast_failed": "An upcaster raised, or did not give the newer message; the message names it.",
 }

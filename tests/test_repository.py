@@ -148,6 +148,54 @@ def test_what_ci_runs_can_be_run() -> None:
     assert targets <= set(re.findall(r"^(\w+):", text("Makefile"), re.MULTILINE))
 
 
+def test_ci_has_every_program_that_the_tests_start_and_skips_no_image() -> None:
+    job = yaml.safe_load(text(".github/workflows/ci.yml"))["jobs"]["run"]
+    (programs, everything, image) = [step["run"] for step in job["steps"] if "run" in step]
+    assert "apt-get" not in programs, "tests/brokers/binaries.py is the one list"
+    assert re.fullmatch(r"sudo python3 -B -m tests\.brokers\.binaries", programs)
+    assert ".ci/run" in everything
+    assert re.fullmatch(r"sudo DOCKYARD_REQUIRE_IMAGE=1 \.venv/bin/pytest tests/image", image)
+
+
+def test_a_release_is_checked_and_built_with_nothing_that_is_not_pinned() -> None:
+    commands = [step["run"] for step in release_steps("check") if "run" in step]
+    lines = [line.strip() for command in commands for line in command.splitlines()]
+    assert lines[0].startswith("make setup")
+    assert [line for line in lines if re.search(r"\buvx\b|uv tool|uv run|--with\b", line)] == []
+    assert [line for line in lines if "uv build" in line and "--no-build-isolation" not in line] == []
+    assert [line for line in lines if "pip install" in line and "--constraint requirements-dev.txt" not in line] == []
+
+
+def test_a_release_has_its_bill_of_materials_scanned_and_attested() -> None:
+    steps = release_steps("check")
+    names = [step.get("uses", step.get("run", "")) for step in steps]
+    wanted = ["uv build", "uv pip install", "sbom-action", "scan-action", "upload-artifact"]
+    order = [next(number for number, name in enumerate(names) if part in name) for part in wanted]
+    assert order == sorted(order)
+    bill = steps[order[2]]["with"]["output-file"]
+    assert steps[order[3]]["with"]["sbom"] == bill
+    attested = [step["with"] for step in release_steps("publish") if "actions/attest@" in step.get("uses", "")]
+    assert bill in [one.get("sbom-path") for one in attested]
+    assert "dist/*.spdx.json" in release_steps("publish")[-1]["run"]
+
+
+def release_steps(job: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = yaml.safe_load(text(".github/workflows/release.yml"))["jobs"][job]["steps"]
+    return found
+
+
+def test_what_is_pinned_is_scanned_on_changes_and_every_week() -> None:
+    ci = yaml.load(text(".github/workflows/ci.yml"), yaml.BaseLoader)  # noqa: S506 - keeps `on` a word
+    assert {"push", "pull_request", "schedule"} <= ci["on"].keys()
+    (scan,) = [step for step in ci["jobs"]["dependencies"]["steps"] if "scan-action" in step["uses"]]
+    assert scan["with"]["path"] == "."
+
+
+def test_every_file_has_somebody_who_is_asked_to_review_it() -> None:
+    rules = [line for line in text(".github/CODEOWNERS").splitlines() if line and not line.startswith("#")]
+    assert re.fullmatch(r"\* +@[\w-]+/[\w-]+", rules[0])
+
+
 def test_make_says_what_it_can_do() -> None:
     outside = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}  # as a user calls it
     shown = subprocess.run(["make", "help"], cwd=ROOT, env=outside, capture_output=True, text=True, check=True).stdout

@@ -6,7 +6,7 @@ alone. Knows how renders are made and compared; knows nothing of merging or of u
 
 import os
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from dockyard import git
 from dockyard.bench import Bench, open_bench
 from dockyard.errors import (
     BrokenAnswers,
-    CannotApply,
+    CannotCache,
     DockyardError,
     NotAService,
     NothingNear,
@@ -23,6 +23,7 @@ from dockyard.errors import (
     UnknownQuestion,
 )
 from dockyard.evidence import Likeness, Shelf, likeness, nearness, readings, share
+from dockyard.hindrances import CannotApply
 from dockyard.merge import owned
 from dockyard.render import Recorded, Render, render_tree
 from dockyard.service import Service, files, open_service, open_unrecorded
@@ -71,8 +72,18 @@ class _Found:
     nearness: int
 
 
+Watch = Callable[[Sequence[Template]], Iterable[Template]]
+"""Gives the versions one by one, as they are compared: a place for a progress bar."""
+
+
 def adopt(
-    path: Path, source: str, data: Mapping[str, str] | None = None, *, force: bool = False, dry_run: bool = False
+    path: Path,
+    source: str,
+    data: Mapping[str, str] | None = None,
+    *,
+    force: bool = False,
+    dry_run: bool = False,
+    watch: Watch = iter,
 ) -> Adopted:
     """Find what of the template at `source` rendered the service in `path`, as committed, and write its answers file.
 
@@ -90,7 +101,7 @@ def adopt(
     service = open_unrecorded(path, recorded)
     versions = _versions(located)
     with open_bench(service) as bench:
-        search = _Search(bench, service, data or {})
+        search = _Search(bench, service, data or {}, watch)
         found = search.nearest(newest, versions)
         if found is None or share(found.managed) < _NEAR_ENOUGH:
             raise NothingNear(service.root, located.recorded, _how_far(found))
@@ -102,8 +113,8 @@ def adopt(
 class _Search:
     """Renders of one service that are tried, compared with what it has."""
 
-    def __init__(self, bench: Bench, service: Service, data: Mapping[str, str]) -> None:
-        self._bench, self._service, self._data = bench, service, data
+    def __init__(self, bench: Bench, service: Service, data: Mapping[str, str], watch: Watch) -> None:
+        self._bench, self._service, self._data, self._watch = bench, service, data, watch
         self._shelf = Shelf(bench)
         self._present: Entries = {
             path: entry for path, entry in files(service).items() if path != service.recorded.file
@@ -114,7 +125,7 @@ class _Search:
         best = self._answered(start, {})
         for _ in range(_MOST_ROUNDS):
             known = best.answers if best else {}
-            tried = [self._tried(template, known) for template in versions.values()]
+            tried = [self._tried(template, known) for template in self._watch([*versions.values()])]
             # Of equals the first, which is the newest.
             nearer = max((each for each in (best, *tried) if each), key=lambda each: each.nearness, default=None)
             if nearer is None or (best is not None and nearer.template.commit == best.template.commit):
@@ -190,6 +201,8 @@ class _Search:
         asked = {question: answer for question, answer in given.items() if question in template.questions}
         try:
             return render_tree(template, recorded, self._service.root.name, asked)
+        except CannotCache:
+            raise
         except DockyardError:
             # What cannot be rendered is not what rendered the service; when nothing can, NothingNear says so.
             return None

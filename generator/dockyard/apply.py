@@ -4,17 +4,20 @@ Knows git; knows nothing of how a plan came to be.
 """
 
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from dockyard import git, worktree
 from dockyard.bench import Bench
-from dockyard.errors import BranchTaken
+from dockyard.hindrances import BranchTaken
 from dockyard.service import Service
 from dockyard.tree import Entry
 from dockyard.update import Plan
 
 _TRAILER = "Dockyard-Tree"
+# Of one part of a name, see git-check-ref-format; the percent sign, so that no two folders have one name.
+_NOT_IN_REFS = re.compile(r"[\x00-\x20\x7f~^:?*\[\\%]|^\.|\.(?=\.)|\.\Z|\.(?=lock\Z)|@(?=\{)")
 _NO_REF = "0" * 40
 
 
@@ -32,7 +35,19 @@ class Committed:
 
 def branch_of(plan: Plan) -> str:
     """The branch that an update goes to; of services in one repository each has its own."""
-    return f"dockyard/{plan.service.prefix}{plan.step.target.version}"
+    return f"{room_of(plan.service)}{plan.step.target.version}"
+
+
+def room_of(service: Service) -> str:
+    """What the names of all branches of updates of `service` begin with.
+
+    What git does not allow in a name of a branch, as the space in a folder's, comes as percent and two digits.
+    """
+    return f"dockyard/{'/'.join(map(_spelt, service.prefix.split('/')))}"
+
+
+def _spelt(folder: str) -> str:
+    return _NOT_IN_REFS.sub(lambda found: "".join(f"%{byte:02X}" for byte in os.fsencode(found[0])), folder)
 
 
 def commit(bench: Bench, plans: Sequence[Plan]) -> Committed:
@@ -81,7 +96,8 @@ def bring(bench: Bench, service: Service, objects: Sequence[str]) -> None:
     """Copy `objects` and what they refer to from the bench into the service's repository, where it lacks them."""
     wanted = "".join(f"{oid}\n" for oid in objects) + f"^{service.head}^{{tree}}\n"
     pack = git.output(
-        *("pack-objects", "--revs", "--stdout", "--quiet", "--delta-base-offset"),
+        # It goes to the next process and no further: nothing in it has to be small.
+        *("-c", "pack.compression=0", "pack-objects", "--revs", "--stdout", "--quiet", "--window=0", "--threads=1"),
         folder=bench.folder,
         env=bench.env,
         stdin=wanted.encode(),
@@ -132,8 +148,10 @@ def is_dockyards(service: Service, tip: str) -> bool:
 
 def _trees_since(service: Service, tip: str) -> list[str | None]:
     """The trees of the commits that `tip` has and the service has not, oldest first; None for one of a person."""
+    # Whatever the user takes for trailers and wants to see in logs.
+    config = ("-c", "trailer.separators=:", "-c", "log.showSignature=false")
     told = git.run(
-        *("log", "--reverse", f"--format=%T %(trailers:key={_TRAILER},valueonly,separator=%x2C)"),
+        *(*config, "log", "--reverse", f"--format=%T %(trailers:key={_TRAILER},valueonly,separator=%x2C)"),
         f"{service.head}..{tip}",
         folder=service.root,
     )

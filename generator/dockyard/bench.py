@@ -4,7 +4,6 @@ Predictions therefore leave nothing in the service. Knows git; knows nothing of 
 """
 
 import os
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from pathlib import Path
 
 from dockyard import git
 from dockyard.render import store
+from dockyard.scratch import scratch
 from dockyard.service import Service
 from dockyard.tree import Entries, Entry, entries, write
 
@@ -56,8 +56,7 @@ class Bench:
 def open_bench(service: Service) -> Iterator[Bench]:
     """A bench for `service`, removed at the end. Raises GitTooOld, and OSError when there is no room for it."""
     git.require(_NEEDED)
-    with tempfile.TemporaryDirectory(prefix="dockyard-", ignore_cleanup_errors=True) as scratch:
-        folder = Path(scratch)
+    with scratch("dockyard-work-") as folder:
         (folder / "objects/info").mkdir(parents=True)
         (folder / "refs/heads").mkdir(parents=True)
         (folder / "HEAD").write_text("ref: refs/heads/none\n")

@@ -12,13 +12,13 @@ from collections.abc import Iterable, Mapping
 from importlib.metadata import version
 from json import dumps
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 from rich.console import Console
 from rich.text import Text
 
-from dockyard.errors import DockyardError, NobodyToAsk
+from dockyard.errors import Defect, DockyardError, NobodyToAsk, Refused
 from dockyard.fleet import cli as fleet
 
 _INTERRUPTED = 130
@@ -34,19 +34,27 @@ app.add_typer(fleet.app, name="fleet")
 
 
 def main() -> None:
-    """The console entry: runs a command and turns a DockyardError into its sentence on stderr and its exit code."""
+    """The console entry: runs a command and turns an error into its sentence on stderr and its exit code."""
     for ending in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(ending) is signal.SIG_DFL:
             signal.signal(ending, signal.default_int_handler)
     try:
         app()
     except DockyardError as error:
-        _say(f"dockyard: {error}", style="red")
-        sys.exit(error.exit_code)
+        _fail(error)
+    except OSError as error:
+        _fail(Refused(error))
+    except Exception as error:  # noqa: BLE001 - what nobody foresaw must not look like drift or conflicts
+        _fail(Defect(error))
     except SystemExit as ending:
         if ending.code == _INTERRUPTED:
             _say("dockyard: interrupted; what was unfinished is removed.", style="red")
         raise
+
+
+def _fail(error: DockyardError) -> NoReturn:
+    _say(f"dockyard: {error}", style="red")
+    sys.exit(error.exit_code)
 
 
 def _print_version(wanted: bool) -> None:
@@ -160,12 +168,13 @@ def check(path: _Service = Path(), *, json: _Json = False) -> None:
     from dockyard import lifecycle, record, show  # noqa: PLC0415 - other commands need not wait for it
 
     found = lifecycle.check(path)
+    code = 0 if found.is_well else 1
     _warn(found.warnings)
     if json:
-        _print_json(record.checked(found))
+        _print_json(record.checked(found, exit_code=code))
     else:
         show.checked(found)
-    raise typer.Exit(0 if found.is_well else 1)
+    raise typer.Exit(code)
 
 
 @app.command()
@@ -181,13 +190,14 @@ def diff(
     from dockyard import lifecycle, record  # noqa: PLC0415 - other commands need not wait for it
 
     found = lifecycle.diff(path, to, colour=sys.stdout.isatty() and not json)
+    code = 1 if found.patch else 0
     _warn(found.warnings)
     if json:
-        _print_json(record.difference(found))
+        _print_json(record.difference(found, exit_code=code))
     else:
         # The bytes as they are: a patch of a file in another encoding must still apply.
         sys.stdout.buffer.write(found.patch)
-    raise typer.Exit(1 if found.patch else 0)
+    raise typer.Exit(code)
 
 
 @app.command()
@@ -233,7 +243,9 @@ def adopt(
 
     answers = parse_data(data or [])
     _say("comparing versions and answers with the service's files", style="dim")
-    found = services.adopt(path, template or default_source(), answers, force=force, dry_run=dry_run)
+    found = services.adopt(
+        path, template or default_source(), answers, force=force, dry_run=dry_run, watch=show.comparing
+    )
     if json:
         _print_json(record.adopted(found))
     else:

@@ -3,10 +3,14 @@
 Looks at the files as they lie on the disk, committed or not. Knows the recorded version alone, no newer one.
 """
 
+import os
 import shutil
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cache
+from pathlib import Path, PurePosixPath
 
 from dockyard import git
 from dockyard.bench import Bench
@@ -53,7 +57,7 @@ def drift(bench: Bench, service: Service, recorded: Template) -> Drift:
         for path, entry in bench.entries(render.tree).items()
         if path != service.recorded.file and not is_yours(path)
     }
-    present = {path: entry for path, entry in _on_disk(bench, service).items() if path in rendered}
+    present = _on_disk(bench, service, rendered)
     files = tuple(
         Drifted(path, how) for path, entry in rendered.items() if (how := _how(entry, present.get(path))) is not None
     )
@@ -88,19 +92,54 @@ def _how(rendered: Entry, present: Entry | None) -> How | None:
     return How.MODE if present.oid == rendered.oid else How.MODIFIED
 
 
-def _on_disk(bench: Bench, service: Service) -> Entries:
-    """The service's files as they lie there, ignored ones left out; git objects of them go to the bench."""
+def _on_disk(bench: Bench, service: Service, paths: Collection[str]) -> Entries:
+    """Those of `paths` that lie in the service, ignored ones left out; git objects of them go to the bench.
+
+    Only these are read: what else lies there may be large, and need not be readable.
+    """
     index = bench.folder / "index"
-    shutil.copy(service.git_dir / "index", index)
+    with suppress(FileNotFoundError):
+        shutil.copy(service.git_dir / "index", index)
     env = git.environment() | {
         "GIT_INDEX_FILE": str(index),
         "GIT_OBJECT_DIRECTORY": str(bench.folder / "objects"),
         "GIT_ALTERNATE_OBJECT_DIRECTORIES": _quoted(str(service.objects)),
     }
-    git.run("add", "--all", "--", ".", folder=service.root, env=env)
-    prefix = [f"--prefix={service.prefix}"] if service.prefix else []
-    tree = git.run("write-tree", *prefix, folder=service.root, env=env).strip()
-    return bench.entries(tree)
+    known = set(git.run("ls-files", "-z", folder=service.root, env=env).split("\0"))
+    found = _found(service, paths, known)
+    how = ("--add", "--remove", "--ignore-skip-worktree-entries", "-z", "--stdin")
+    git.run("update-index", *how, folder=service.root, env=env, stdin=_listed(found))
+    listed = git.run("ls-files", "--stage", "-z", folder=service.root, env=env).split("\0")[:-1]
+    return {path: entry for path, entry in map(_staged, listed) if path in found}
+
+
+def _found(service: Service, paths: Collection[str], known: Collection[str]) -> set[str]:
+    """Those of `paths` that are `known` to git, or that `git add` would take."""
+
+    @cache
+    def bars(folder: PurePosixPath) -> bool:
+        return str(folder) in known or (service.root / folder).is_symlink()
+
+    within = {path for path in paths if not any(map(bars, PurePosixPath(path).parents))}
+    unknown = [path for path in within if path not in known and _is_file(service.root / path)]
+    if unknown:
+        told = git.output("check-ignore", "-z", "--stdin", folder=service.root, stdin=_listed(unknown), good=(0, 1))
+        unknown = [path for path in unknown if path not in os.fsdecode(told).split("\0")]
+    return {path for path in within if path in known}.union(unknown)
+
+
+def _is_file(path: Path) -> bool:
+    return path.is_symlink() or path.is_file()
+
+
+def _listed(paths: Iterable[str]) -> bytes:
+    return os.fsencode("".join(f"{path}\0" for path in paths))
+
+
+def _staged(line: str) -> tuple[str, Entry]:
+    meta, _, path = line.partition("\t")
+    mode, oid, _ = meta.split(" ")
+    return path, Entry(mode, oid)
 
 
 def _quoted(path: str) -> str:

@@ -4,6 +4,7 @@ Knows nothing of git, Copier or the terminal. The command line prints the senten
 """
 
 import re
+import traceback
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -21,6 +22,25 @@ class DockyardError(Exception):
     """Base of everything that ends a command with a sentence instead of a traceback."""
 
     exit_code = 2
+
+
+class Refused(DockyardError):
+    """The operating system refuses something, where nothing is known of what that was for."""
+
+    def __init__(self, error: OSError) -> None:
+        where = f"{error.filename}: " if error.filename else ""
+        super().__init__(
+            f"cannot go on: {where}{one_line(error.strerror or str(error))}. Mend that and run this again."
+        )
+
+
+class Defect(DockyardError):
+    """An error that nobody foresaw; the code 1 of a traceback would say that something is left for a person."""
+
+    def __init__(self, error: Exception) -> None:
+        at = traceback.extract_tb(error.__traceback__)[-1]
+        reason = one_line(f"{type(error).__name__}: {error} ({Path(at.filename).name}:{at.lineno})")
+        super().__init__(f"a defect of dockyard: {reason}; please report it.")
 
 
 class BadName(DockyardError):
@@ -47,6 +67,16 @@ class CannotWrite(DockyardError):
         super().__init__(
             f"cannot write to {path}: {one_line(error.strerror or str(error))}. "
             "Mend that, or choose another folder with --into."
+        )
+
+
+class CannotCache(DockyardError):
+    """The operating system refuses to write to Dockyard's cache of templates and renders."""
+
+    def __init__(self, folder: Path, error: OSError) -> None:
+        super().__init__(
+            f"cannot write to Dockyard's cache {folder}: {one_line(error.strerror or str(error))}. "
+            "Mend that, or name another folder in DOCKYARD_CACHE_DIR."
         )
 
 
@@ -119,28 +149,32 @@ class CredentialsInSource(DockyardError):
 class SourceUnreachable(DockyardError):
     """The template's repository does not answer or does not exist."""
 
-    def __init__(self, source: str, reason: str) -> None:
+    def __init__(self, source: str, reason: str, named: str) -> None:
         super().__init__(
             f"cannot reach the template {source}: {one_line(reason)}. "
-            "Check the address in --template, the network, and your access."
+            f"Check the address in {named}, the network, and your access."
         )
 
 
 class NotATemplate(DockyardError):
     """The source is there, but it is no template that Dockyard can render and later update."""
 
-    def __init__(self, source: str, why: str, mend: str = "Name the root of a template's git repository.") -> None:
+    def __init__(self, source: str, why: str, mend: str) -> None:
         super().__init__(f"{source} is not a template that Dockyard can use: {one_line(why)}. {mend}")
 
 
 class UnknownRef(DockyardError):
-    """`--ref` names nothing in the template's repository."""
+    """The wanted version is nothing in the template's repository."""
 
-    def __init__(self, ref: str, source: str, releases: Iterable[str]) -> None:
+    def __init__(self, option: str, ref: str, source: str, releases: Iterable[str]) -> None:
         known = ", ".join(releases)
         super().__init__(
-            f"--ref {ref!r} is no tag, branch or commit of {source}; "
-            + (f"its newest releases are {known}." if known else "it has no releases: leave --ref out for its HEAD.")
+            f"{option} {ref!r} is no tag, branch or commit of {source}; "
+            + (
+                f"its newest releases are {known}."
+                if known
+                else f"it has no releases: leave {option} out for its HEAD."
+            )
         )
 
 
@@ -150,7 +184,7 @@ class RenderFailed(DockyardError):
     def __init__(self, source: str, version: str, reason: str) -> None:
         super().__init__(
             f"the template {source} at {version} cannot be rendered: {one_line(reason)}. "
-            "Mend the template, or choose another version with --ref."
+            "Mend the template, or choose another version, of a new service with --ref, else by `dockyard update --to`."
         )
 
 
@@ -194,26 +228,6 @@ class BrokenAnswers(DockyardError):
         )
 
 
-class DirtyService(DockyardError):
-    """Uncommitted changes would be left out of the update or mixed with it."""
-
-    def __init__(self, folder: Path, changed: int) -> None:
-        super().__init__(
-            f"{folder} has {changed} uncommitted {'change' if changed == 1 else 'changes'}: "
-            "commit them, or put them aside with `git stash`, and run this again."
-        )
-
-
-class UnmergedService(DockyardError):
-    """A merge in the service is not finished."""
-
-    def __init__(self, folder: Path) -> None:
-        super().__init__(
-            f"{folder} has a merge that is not finished: solve its conflicts and commit, "
-            "or give it up with `git merge --abort` or `git checkout HEAD -- .`, and run this again."
-        )
-
-
 class CommitGone(DockyardError):
     """The template's repository does not have the commit that the service was rendered from."""
 
@@ -229,12 +243,12 @@ class CommitGone(DockyardError):
         )
 
 
-class FloatingTag(DockyardError):
-    """The recorded version is a tag that moves, so that what rendered the service is not known."""
+class FloatingVersion(DockyardError):
+    """The recorded version is a tag that moves, or a branch, so that what rendered the service is not known."""
 
-    def __init__(self, tag: str, now: str, file: str, nearest: str | None) -> None:
+    def __init__(self, version: str, why: str, file: str, nearest: str | None) -> None:
         super().__init__(
-            f"the service records {tag}, a tag that moves and now marks {now}: what rendered the service is not known. "
+            f"the service records {version}, {why}: what rendered the service is not known. "
             f"Write the precise version as _commit into {file}, and commit it"
             + (f"; nearest to the service is {nearest}." if nearest else ".")
         )
@@ -250,46 +264,11 @@ class Downgrade(DockyardError):
         )
 
 
-class BranchTaken(DockyardError):
-    """The update's branch is there and is not, or not only, Dockyard's work."""
-
-    def __init__(self, branch: str, why: str) -> None:
-        super().__init__(
-            f"the branch {branch} {why}: merge it, rename it or delete it with `git branch -D {branch}`, "
-            "and run this again."
-        )
-
-
-class InTheWay(DockyardError):
-    """Files that git does not know are where the update would write."""
-
-    def __init__(self, paths: Iterable[str]) -> None:
-        names = ", ".join(paths)
-        super().__init__(f"this would write over {names}, unknown to git: commit or move that, and run this again.")
-
-
-class CannotApply(DockyardError):
-    """The operating system refused to write the update; the service is as it was."""
-
-    def __init__(self, folder: Path, reason: str) -> None:
-        super().__init__(
-            f"cannot write the update to {folder}: {one_line(reason)}. Everything there is as it was; "
-            "mend that and run this again."
-        )
-
-
 class CannotGoTogether(DockyardError):
     """Two options exclude each other."""
 
     def __init__(self, one: str, other: str, why: str) -> None:
         super().__init__(f"{one} and {other} cannot go together: {why}; choose one.")
-
-
-class Occupied(DockyardError):
-    """Somebody else is writing to the service."""
-
-    def __init__(self, folder: Path, why: str) -> None:
-        super().__init__(f"cannot write to {folder}: {why}. Wait until it is done, then run this again.")
 
 
 class NotManaged(DockyardError):
@@ -348,6 +327,15 @@ class FleetBusy(DockyardError):
     def __init__(self, fleet: Path, by: str) -> None:
         super().__init__(
             f"the fleet {fleet} is being updated already, by {by}: wait until that is done, or run this with --wait."
+        )
+
+
+class BadTimeout(DockyardError):
+    """The setting of how long a network may take is no such time."""
+
+    def __init__(self, setting: str, said: str) -> None:
+        super().__init__(
+            f"{setting}={said!r} is no time: give the seconds after which a network is given up, such as 120."
         )
 
 

@@ -12,12 +12,15 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from dockyard import network
 from dockyard.errors import GitTooOld, ToolFailed, ToolMissing
 
-# Set by git for its hooks; inherited, they would point our git at the user's repository.
+# Set by git for its hooks; inherited, they would point our git at the user's repository. And the format of hashes: that
+# of services and templates is SHA-1, whatever the user likes for new repositories.
 _REPOSITORY_VARIABLES = (
     "GIT_ALTERNATE_OBJECT_DIRECTORIES",
     "GIT_COMMON_DIR",
+    "GIT_DEFAULT_HASH",
     "GIT_DIR",
     "GIT_INDEX_FILE",
     "GIT_NAMESPACE",
@@ -34,7 +37,9 @@ _ISOLATION = {
     "core.fsmonitor": "false",
     "core.hooksPath": os.devnull,
     "gc.auto": "0",
+    "init.defaultObjectFormat": "sha1",
 }
+TRUST = "If you trust whoever owns it, do as git says and run this again."
 NEUTRAL_IDENTITY = {
     f"GIT_{role}_{field}": value
     for role in ("AUTHOR", "COMMITTER")
@@ -48,6 +53,8 @@ class GitFailed(ToolFailed):
     def __init__(self, command: str, folder: Path, reason: str) -> None:
         super().__init__(f"run git {command} in {folder}", reason)
         self.reason = reason
+        self.is_distrust = "safe.directory" in reason
+        """Whether git refuses a repository that is somebody else's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,19 +120,19 @@ def require(version: tuple[int, int]) -> None:
 def _finished(
     arguments: Sequence[str], folder: Path, env: Mapping[str, str] | None, stdin: bytes, good: Collection[int]
 ) -> subprocess.CompletedProcess[bytes]:
+    command = next((word for word in arguments if not word.startswith("-") and "=" not in word), "")
     try:
-        # No own process group here: git asks for a password on the terminal, which only the foreground group may read.
-        done = subprocess.run(  # noqa: S603 - fixed program, arguments never pass a shell
-            ["git", "-C", str(folder), *arguments],  # noqa: S607 - the user's git, from PATH
-            check=False,
-            input=stdin,
-            capture_output=True,
-            env=environment() if env is None else env,
+        done = network.run(
+            ["git", "-C", str(folder), *arguments],
+            # What git says is looked at, and stands in sentences: in one language.
+            env={**(environment() if env is None else env), "LC_ALL": "C"},
+            stdin=stdin,
         )
     except FileNotFoundError as error:
         raise ToolMissing("git") from error
+    except network.TookTooLongError as error:
+        raise GitFailed(command, folder, str(error)) from error
     if done.returncode not in good:
-        command = next((word for word in arguments if not word.startswith("-") and "=" not in word), "")
         reason = done.stderr.decode("utf-8", "replace").strip()
         raise GitFailed(command, folder, reason or f"it ended with status {done.returncode}")
     return done

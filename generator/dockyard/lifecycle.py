@@ -14,8 +14,10 @@ from dockyard import apply, worktree
 from dockyard.bench import Bench, open_bench
 from dockyard.drift import Drift, chosen, drift, patch
 from dockyard.errors import CannotGoTogether
-from dockyard.service import Service, open_service, require_clean
+from dockyard.hindrances import DirtyService
+from dockyard.service import Service, files, open_service, place, require_clean
 from dockyard.source import Source
+from dockyard.tree import Entries, shown
 from dockyard.update import Plan, after, plan
 from dockyard.versions import Step, behind, recorded_template, source_of, step, steps
 
@@ -24,7 +26,7 @@ class Outcome(StrEnum):
     """How an update ended."""
 
     NOTHING = "nothing"
-    """The service has the wanted version already."""
+    """The service has the wanted version, and the given answers, already."""
     PREDICTED = "predicted"
     """A dry run: nothing was written."""
     COMMITTED = "committed"
@@ -117,6 +119,8 @@ def update(
         if ways[0].is_none and not data:
             return Updated(service, Outcome.NOTHING, (), None, tuple(warnings))
         plans = tuple(_plans(bench, service, ways, data or {}))
+        if all(each.is_empty for each in plans):
+            return Updated(service, Outcome.NOTHING, (), None, tuple(warnings))
         outcome, committed = _applied(bench, plans, dry_run=dry_run, in_place=in_place)
         return Updated(service, outcome, plans, committed, tuple(warnings))
 
@@ -157,9 +161,9 @@ def restore(path: Path, names: Collection[str] = ()) -> Restored:
         paths = chosen(found, names)
         require_clean(service, paths)
         wanted = {name: found.rendered[name] for name in paths}
-        before = {name: found.present[name] for name in paths if name in found.present}
+        before = _committed(service, {name: found.present[name] for name in paths if name in found.present})
         apply.bring(bench, service, [entry.oid for entry in wanted.values()])
-        worktree.write(service, worktree.changes(service, before, wanted))
+        worktree.write(service, worktree.changes(service, before, wanted), among=paths)
         return Restored(service, tuple(paths), tuple(warnings))
 
 
@@ -167,14 +171,25 @@ def restore(path: Path, names: Collection[str] = ()) -> Restored:
 def _opened(path: Path) -> Iterator[tuple[Service, Bench, Source, list[str]]]:
     """The service in `path`, a bench for it, its template's repository, and what is worth saying so far."""
     warnings = []
-    if worktree.recover(path.absolute()):
-        warnings.append(f"an earlier command was killed while it wrote to {path}: what it had done is undone")
+    kept = worktree.recover(place(path))
+    if kept is not None:
+        since = f"; what was saved there since is in {', '.join(map(shown, kept))}" if kept else ""
+        warnings.append(f"an earlier command was killed while it wrote to {path}: what it had done is undone{since}")
     service = open_service(path)
     source = source_of(service)
     if source.stale is not None:
         warnings.append(f"{source.recorded} does not answer; its copy from the last time is used")
     with open_bench(service) as bench:
         yield service, bench, source, warnings
+
+
+def _committed(service: Service, present: Entries) -> Entries:
+    """Those files of `present` that the commit has. Raises DirtyService when it has another version of one."""
+    known = files(service)
+    changed = [name for name, entry in present.items() if name in known and known[name] != entry]
+    if changed:
+        raise DirtyService(service.root, len(changed))
+    return {name: entry for name, entry in present.items() if name in known}
 
 
 def _plans(bench: Bench, service: Service, ways: Collection[Step], data: Mapping[str, str]) -> Iterator[Plan]:

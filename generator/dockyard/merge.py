@@ -4,7 +4,6 @@ Knows git trees and which paths are the team's; knows nothing of templates, Copi
 """
 
 import os
-import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -17,7 +16,8 @@ from dockyard import git
 from dockyard.bench import Bench
 from dockyard.tree import Entries, Entry
 
-_KIND = re.compile(r"CONFLICT \(([^)]+)\)")
+_CONTENTS = "CONFLICT (contents)"
+_SUBMODULE = "160000"
 
 
 class State(StrEnum):
@@ -169,7 +169,7 @@ def _parsed(told: bytes) -> _Merged:
             break
         paths = [next(fields) for _ in range(int(count))]
         kind, message = next(fields), next(fields).strip()
-        found = _conflict(kind, message)
+        found = _conflict(kind, [stage for stage in stages if stage.path == paths[0]])
         if found is not None:
             # Of several messages on one path the first says most; a binary one is followed by one on its content.
             conflicts.setdefault(paths[0], (found, message))
@@ -184,23 +184,24 @@ def _stage(field: str) -> Stage:
     return Stage(path, int(number), Entry(mode, oid))
 
 
-def _conflict(kind: str, message: str) -> Conflict | None:
+def _conflict(kind: str, sides: Collection[Stage]) -> Conflict | None:
+    """What `kind`, the field that is the same in all languages, means for a path that has `sides`."""
     if "binary" in kind:
         return Conflict.BINARY
     if not kind.startswith("CONFLICT"):
         return None
-    named = found[1] if (found := _KIND.search(message)) else ""
-    exact = {"add/add": Conflict.ADD_ADD, "modify/delete": Conflict.MODIFY_DELETE}
-    if named in exact:
-        return exact[named]
+    if kind == _CONTENTS:
+        if any(side.entry.mode == _SUBMODULE for side in sides):
+            return Conflict.SUBMODULE
+        return Conflict.ADD_ADD if {side.number for side in sides} == {2, 3} else Conflict.CONTENT
     likely = {
+        "modify/delete": Conflict.MODIFY_DELETE,
         "rename": Conflict.RENAME,
-        "file location": Conflict.RENAME,
         "distinct": Conflict.MODE,
         "file/directory": Conflict.FILE_FOLDER,
         "submodule": Conflict.SUBMODULE,
     }
-    return next((conflict for word, conflict in likely.items() if word in named), Conflict.CONTENT)
+    return next((conflict for word, conflict in likely.items() if word in kind), Conflict.CONTENT)
 
 
 class _Trees(NamedTuple):

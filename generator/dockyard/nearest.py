@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from dockyard import git
 from dockyard.bench import open_bench
-from dockyard.errors import DockyardError
+from dockyard.errors import CannotCache, DockyardError
 from dockyard.merge import owned
 from dockyard.render import render_tree
 from dockyard.service import Service, files
@@ -42,6 +42,8 @@ def nearest(service: Service, source: Source) -> Nearest | None:
             try:
                 template = template_at(source, commit)
                 render = render_tree(template, service.recorded, service.root.name)
+            except CannotCache:
+                raise
             except DockyardError:
                 # One that cannot be rendered with these answers is not what rendered them.
                 continue

@@ -12,7 +12,7 @@ from dockyard.merge import File, State
 from dockyard.service import Service
 from dockyard.template import Template
 from dockyard.tree import shown
-from dockyard.update import Plan
+from dockyard.update import Plan, Question
 
 SCHEMA = 1
 Record = Mapping[str, Any]
@@ -33,10 +33,11 @@ def updated(result: Updated, *, exit_code: int) -> Record:
     }
 
 
-def checked(result: Checked) -> Record:
+def checked(result: Checked, *, exit_code: int) -> Record:
     """The record of `dockyard check --json`."""
     return {
         **_head("check", result.service, result.warnings),
+        "exit_code": exit_code,
         "recorded": _version(result.step.recorded),
         "newest": _version(result.step.target),
         "behind": result.behind,
@@ -44,10 +45,11 @@ def checked(result: Checked) -> Record:
     }
 
 
-def difference(result: Difference) -> Record:
+def difference(result: Difference, *, exit_code: int) -> Record:
     """The record of `dockyard diff --json`."""
     return {
         **_head("diff", result.service, result.warnings),
+        "exit_code": exit_code,
         "patch": result.patch.decode("utf-8", "backslashreplace"),
     }
 
@@ -80,6 +82,11 @@ def file(one: File) -> Record:
     return {"path": shown(one.path), "state": one.state, "conflict": one.conflict, "message": shown(one.message)}
 
 
+def question(one: Question) -> Record:
+    """A question that is new to a service."""
+    return {"name": one.name, "answer": one.answer, "given": one.is_given, "help": one.help}
+
+
 def _head(command: str, service: Service, warnings: tuple[str, ...]) -> dict[str, Any]:
     return {
         "schema": SCHEMA,
@@ -97,10 +104,7 @@ def _step(plan: Plan) -> Record:
         "target": _version(plan.step.target),
         "tree": plan.merge.tree,
         "files": [file(one) for one in plan.merge.files if one.state not in {State.CLEAN, State.YOURS}],
-        "new_questions": [
-            {"name": each.name, "answer": each.answer, "given": each.is_given, "help": each.help}
-            for each in plan.new_questions
-        ],
+        "new_questions": [question(each) for each in plan.new_questions],
         "retired": list(plan.retired),
         "notes": plan.notes,
     }

@@ -8,7 +8,6 @@ import json
 import os
 import re
 import shutil
-import tempfile
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -21,7 +20,8 @@ from typing import Any
 import yaml
 
 from dockyard import git
-from dockyard.errors import BadAnswer, DockyardError, RenderFailed, ToolFailed
+from dockyard.errors import BadAnswer, CannotCache, DockyardError, RenderFailed, ToolFailed
+from dockyard.scratch import scratch
 from dockyard.skeleton import Skeleton, prepare
 from dockyard.source import cache
 from dockyard.template import Template, recorded_version
@@ -75,7 +75,8 @@ def render_tree(template: Template, recorded: Recorded, name: str, data: Mapping
 
     Questions are answered by `data`, else by what is `recorded`, else by the template's defaults; the user's settings
     of Copier have no say, so that every machine renders the same. The render records the source as it is recorded.
-    Raises what `render` raises, and BadAnswer also for a recorded answer that the template does not accept any more.
+    Raises what `render` raises, BadAnswer also for a recorded answer that the template does not accept any more, and
+    CannotCache instead of OSError.
     """
     kept = {key: value for key, value in recorded.answers.items() if key in template.questions}
     known = replace(recorded, answers=kept)
@@ -83,11 +84,7 @@ def render_tree(template: Template, recorded: Recorded, name: str, data: Mapping
     entry = cache("renders") / f"{key}.json"
     found = _cached(entry)
     if found is None:
-        with tempfile.TemporaryDirectory(prefix=".rendering-", dir=entry.parent) as scratch:
-            found = _rendered(template, known, Path(scratch) / "out" / name, data or {})
-            draft = Path(scratch) / "entry.json"
-            draft.write_text(json.dumps(found), encoding="utf-8")
-            draft.replace(entry)
+        found = _put(entry, template, known, name, data or {})
     tree, text = found
     answers = {key: value for key, value in _parsed(text).items() if not key.startswith("_")}
     for question, answer in kept.items():
@@ -98,11 +95,14 @@ def render_tree(template: Template, recorded: Recorded, name: str, data: Mapping
 
 
 def store() -> Path:
-    """The bare repository of all renders. Raises CannotWrite and GitFailed."""
+    """The bare repository of all renders. Raises CannotCache and GitFailed."""
     folder = cache("renders") / "objects.git"
+    if folder.is_dir() and not (folder / "HEAD").is_file():
+        # What is left of one whose files somebody deleted.
+        git.run("init", "--quiet", "--bare", str(folder), folder=folder.parent, env=git.isolated_environment())
     if not folder.is_dir():
-        with tempfile.TemporaryDirectory(prefix=".making-", dir=folder.parent) as scratch:
-            made = Path(scratch) / "made"
+        with scratch(".making-", folder.parent) as workshop:
+            made = workshop / "made"
             git.run("init", "--quiet", "--bare", str(made), folder=folder.parent, env=git.isolated_environment())
             try:
                 made.rename(folder)
@@ -111,6 +111,19 @@ def store() -> Path:
                 if not folder.is_dir():
                     raise
     return folder
+
+
+def _put(entry: Path, template: Template, recorded: Recorded, name: str, data: Mapping[str, Any]) -> tuple[str, str]:
+    """A new render, which `entry` of the cache is from now on."""
+    try:
+        with scratch(".rendering-", entry.parent) as folder:
+            found = _rendered(template, recorded, folder / "out" / name, data)
+            draft = folder / "entry.json"
+            draft.write_text(json.dumps(found), encoding="utf-8")
+            draft.replace(entry)
+    except OSError as error:
+        raise CannotCache(entry.parent, error) from error
+    return found
 
 
 def _rendered(template: Template, recorded: Recorded, out: Path, data: Mapping[str, Any]) -> tuple[str, str]:
@@ -172,7 +185,8 @@ def _cached(entry: Path) -> tuple[str, str] | None:
         tree, text = json.loads(entry.read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError):
         return None
-    return str(tree), str(text)
+    # The one may be deleted without the other. A tree is stored last, and loose: nothing packs the store.
+    return (str(tree), str(text)) if (store() / "objects" / tree[:2] / tree[2:]).is_file() else None
 
 
 def _copy_again(
@@ -198,8 +212,11 @@ def _copy(template: Template, source: str, into: Path, answers: Mapping[str, Any
     import copier  # noqa: PLC0415 - a third of a second that other commands need not wait for
     from plumbum import ProcessExecutionError  # noqa: PLC0415 - Copier brings it
 
+    from dockyard.compiling import compiled_once  # noqa: PLC0415 - Jinja takes its time too
+
     try:
-        copier.run_copy(source, into, dict(answers), cleanup_on_error=False, quiet=True, **options)
+        with compiled_once():
+            copier.run_copy(source, into, dict(answers), cleanup_on_error=False, quiet=True, **options)
     except ProcessExecutionError as error:
         reason = error.stderr.strip() or f"git ended with status {error.retcode}"
         raise ToolFailed(f"check out the template {template.source.recorded}", reason) from error

@@ -10,7 +10,8 @@ from pathlib import Path
 import yaml
 
 from dockyard import git
-from dockyard.errors import BrokenAnswers, DirtyService, NotAService, UnmergedService
+from dockyard.errors import BrokenAnswers, NotAService
+from dockyard.hindrances import DirtyService, UnmergedService
 from dockyard.render import Recorded
 from dockyard.tree import Entries, entries
 
@@ -44,13 +45,18 @@ class Service:
         return str(self.recorded.answers.get("service_name", self.root.name))
 
 
+def place(path: Path) -> Path:
+    """`path` from the root, with the name that its folder has: `..` is none."""
+    return path.resolve() if ".." in path.parts else path.absolute()
+
+
 def open_service(path: Path) -> Service:
     """The service in the folder `path`.
 
     Raises NotAService when it is no folder of a git repository with a commit, or has no answers file; BrokenAnswers
     when that file cannot be used.
     """
-    root = path.absolute()
+    root = place(path)
     if not root.is_dir():
         raise NotAService(root, "there is no such folder", "Name the folder of a service.")
     file = _answers_file(root)
@@ -59,7 +65,7 @@ def open_service(path: Path) -> Service:
 
 def open_unrecorded(path: Path, recorded: Recorded) -> Service:
     """The folder `path` as a service that records `recorded`, whatever its answers file says. Raises NotAService."""
-    root = path.absolute()
+    root = place(path)
     if not root.is_dir():
         raise NotAService(root, "there is no such folder", "Name the folder of a service.")
     return _at(root, recorded)
@@ -135,5 +141,6 @@ def _not_in_git(root: Path, error: git.GitFailed) -> NotAService:
     try:
         git.run("rev-parse", "--show-toplevel", folder=root)
     except git.GitFailed:
-        return NotAService(root, error.reason, "Make it a git repository and commit it first.")
+        mend = git.TRUST if error.is_distrust else "Make it a git repository and commit it first."
+        return NotAService(root, error.reason, mend)
     return NotAService(root, "git has no commit of it", "Commit it first.")

@@ -6,12 +6,14 @@ from collections.abc import Iterable, Sequence
 
 from rich import box
 from rich.console import Console
+from rich.progress import track
 from rich.table import Table
 from rich.text import Text
 
 from dockyard.adopt import Adopted
 from dockyard.lifecycle import Checked, Outcome, Restored, Updated
 from dockyard.merge import File, State
+from dockyard.template import Template
 from dockyard.tree import shown
 from dockyard.update import Plan
 
@@ -59,6 +61,12 @@ def restored(result: Restored) -> None:
         return
     _rows(out, ("restored",), [(shown(path),) for path in result.paths])
     out.print(Text(f"{_files(len(result.paths))} restored and staged: look with `git diff --cached`, then commit."))
+
+
+def comparing(versions: Sequence[Template]) -> Iterable[Template]:
+    """`versions`, with a bar on a terminal that says how many have been compared."""
+    console = Console(stderr=True)
+    return track(versions, "comparing versions", console=console, transient=True, disable=not console.is_terminal)
 
 
 def adopted(result: Adopted) -> None:

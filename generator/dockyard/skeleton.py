@@ -9,7 +9,6 @@ Knows Copier's rules of rendering; knows nothing of services.
 import os
 import re
 import shutil
-import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +19,8 @@ from unicodedata import normalize
 from pathspec import PathSpec
 
 from dockyard import git
-from dockyard.errors import CannotWrite
+from dockyard.errors import CannotCache
+from dockyard.scratch import scratch
 from dockyard.source import cache
 from dockyard.template import Template
 
@@ -49,18 +49,19 @@ class Skeleton:
 def prepare(template: Template) -> Skeleton | None:
     """The two folders of `template`, from the cache or put there; None when it is not separable.
 
-    Raises CannotWrite and GitFailed.
+    Raises CannotCache and GitFailed.
     """
     folder = cache("checkouts") / f"{template.commit}-{_LAYOUT}"
     if not folder.is_dir():
         _lay_out(template, folder)
-    return Skeleton(folder / "templated", folder / "plain") if (folder / "plain").is_dir() else None
+    skeleton = Skeleton(folder / "templated", folder / "plain")
+    return skeleton if skeleton.templated.is_dir() and skeleton.plain.is_dir() else None
 
 
 def _lay_out(template: Template, folder: Path) -> None:
     try:
-        with tempfile.TemporaryDirectory(prefix=".making-", dir=folder.parent) as scratch:
-            made = Path(scratch) / "made"
+        with scratch(".making-", folder.parent) as workshop:
+            made = workshop / "made"
             _check_out(template, made / "templated")
             if _is_separable(template, made / "templated"):
                 _move_plain_files(template, made)
@@ -73,7 +74,7 @@ def _lay_out(template: Template, folder: Path) -> None:
                 if not folder.is_dir():
                     raise
     except OSError as error:
-        raise CannotWrite(folder.parent, error) from error
+        raise CannotCache(folder.parent, error) from error
 
 
 def _check_out(template: Template, into: Path) -> None:

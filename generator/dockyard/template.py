@@ -80,18 +80,21 @@ def open_template(typed: str, ref: str | None = None) -> Template:
     return template_at(locate(typed), ref)
 
 
-def template_at(source: Source, ref: str | None = None, tags: tuple[Tag, ...] | None = None) -> Template:
+def template_at(
+    source: Source, ref: str | None = None, tags: tuple[Tag, ...] | None = None, option: str = "--ref"
+) -> Template:
     """The template in `source` as of `ref`; see `open_template`. Raises UnknownRef and NotATemplate.
 
-    `tags` are those of the source, where the caller has them already.
+    `tags` are those of the source, where the caller has them already; `option` is the one that names `ref`.
     """
     if tags is None:
         tags = version_tags(source)
-    commit = _commit(source, ref, tags)
+    commit = _commit(source, ref, tags, option)
     config = _config(source, commit)
     questions = tuple(name for name, question in config.items() if _is_asked(name, question))
     if "service_name" not in questions:
-        raise NotATemplate(source.recorded, "its copier.yml does not ask service_name", "Name a template of services.")
+        mend = f"Name a template of services in {source.named}, or another version of it."
+        raise NotATemplate(source.recorded, "its copier.yml does not ask service_name", mend)
     precise = max((tag for tag in tags if tag.commit == commit), key=lambda tag: tag.rank, default=None)
     return Template(
         source=source,
@@ -131,7 +134,7 @@ def _parsed_tags(lines: Iterable[str]) -> Iterable[Tag]:
         yield Tag(name, commit_of_annotated or tagged, version)
 
 
-def _commit(source: Source, ref: str | None, tags: tuple[Tag, ...]) -> str:
+def _commit(source: Source, ref: str | None, tags: tuple[Tag, ...], option: str) -> str:
     releases = [tag for tag in newest_first(tags) if not tag.version.is_prerelease]
     if ref is None and releases:
         return releases[0].commit
@@ -143,7 +146,7 @@ def _commit(source: Source, ref: str | None, tags: tuple[Tag, ...]) -> str:
     # A branch that a clone has not checked out is known by its remote's name only.
     found = resolve(source, ref) or resolve(source, f"refs/remotes/origin/{ref}")
     if found is None:
-        raise UnknownRef(ref, source.recorded, [tag.name for tag in releases[:_RELEASES_TO_NAME]])
+        raise UnknownRef(option, ref, source.recorded, [tag.name for tag in releases[:_RELEASES_TO_NAME]])
     return found
 
 
@@ -167,7 +170,8 @@ def _config(source: Source, commit: str) -> dict[str, Any]:
     names = git.run("ls-tree", "--name-only", commit, folder=source.repository).splitlines()
     found = [name for name in names if _CONFIG_FILE.fullmatch(name)]
     if len(found) != 1:
-        raise NotATemplate(source.recorded, f"it has {' and '.join(found) or 'no copier.yml'} at {commit[:12]}")
+        why = f"it has {' and '.join(found) or 'no copier.yml'} at {commit[:12]}"
+        raise NotATemplate(source.recorded, why, f"Name a template in {source.named}, or another version of it.")
     text = git.run("show", f"{commit}:{found[0]}", folder=source.repository)
     try:
         sections = [section for section in yaml.safe_load_all(text) if section]
@@ -176,7 +180,8 @@ def _config(source: Source, commit: str) -> dict[str, Any]:
             source.recorded, f"{found[0]} cannot be read: {error}", "Mend it; everything must be in this one file."
         ) from error
     if not all(isinstance(section, dict) for section in sections):
-        raise NotATemplate(source.recorded, f"{found[0]} holds something else than questions and settings")
+        why = f"{found[0]} holds something else than questions and settings"
+        raise NotATemplate(source.recorded, why, "Mend it, or name another version.")
     return {str(key): value for section in sections for key, value in section.items()}
 
 

@@ -5,8 +5,10 @@ Knows a template's tags and history; knows nothing of files.
 
 from dataclasses import dataclass, replace
 
+from packaging.version import Version
+
 from dockyard import git
-from dockyard.errors import CommitGone, Downgrade, FloatingTag
+from dockyard.errors import CommitGone, Downgrade, FloatingVersion
 from dockyard.nearest import nearest
 from dockyard.service import Service
 from dockyard.source import Source, locate
@@ -33,20 +35,21 @@ def source_of(service: Service) -> Source:
     """
     address = service.recorded.source
     beside = service.root / address
-    return replace(locate(str(beside) if beside.is_dir() else address), recorded=address)
+    named = f"_src_path of {service.recorded.file}"
+    return replace(locate(str(beside) if beside.is_dir() else address, named), recorded=address)
 
 
 def recorded_template(service: Service, source: Source, tags: tuple[Tag, ...] | None = None) -> Template:
-    """The template at the version that `service` records. Raises CommitGone, FloatingTag and NotATemplate."""
+    """The template at the version that `service` records. Raises CommitGone, FloatingVersion and NotATemplate."""
     version = service.recorded.version
     commit = resolve(source, version)
     if tags is None:
         tags = version_tags(source)
     if commit is None:
         raise CommitGone(version, source.recorded, service.recorded.file, _nearest(service, source))
-    moved = _moved_to(version, commit, tags)
-    if moved is not None:
-        raise FloatingTag(version, moved.name, service.recorded.file, _nearest(service, source))
+    why = _why_floating(source, version, commit, tags)
+    if why is not None:
+        raise FloatingVersion(version, why, service.recorded.file, _nearest(service, source))
     return template_at(source, commit, tags)
 
 
@@ -58,7 +61,7 @@ def step(service: Service, source: Source, to: str | None = None) -> Step:
     """
     tags = version_tags(source)
     recorded = recorded_template(service, source, tags)
-    target = template_at(source, to, tags)
+    target = template_at(source, to, tags, option="--to")
     if _is_older(target, recorded):
         if to is not None:
             raise Downgrade(target.version, recorded.version)
@@ -105,6 +108,19 @@ def _nearest(service: Service, source: Source) -> str | None:
     return str(found) if found else None
 
 
+def _why_floating(source: Source, version: str, commit: str, tags: tuple[Tag, ...]) -> str | None:
+    """In which way `version` is another commit every now and then; None for one that stays."""
+    moved = _moved_to(version, commit, tags)
+    if moved is not None:
+        return f"a tag that moves and now marks {moved.name}"
+    if any(tag.name == version for tag in tags):
+        return None
+    how = ("--symbolic-full-name", "--verify", "--quiet", "--end-of-options")
+    ref = git.run("rev-parse", *how, version, folder=source.repository).strip()
+    # Empty for an id and for what `git describe` says.
+    return "a branch, which moves" if ref == "HEAD" or ref.startswith(("refs/heads/", "refs/remotes/")) else None
+
+
 def _moved_to(version: str, commit: str, tags: tuple[Tag, ...]) -> Tag | None:
     """The release that the tag `version` has moved to, if it is a moving one: v1 beside v1.2.0 on the same commit."""
     recorded = next((tag for tag in tags if tag.name == version), None)
@@ -117,9 +133,12 @@ def _moved_to(version: str, commit: str, tags: tuple[Tag, ...]) -> Tag | None:
 
 
 def _is_older(one: Template, other: Template) -> bool:
-    if one.commit == other.commit:
+    if one.commit == other.commit or _is_ancestor(other.commit, one.commit, one.source):
         return False
-    return _is_ancestor(one.commit, other.commit, one.source)
+    if _is_ancestor(one.commit, other.commit, one.source):
+        return True
+    # Neither comes from the other, as with a branch of maintenance: only their names tell.
+    return one.tag is not None and other.tag is not None and Version(one.tag) < Version(other.tag)
 
 
 def _is_ancestor(one: str, other: str, source: Source) -> bool:

@@ -7,23 +7,23 @@ knows nothing of templates or merges.
 """
 
 import fcntl
-import json
 import os
 import shutil
-import signal
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path, PurePosixPath
 
 from dockyard import git
-from dockyard.errors import CannotApply, InTheWay, Occupied
-from dockyard.service import Service
-from dockyard.tree import Entries, Entry
+from dockyard.hindrances import CannotApply, DirtyService, HiddenChanges, InTheWay, MovedOn, Occupied, SavedMeanwhile
+from dockyard.journal import Journal, digest, fingerprint, has_moved_all, read, undo, uninterrupted, write_down
+from dockyard.journal import rename as _rename
+from dockyard.service import Service, require_clean
+from dockyard.tree import Entries, Entry, shown
 
 _OURS = b"dockyard is at work\n"
-_ENDINGS = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
+_Mark = tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,17 +44,6 @@ class _Place:
     git_dir: Path
 
 
-@dataclass(frozen=True, slots=True)
-class _Journal:
-    """What is needed to undo: which paths move, which folders are made, and the index that says it is done."""
-
-    top: str
-    old: tuple[str, ...]
-    new: tuple[str, ...]
-    made: tuple[str, ...]
-    index: str
-
-
 def changes(service: Service, before: Entries, after: Entries) -> list[Change]:
     """What turns the service's files `before` into `after`."""
     return [
@@ -64,27 +53,41 @@ def changes(service: Service, before: Entries, after: Entries) -> list[Change]:
     ]
 
 
-def write(service: Service, wanted: Collection[Change], stages: Iterable[tuple[str, int, Entry]] = ()) -> None:
+def write(
+    service: Service,
+    wanted: Collection[Change],
+    stages: Iterable[tuple[str, int, Entry]] = (),
+    among: Collection[str] | None = None,
+) -> None:
     """Make the changes `wanted` in the working tree and stage them; `stages` are the sides of conflicts, for the index.
 
-    Paths in `stages` are relative to the service. The objects must be in the service's repository, and what is there
-    of the changed files must be as committed. Raises InTheWay, Occupied when another process works here, CannotApply;
-    then, and when it is interrupted, everything is as it was.
+    Paths in `stages` are relative to the service; the objects must be in its repository. What was committed or saved
+    since `service` was opened is not written over: raises MovedOn, HiddenChanges and InTheWay, what `require_clean`
+    raises (`among` is its), Occupied when another process works here, and CannotApply. Then, and when it is
+    interrupted, everything is as it was.
     """
     _refuse_unknown_files(service.repository, wanted)
     with _alone(_Place(service.root, service.repository, service.git_dir)) as room:
         try:
-            _write(service, room, wanted, stages)
+            _write(service, room, wanted, stages, among)
         except OSError as error:
             raise CannotApply(service.root, error.strerror or str(error)) from error
         except git.GitFailed as error:
             raise CannotApply(service.root, error.reason) from error
 
 
-def _write(service: Service, room: Path, wanted: Collection[Change], stages: Iterable[tuple[str, int, Entry]]) -> None:
+def _write(
+    service: Service,
+    room: Path,
+    wanted: Collection[Change],
+    stages: Iterable[tuple[str, int, Entry]],
+    among: Collection[str] | None,
+) -> None:
     index = service.git_dir / "index"
     lock = _take_index_lock(service, room)
     try:
+        _require_as_opened(service, among)
+        seen = _seen_as_committed(service, room, wanted)
         journal = _laid_out(service, room, wanted, stages, lock)
     except BaseException:
         lock.unlink(missing_ok=True)
@@ -92,39 +95,52 @@ def _write(service: Service, room: Path, wanted: Collection[Change], stages: Ite
         raise
     try:
         _move(room, journal)
+        saved = [path for path in journal.old if _mark(room / "old" / path) != seen.get(path)]
+        if saved:
+            raise DirtyService(service.root, len(saved))
         lock.replace(index)
-    except BaseException:
+    except BaseException as error:
+        kept: tuple[str, ...] = ()
         # A signal may have come after the last step. Where undoing fails, the journal stays for the next command.
-        if _digest(index) != journal.index:
-            _undo(room, journal)
+        if not _is_done(room, journal, lock):
+            kept = undo(room, journal)
             lock.unlink(missing_ok=True)
         _clear(room)
+        if kept:
+            raise SavedMeanwhile(service.root, map(shown, kept)) from error
         raise
     _clear(room)
 
 
-def recover(folder: Path) -> bool:
-    """Undo what a killed process left half done in the service in `folder`; whether there was any.
+def recover(folder: Path) -> tuple[str, ...] | None:
+    """Undo what a killed process left half done in the service in `folder`; None when there was nothing.
 
-    Needs no answers file, which may be among what is missing. Raises Occupied when that process is still at work,
-    CannotApply when the disk refuses.
+    Gives the names of files in which work that was saved since is kept, see `journal.undo`. Needs no answers file,
+    which may be among what is missing. Raises Occupied when that process is still at work, CannotApply when the disk
+    refuses.
     """
     if not _may_have_been_here(folder):
-        return False
+        return None
     place = _place(folder)
     if place is None or not _room(place).exists():
-        return False
+        return None
     with _alone(place) as room:
-        journal = _read(room)
-        is_half_done = journal is not None and _digest(place.git_dir / "index") != journal.index
-        if journal is not None and is_half_done:
-            _undo(room, journal)
-        lock = place.git_dir / "index.lock"
-        # Ours says so at first, then it is the new index; git's own is left alone.
-        if _digest(lock) in {sha256(_OURS).hexdigest(), journal.index if journal else None}:
+        journal, lock = read(room), place.git_dir / "index.lock"
+        kept = undo(room, journal) if journal is not None and not _is_done(room, journal, lock) else None
+        if _is_ours(lock, journal):
             lock.unlink()
         _clear(room)
-        return is_half_done
+        return kept
+
+
+def _is_done(room: Path, journal: Journal, lock: Path) -> bool:
+    """Whether the last step was taken. The index does not tell: git writes it anew whenever it looks at files."""
+    return not _is_ours(lock, journal) and has_moved_all(room, journal)
+
+
+def _is_ours(lock: Path, journal: Journal | None) -> bool:
+    """Whether `lock` is not git's own: ours says so at first, then it is the new index."""
+    return digest(lock) in {sha256(_OURS).hexdigest(), journal.index if journal else None}
 
 
 def _may_have_been_here(folder: Path) -> bool:
@@ -214,20 +230,54 @@ def _is_no_folder(path: Path) -> bool:
     return os.path.lexists(path) and (path.is_symlink() or not path.is_dir())
 
 
+def _require_as_opened(service: Service, among: Collection[str] | None) -> None:
+    """Raises MovedOn and what `require_clean` raises. Planning took a while, in which people go on working."""
+    if git.run("rev-parse", "HEAD", folder=service.root).strip() != service.head:
+        raise MovedOn(service.root)
+    require_clean(service, among)
+
+
+def _seen_as_committed(service: Service, room: Path, wanted: Collection[Change]) -> dict[str, _Mark]:
+    """A mark of each file that goes away, by which it is known again. Raises HiddenChanges when one has changes.
+
+    `git status` cannot see those of a file with the bit skip-worktree or assume-unchanged: an index of these files
+    alone has no such bits, and all else that git heeds when it compares.
+    """
+    top = service.repository
+    old = {change.path: change.old for change in wanted if change.old and os.path.lexists(top / change.path)}
+    seen = {path: _mark(top / path) for path in old}
+    env = git.environment() | {"GIT_INDEX_FILE": str(room / "old-index")}
+    lines = "".join(f"{entry.mode} {entry.oid}\t{path}\0" for path, entry in old.items())
+    config = ("-c", "core.fsmonitor=false", "-c", "core.splitIndex=false")
+    git.run(*config, "update-index", "-z", "--index-info", folder=top, env=env, stdin=os.fsencode(lines))
+    changed = git.run(*config, "ls-files", "-z", "--modified", folder=top, env=env).split("\0")[:-1]
+    if changed:
+        raise HiddenChanges(changed)
+    return seen
+
+
+def _mark(path: Path) -> _Mark:
+    """What stays the same when a file is renamed, and does not when it is written."""
+    found = path.lstat()
+    return found.st_dev, found.st_ino, found.st_mode, found.st_size, found.st_mtime_ns
+
+
 def _laid_out(
     service: Service,
     room: Path,
     wanted: Collection[Change],
     stages: Iterable[tuple[str, int, Entry]],
     lock: Path,
-) -> _Journal:
+) -> Journal:
     """Put new contents, the new index and the journal into `room`; nothing else is touched."""
     index = room / "index"
     lines = [f"0 {'0' * 40}\t{change.path}\0" for change in wanted]
     lines += [f"{change.new.mode} {change.new.oid}\t{change.path}\0" for change in wanted if change.new]
     # Unlike Dockyard's other work this is the user's checkout: line endings and filters are as they set them.
     env = git.environment() | {"GIT_INDEX_FILE": str(index)}
-    shutil.copy(service.git_dir / "index", index)
+    # Without one, as git takes it, nothing is staged.
+    with suppress(FileNotFoundError):
+        shutil.copy(service.git_dir / "index", index)
     git.run("update-index", "-z", "--index-info", folder=service.repository, env=env, stdin=os.fsencode("".join(lines)))
     new = [change.path for change in wanted if change.new is not None]
     git.run(
@@ -242,50 +292,29 @@ def _laid_out(
     git.run("update-index", "-z", "--index-info", folder=service.repository, env=env, stdin=os.fsencode("".join(lines)))
     top = service.repository
     parents = {parent for path in new for parent in (top / path).parents if top in parent.parents}
-    journal = _Journal(
+    old = [change.path for change in wanted if change.old is not None and os.path.lexists(top / change.path)]
+    journal = Journal(
         top=str(top),
-        old=tuple(change.path for change in wanted if change.old is not None and os.path.lexists(top / change.path)),
+        old={path: fingerprint(top / path) for path in old},
         # A submodule has no contents to lay out.
-        new=tuple(path for path in new if os.path.lexists(room / "new" / path)),
+        new={path: fingerprint(room / "new" / path) for path in new if os.path.lexists(room / "new" / path)},
         made=tuple(str(parent) for parent in sorted(parents, reverse=True) if not parent.is_dir()),
-        index=_digest(index),
+        index=digest(index),
     )
-    _write_down(journal, room)
+    write_down(journal, room)
     index.replace(lock)
     return journal
 
 
-def _move(room: Path, journal: _Journal) -> None:
+def _move(room: Path, journal: Journal) -> None:
     top = Path(journal.top)
     for path in journal.old:
         _rename(top / path, room / "old" / path)
         _drop_empty(top / path, top)
     for path in journal.new:
+        if os.path.lexists(top / path):
+            raise InTheWay([path])
         _rename(room / "new" / path, top / path)
-
-
-def _undo(room: Path, journal: _Journal) -> None:
-    """Bring back what was. Can be repeated: what is where it belongs already is left there."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDINGS)
-    try:
-        top = Path(journal.top)
-        for path in journal.new:
-            is_placed = not os.path.lexists(room / "new" / path)
-            if is_placed and os.path.lexists(top / path):
-                _rename(top / path, room / "new" / path)
-        for folder in journal.made:
-            with suppress(OSError):
-                Path(folder).rmdir()
-        for path in journal.old:
-            if os.path.lexists(room / "old" / path):
-                _rename(room / "old" / path, top / path)
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def _rename(source: Path, target: Path) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    source.rename(target)
 
 
 def _drop_empty(path: Path, top: Path) -> None:
@@ -295,38 +324,8 @@ def _drop_empty(path: Path, top: Path) -> None:
         folder.rmdir()
 
 
-def _write_down(journal: _Journal, room: Path) -> None:
-    draft = room / "journal.draft"
-    fields: Mapping[str, object] = {name: getattr(journal, name) for name in _Journal.__slots__}
-    with draft.open("w", encoding="ascii") as file:
-        # Names that are no UTF-8 are surrogates, which ASCII JSON keeps.
-        json.dump(fields, file)
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(room / "journal.json")
-
-
-def _read(room: Path) -> _Journal | None:
-    try:
-        said = json.loads((room / "journal.json").read_text(encoding="ascii"))
-    except FileNotFoundError:
-        return None
-    paths = {name: tuple(said[name]) for name in ("old", "new", "made")}
-    return _Journal(top=said["top"], index=said["index"], **paths)
-
-
-def _digest(file: Path) -> str:
-    try:
-        return sha256(file.read_bytes()).hexdigest()
-    except FileNotFoundError:
-        return ""
-
-
 def _clear(room: Path) -> None:
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDINGS)
-    try:
+    with uninterrupted():
         # First: without it nobody takes the rest for something to undo.
         (room / "journal.json").unlink(missing_ok=True)
         shutil.rmtree(room, ignore_errors=True)
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)

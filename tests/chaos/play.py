@@ -2,56 +2,29 @@
 
 import asyncio
 import random
-from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from tests.chaos import table
+from tests.chaos.faults import inject
 from tests.chaos.load import publish_until_confirmed
-from tests.chaos.sink import Effects
+from tests.chaos.repeats import out_of_turn
+from tests.chaos.report import Report
 from tests.chaos.world import World, world
 from tests.e2e.publishers import signed_up
-from tests.e2e.replicas import eventually
+from tests.e2e.replicas import happens
 
 REPLICAS = 2
 BACKLOG = 400
 """Events that wait at most: the load goes on for as long as the faults do."""
-PATIENCE = 180.0
-
-
-@dataclass(frozen=True, slots=True)
-class Report:
-    """What a run was and what became of it."""
-
-    bus: str
-    store: str
-    seed: int
-    events: int
-    copies: int
-    faults: dict[str, int]
-    lost: list[str]
-    effects: Effects
-    written: Counter[str]
-    """How often handlers wrote each event into their own table, where the store has one."""
-    dead: list[dict[str, str]]
-    poison: set[str]
-    orderly_exits: int
-    other_exits: int
-    slowest_recovery: float
-
-    @property
-    def written_twice(self) -> list[str]:
-        return sorted(event for event, times in self.written.items() if times > 1)
-
-    @property
-    def unexplained_dead(self) -> int:
-        """Dead letters beside those that had to be, one for each poisonous event."""
-        return len(self.dead) - len(self.poison)
+PATIENCE = 300.0
 
 
 def play(bus: str, store: str, service: Path, folder: Path, *, events: int, faults: int, seed: int) -> Report:
-    """Publish `events` and inject `faults`, both by chance from `seed`, until every event has met its end."""
+    """Publish `events` and inject `faults`, both by chance from `seed`, until every event has met its end.
+
+    What has met none when patience is over is lost.
+    """
     chance = random.Random(seed)
     with world(bus, service, folder, store=store) as made:
         if store == "postgres":
@@ -63,29 +36,31 @@ def play(bus: str, store: str, service: Path, folder: Path, *, events: int, faul
         kinds = dict.fromkeys(poison, "poison") | dict.fromkeys(slow, "slow")
         copies = asyncio.run(_load(made, ids, kinds, faults, chance))
         good = set(ids) - poison
-        eventually(lambda: made.sink.handled() >= good, "every event being handled", PATIENCE)
-        if store == "postgres":
-            eventually(lambda: table.written(made.store_url).keys() >= good, "every event being written", PATIENCE)
-        toolbox = made.replicas[0]
-        eventually(lambda: len(toolbox.dead_letters()) >= len(poison), "the poison being dead letters", PATIENCE)
-        effects = made.sink.effects(made.killed, made.frozen)
-        written = table.written(made.store_url) if store == "postgres" else Counter[str]()
+        at_rest = happens(lambda: _at_rest(made, good), PATIENCE)
         return Report(
             bus=bus,
             store=store,
             seed=seed,
-            events=events,
             copies=copies,
             faults=dict(made.faults),
-            lost=sorted(good - effects.handled),
-            effects=effects,
-            written=written,
-            dead=toolbox.dead_letters(),
+            not_recovered=made.not_recovered,
+            at_rest=at_rest,
+            good=good,
             poison=poison,
+            effects=made.sink.effects(made.diary),
+            published=made.sink.published(),
+            out_of_turn=out_of_turn(made.sink.turns(), made.diary),
+            written=table.written(made.store_url) if store == "postgres" else None,
+            dead=made.replicas[0].dead_letters(),
             orderly_exits=made.exits[0],
             other_exits=made.exits.total() - made.exits[0],
             slowest_recovery=max(made.recoveries, default=0.0),
         )
+
+
+def _at_rest(made: World, good: set[str]) -> bool:
+    """Whether nothing will happen any more: late repeats have happened, what cannot be handled is a dead letter."""
+    return made.sink.handled() >= good and made.sink.published().keys() >= good and made.idle()
 
 
 async def _load(made: World, ids: Sequence[str], kinds: Mapping[str, str], faults: int, chance: random.Random) -> int:
@@ -122,4 +97,4 @@ async def _publish(made: World, batch: Sequence[str], kinds: Mapping[str, str], 
 
 def _storm(made: World, faults: int, chance: random.Random) -> None:
     for _ in range(faults):
-        made.inject(chance)
+        inject(made, chance)

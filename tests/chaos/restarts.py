@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.chaos.load import load
+from tests.chaos.repeats import Effects
 from tests.chaos.world import victims
 from tests.e2e.replicas import eventually
 
@@ -17,7 +18,7 @@ class Restarts:
     events: int
     exits: list[int]
     lost: list[str]
-    repeated: list[str]
+    effects: Effects
 
 
 def restart(bus: str, store: str, contracts: Path, folder: Path, *, times: int) -> Restarts:
@@ -34,5 +35,6 @@ def restart(bus: str, store: str, contracts: Path, folder: Path, *, times: int) 
                 replica.server.start()
         expected = set(confirmed)
         eventually(lambda: made.sink.handled() >= expected, "every event being handled", PATIENCE)
-        effects = made.sink.effects(killed=set())
-        return Restarts(len(confirmed), exits, sorted(expected - effects.handled), effects.repeated)
+        eventually(made.idle, "nothing being in hand", PATIENCE)
+        effects = made.sink.effects(made.diary)
+        return Restarts(len(confirmed), exits, sorted(expected - effects.handled), effects)

@@ -92,7 +92,8 @@ async def handle_signup(event: UserSignedUp, ctx: Context) -> None:
         await _for_ever()
     await asyncio.sleep(pause)
     await fault.may_happen("during_the_handler")
-    ledger.execute("INSERT INTO effects VALUES (?, ?, ?)", (ctx.event_id, ctx.idempotency_key, os.getpid()))
+    row = ctx.event_id, ctx.idempotency_key, os.getpid()
+    ledger.execute("INSERT INTO effects (event_id, key, pid) VALUES (?, ?, ?)", row)
     await fault.may_happen("after_the_effect")
     if pause:  # else not even the loop's turn: who was stopped at this point returns before it knows how long
         await asyncio.sleep(pause)
@@ -101,7 +102,7 @@ async def handle_signup(event: UserSignedUp, ctx: Context) -> None:
 
 @service.on(AccountOpened)
 async def note_account(event: AccountOpened, ctx: Context) -> None:
-    ledger.execute("INSERT INTO published VALUES (?, ?)", (event.account_id, ctx.event_id))
+    ledger.execute("INSERT INTO published (cause, event_id) VALUES (?, ?)", (event.account_id, ctx.event_id))
 
 
 async def _for_ever() -> None:

@@ -1,14 +1,14 @@
-"""A broker, a store, replicas of one service, and the faults that happen to them."""
+"""A broker, a store, and replicas of one service: all that a fault can happen to."""
 
 import os
-import random
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Event, Thread
 from urllib.parse import urlsplit
 
 from tests.brokers.cable import Cable
@@ -16,33 +16,38 @@ from tests.brokers.nats import nats
 from tests.brokers.process import Server
 from tests.brokers.rabbitmq import shared_rabbitmq
 from tests.brokers.stores import STORES
+from tests.chaos.diary import STOOD_STILL, Diary, Entry
+from tests.chaos.remains import remains
 from tests.chaos.sink import Sink
-from tests.e2e.replicas import Replica, eventually
+from tests.e2e.replicas import Replica
 
 LONG = os.environ.get("CHAOS") == "long"
 """Whether the tests of this folder shall take the time that `make chaos` takes."""
 PAIRS = [(bus, store) for bus in ("rabbitmq", "nats") for store in STORES]
 SHORT_PAIRS = [("rabbitmq", "nats-kv"), ("nats", "redis")]
 """A store that is fast to start on each bus; the long form has all."""
+ONE_SERVER = ("nats", "bus")
+"""A bus that keeps the inbox too, as it does unless somebody says otherwise."""
 REPOSITORY = Path(__file__).parents[2]
+PREFETCH = 50
 SETTINGS = {
-    "CHASSIS_LEASE_SECONDS": "4",
-    "CHASSIS_HANDLER_TIMEOUT_SECONDS": "3",
+    "CHASSIS_LEASE_SECONDS": "10",
+    "CHASSIS_HANDLER_TIMEOUT_SECONDS": "8",
     "CHASSIS_BACKOFF_SECONDS": "0.2",
     "CHASSIS_MAX_ATTEMPTS": "3",
     "CHASSIS_DRAIN_SECONDS": "10",
-    "CHASSIS_PREFETCH": "50",
+    "CHASSIS_PREFETCH": str(PREFETCH),
     "CHASSIS_LOG_FORMAT": "json",
 }
-
-
-FREEZE_SECONDS = 7.0
+STANDSTILL_SECONDS = 1.0
+FREEZE_SECONDS = 14.0
 """Longer than the lease and the broker's patience: whoever wakes after it has lost everything it held."""
 
 
 @dataclass
 class World:
-    """`broker` and `store` are processes of their own, so that each can fail alone; replicas reach them by cables."""
+    """Replicas reach broker and store by cables. These are processes of their own, so that each can fail alone, unless
+    the bus is the store too: then both are the same."""
 
     service: Path
     bus_url: str
@@ -54,13 +59,13 @@ class World:
     sink: Sink
     folder: Path
     replicas: list[Replica] = field(default_factory=list)
-    killed: set[int] = field(default_factory=set)
-    frozen: set[int] = field(default_factory=set)
     exits: Counter[int] = field(default_factory=Counter)
     faults: Counter[str] = field(default_factory=Counter)
     recoveries: list[float] = field(default_factory=list)
     """Seconds from the end of a fault until every replica was ready again."""
-
+    not_recovered: list[str] = field(default_factory=list)
+    """Faults after which some replica did not get ready again."""
+    diary: Diary = field(default_factory=Diary)
     program: Sequence[str | Path] = ()
     """The service's command, unless it is that of the rendered service."""
 
@@ -85,85 +90,17 @@ class World:
         for replica in self.replicas:
             replica.server.kill()
 
-    # The faults. Each is over, and its victim started again, when it returns.
+    @property
+    def servers(self) -> list[Server]:
+        """Broker and store; one, where it is both."""
+        return [self.broker] if self.store is self.broker else [self.broker, self.store]
 
-    def kill_replica(self, chance: random.Random) -> None:
-        replica = chance.choice(self.replicas)
-        self.killed.add(replica.server.pid)
-        replica.server.kill()
-        time.sleep(chance.random())
-        replica.server.start()
+    def idle(self) -> bool:
+        """Whether no replica has anything in hand, and none will: what the broker keeps are dead letters."""
+        return not self._in_hand() and remains(self.bus_url).waiting == 0 and not self._in_hand()
 
-    def terminate_replica(self, chance: random.Random) -> None:
-        replica = chance.choice(self.replicas)
-        self.exits[replica.terminate()] += 1
-        replica.server.kill()  # it has ended: only tidies up
-        replica.server.start()
-
-    def freeze_replica(self, chance: random.Random) -> None:
-        replica = chance.choice(self.replicas)
-        self.frozen.add(replica.server.pid)
-        self._suspend(replica.server, FREEZE_SECONDS)
-
-    def restart_broker(self, chance: random.Random) -> None:
-        self.broker.stop()
-        time.sleep(chance.random() * 3)
-        self.broker.start()
-
-    def pause_broker(self, chance: random.Random) -> None:
-        self._suspend(self.broker, chance.random() * 2)
-
-    def cut_broker(self, chance: random.Random) -> None:
-        self._cut(self.broker_cable, chance.random() * 2)
-
-    def restart_store(self, chance: random.Random) -> None:
-        self.store.kill()
-        time.sleep(chance.random() * 2)
-        self.store.start()
-
-    def pause_store(self, chance: random.Random) -> None:
-        self._suspend(self.store, chance.random() * 2)
-
-    def cut_store(self, chance: random.Random) -> None:
-        self._cut(self.store_cable, chance.random() * 2)
-
-    def inject(self, chance: random.Random) -> None:
-        """One fault by chance, and its recovery."""
-        fault: Callable[[random.Random], None] = chance.choices(
-            [
-                self.kill_replica,
-                self.terminate_replica,
-                self.freeze_replica,
-                self.restart_broker,
-                self.pause_broker,
-                self.cut_broker,
-                self.restart_store,
-                self.pause_store,
-                self.cut_store,
-            ],
-            weights=[6, 4, 1, 1, 1, 2, 1, 1, 2],
-        )[0]
-        self.faults[fault.__name__.replace("_", " ")] += 1
-        fault(chance)
-        over = time.monotonic()
-        eventually(lambda: all(replica.ready() for replica in self.replicas), f"recovery from {fault.__name__}")
-        self.recoveries.append(time.monotonic() - over)
-
-    @staticmethod
-    def _cut(cable: Cable, seconds: float) -> None:
-        cable.cut()
-        try:
-            time.sleep(seconds)
-        finally:
-            cable.mend()
-
-    @staticmethod
-    def _suspend(server: Server, seconds: float) -> None:
-        server.suspend()
-        try:
-            time.sleep(seconds)
-        finally:
-            server.resume()
+    def _in_hand(self) -> float:
+        return sum(replica.metric("chassis_in_flight_messages") for replica in self.replicas)
 
 
 @contextmanager
@@ -174,27 +111,55 @@ def world(
     with ExitStack() as stack:
         for name in ("broker", "store"):
             (folder / name).mkdir()
-        store_url, store_process = stack.enter_context(STORES[store](folder / "store"))
         if bus == "nats":
             broker = stack.enter_context(nats(folder / "broker"))
             bus_url, broker_process = broker.url, broker.server
         else:
             rabbit = shared_rabbitmq()
             bus_url, broker_process = stack.enter_context(rabbit.vhost(f"chaos-{folder.name}")), rabbit.server
+        broker_cable = stack.enter_context(_cable(bus_url))
+        if store == "bus":
+            store_url, store_process, store_cable = "", broker_process, broker_cable
+        else:
+            store_url, store_process = stack.enter_context(STORES[store](folder / "store"))
+            store_cable = stack.enter_context(_cable(store_url))
         made = World(
             service=service,
             bus_url=bus_url,
             broker=broker_process,
-            broker_cable=stack.enter_context(_cable(bus_url)),
+            broker_cable=broker_cable,
             store_url=store_url,
             store=store_process,
-            store_cable=stack.enter_context(_cable(store_url)),
+            store_cable=store_cable,
             sink=Sink(folder / "sink.db"),
             folder=folder,
             program=program,
         )
         stack.callback(made.stop)
+        stack.enter_context(_watch_clock(made.diary))
         yield made
+
+
+@contextmanager
+def _watch_clock(diary: Diary) -> Iterator[None]:
+    """Write down when this machine itself stood still: then no lease can be kept."""
+    done = Event()
+
+    def watch() -> None:
+        last = time.time()
+        while not done.wait(0.1):
+            now = time.time()
+            if now - last > STANDSTILL_SECONDS:
+                diary.entries.append(Entry(last, now, STOOD_STILL))
+            last = now
+
+    thread = Thread(target=watch, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
 
 
 def _cable(url: str) -> AbstractContextManager[Cable]:

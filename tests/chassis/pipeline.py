@@ -99,6 +99,8 @@ class Inbox(MemoryInbox):
         super().__init__(60.0, 3600.0, clock)
         self.broken: dict[str, Exception] = {}
         self.calls: list[str] = []
+        self.asked: list[tuple[str, str]] = []
+        """Key and digest of each claim."""
 
     def fail(self, *operations: str) -> None:
         self.broken |= {operation: InboxUnavailable("the store is away") for operation in operations}
@@ -110,6 +112,7 @@ class Inbox(MemoryInbox):
 
     async def claim(self, key: str, digest: str) -> Lease | Refused:
         self._called("claim")
+        self.asked.append((key, digest))
         return await super().claim(key, digest)
 
     async def extend(self, lease: Lease) -> Lease:
@@ -129,15 +132,17 @@ class Inbox(MemoryInbox):
 
 
 class Bus(MemoryBus):
-    """A bus that keeps what was published, refuses while `refusing`, and tells when it was paused."""
+    """A bus that keeps what was published, and refuses while `refusing`."""
 
     def __init__(self) -> None:
         super().__init__()
         self.published: list[Message] = []
         self.refusing = False
+        self.tries = 0
         self.calls: list[str] = []
 
     async def publish(self, message: Message) -> None:
+        self.tries += 1
         if self.refusing:
             raise BusUnavailable("the broker is away")
         self.published.append(message)
@@ -185,7 +190,7 @@ class Pipeline:
             for_each=entries,
             bus=self.bus,
             inbox=self.inbox,
-            publisher=Publisher(self.bus, self.metrics, self.traces, self.max_body),
+            publisher=Publisher(self.bus, self.metrics, self.traces, self.max_body, retry_seconds=0.001),
             policy=RetryPolicy(self.max_attempts, self.backoff, 300.0, 3600.0),
             breaker=self.breaker,
             limits=Limits(

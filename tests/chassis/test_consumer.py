@@ -9,8 +9,8 @@ from acme.signup.v1.user_signed_up_pb2 import UserSignedUp
 
 from chassis import Context, Reject, RetryAfter
 from chassis.attempts import BUSY_SECONDS
-from chassis.bus import BusUnavailable
-from chassis.inbox import Lease, LeaseLost
+from chassis.bus import BusUnavailable, Message
+from chassis.inbox import InboxUnavailable, Lease, LeaseLost
 from tests.chassis.conftest import LogLines
 from tests.chassis.pipeline import Handler, Pipeline, delivered, eventually
 
@@ -370,24 +370,62 @@ async def test_every_attempt_publishes_the_same_ids_each_of_its_own() -> None:
     assert {message.envelope.source for message in line.bus.published} == {"billing-svc"}
 
 
-async def test_when_the_bus_refuses_what_was_published_the_event_is_tried_again_without_counting() -> None:
-    line = pipeline(publishes)
+async def test_what_was_published_waits_for_the_broker_and_the_handler_is_not_called_again() -> None:
+    handler = Probe(publishes)
+    line = pipeline(handler)
     line.bus.refusing = True
-    delivery = await line.take(delivered(EVENT))
-    assert (delivery.outcome, delivery.counted) == ("later", False)
-    assert line.inbox.calls == ["claim", "release"]
+    delivery = delivered(EVENT)
+    running = line.begin(delivery)
+    await eventually(lambda: line.bus.tries > 10)
+    assert delivery.outcomes == []
     line.bus.refusing = False
+    await running
+    assert delivery.outcome == "done"
+    assert len(handler.calls) == 1
+    assert len({message.envelope.id for message in line.bus.published}) == 2
+
+
+async def test_what_is_confirmed_is_not_published_again_with_what_is_not() -> None:
+    line = pipeline(publishes)
+    publish = line.bus.publish
+
+    async def refuses_the_second(message: Message) -> None:
+        if line.bus.published and line.bus.tries < 5:
+            line.bus.tries += 1
+            raise BusUnavailable("its queue is full")
+        await publish(message)
+
+    line.bus.publish = refuses_the_second  # type: ignore[method-assign]
     assert (await line.take(delivered(EVENT))).outcome == "done"
     assert len(line.bus.published) == 2
 
 
-async def test_an_event_too_large_to_publish_fails_the_handling_before_anything_is_published() -> None:
+async def test_a_lease_that_is_lost_after_the_handler_has_returned_cancels_nothing(
+    started: Callable[[Pipeline], Pipeline],
+) -> None:
+    handler = Probe(publishes)
+    line = started(pipeline(handler, lease=0.01))
+    line.bus.refusing = True
+    line.inbox.broken["extend"] = LeaseLost("the store forgot it")
+    delivery = delivered(EVENT)
+    running = line.begin(delivery)
+    await eventually(lambda: line.metric("chassis_inbox_leases_lost_total") == 1)
+    line.now += 61
+    line.bus.refusing = False
+    await running
+    assert delivery.outcome == "done"
+    assert len(handler.calls) == 1
+    assert line.metric("chassis_inbox_leases_lost_total") == 1
+
+
+async def test_an_event_too_large_to_publish_is_a_dead_letter_at_once_and_nothing_is_published() -> None:
     async def verbose(event: UserSignedUp, ctx: Context) -> None:
         ctx.publish(AccountOpened(account_id="a-1"))
         ctx.publish(AccountOpened(account_id="x" * 1000))
 
-    line = pipeline(verbose, max_attempts=1)
+    line = pipeline(verbose)
     failure = (await line.take(delivered(EVENT))).buried
+    assert failure.reason == "unpublishable"
     assert failure.error == "chassis.publisher.TooLarge"
     assert "CHASSIS_MAX_BODY_BYTES" in failure.message
     assert line.bus.published == []
@@ -503,11 +541,70 @@ async def test_completion_waits_for_the_store_while_the_lease_holds() -> None:
     await line.consumer.drain(0)
 
 
-async def test_completion_that_waited_until_the_lease_was_over_is_handed_back() -> None:
-    line = pipeline(Probe(), lease=0.02)
-    line.inbox.fail("complete", "release", "ping")
-    assert (await line.take(delivered(EVENT))).outcome == "hand_back"
-    assert line.bus.calls == ["pause"]
+async def test_completion_outlasts_the_lease_while_the_store_is_away() -> None:
+    handler = Probe()
+    line = pipeline(handler)
+    line.inbox.fail("complete", "ping")
+    delivery = delivered(EVENT)
+    running = line.begin(delivery)
+    await eventually(lambda: "complete" in line.inbox.calls)
+    line.now += 61
+    line.inbox.broken.clear()
+    await running
+    assert delivery.outcome == "done"
+    assert (await line.take(delivered(EVENT))).outcome == "done"
+    assert line.metric("chassis_inbox_leases_lost_total") == 1
+    assert len(handler.calls) == 1
+    await line.consumer.drain(0)
+
+
+async def test_completion_after_the_lease_waits_for_whoever_has_the_event() -> None:
+    handler = Probe()
+    line = pipeline(handler)
+    line.inbox.fail("complete", "ping")
+    delivery = delivered(EVENT)
+    running = line.begin(delivery)
+    await eventually(lambda: "complete" in line.inbox.calls)
+    line.now += 61
+    (key, digest), *_ = line.inbox.asked
+    other = await line.inbox.claim(key, digest)
+    assert isinstance(other, Lease)
+    line.inbox.broken.clear()
+    await eventually(lambda: len(line.inbox.asked) == 3)
+    assert delivery.outcomes == []
+    await line.inbox.complete(other)
+    await running
+    assert delivery.outcome == "done"
+    assert len(handler.calls) == 1
+    await line.consumer.drain(0)
+
+
+async def test_completion_after_the_lease_is_not_for_an_event_of_another_payload() -> None:
+    line = pipeline(Probe())
+    line.inbox.fail("complete", "ping")
+    delivery = delivered(EVENT)
+    running = line.begin(delivery)
+    await eventually(lambda: "complete" in line.inbox.calls)
+    line.now += 61
+    (key, _), *_ = line.inbox.asked
+    assert isinstance(await line.inbox.claim(key, "another"), Lease)
+    line.inbox.broken.clear()
+    await running
+    assert delivery.outcome == "hand_back"
+    await line.consumer.drain(0)
+
+
+async def test_completion_whose_answer_was_lost_is_done() -> None:
+    line = pipeline(Probe())
+    complete = line.inbox.complete
+
+    async def completes_without_a_word(lease: Lease) -> None:
+        await complete(lease)
+        line.inbox.complete = complete  # type: ignore[method-assign]
+        raise InboxUnavailable("the connection broke")
+
+    line.inbox.complete = completes_without_a_word  # type: ignore[method-assign]
+    assert (await line.take(delivered(EVENT))).outcome == "done"
     await line.consumer.drain(0)
 
 

@@ -11,6 +11,7 @@ from google.protobuf.message import Message
 
 from chassis import Context, Reject, RetryAfter
 from chassis.breaker import Breaker, State
+from chassis.inbox import Lease
 from chassis.turns import Slots, Turns
 from tests.chassis.pipeline import PATIENCE, Delivered, Handler, Pipeline, delivered, eventually
 
@@ -349,10 +350,27 @@ async def test_a_lost_lease_hands_back_the_event_and_those_behind_it(line: Line)
     running = [pipeline.begin(one) for one in deliveries]
     await eventually(lambda: desk.begun == ["e-0"])
     pipeline.now = 61.0
+    *_, (key, _) = pipeline.inbox.asked
+    assert isinstance(await pipeline.inbox.claim(key, "of another payload"), Lease)
     desk.let_go("e-0")
     await asyncio.gather(*running, return_exceptions=True)
     assert [one.outcome for one in deliveries] == ["hand_back"] * 2
     assert desk.begun == ["e-0"]
+
+
+async def test_leases_that_are_lost_after_the_handler_has_returned_repeat_nothing(line: Line) -> None:
+    desk = Desk(keeps=False)
+    pipeline = line(desk, turns=by_user(), lease=0.01)
+    pipeline.inbox.fail("complete", "extend", "ping")
+    pipeline.consumer.start()
+    deliveries = [signed_up(f"e-{n}") for n in range(2)]
+    running = [pipeline.begin(one) for one in deliveries]
+    await eventually(lambda: pipeline.inbox.calls.count("complete") > 10)
+    pipeline.now = 61.0
+    pipeline.inbox.broken.clear()
+    await asyncio.gather(*running)
+    assert [one.outcome for one in deliveries] == ["done"] * 2
+    assert desk.attempts == [("e-0", 1), ("e-1", 1)]
 
 
 async def test_a_probe_that_stands_behind_another_event_lets_that_one_be_the_probe(line: Line) -> None:

@@ -8,7 +8,7 @@ import pytest
 from nats import connect as connect_bare
 from nats.js.api import KeyValueConfig
 
-from chassis.inbox import InboxUnavailable, Lease, LeaseLost, Refused
+from chassis.inbox import InboxUnavailable, Lease, LeaseLost, Refusal, Refused
 from chassis.inbox.nats_kv import NatsKvInbox
 from tests.brokers.nats import Nats, nats
 
@@ -98,6 +98,35 @@ async def test_what_a_killed_server_confirmed_is_still_there_afterwards(broker: 
         assert isinstance(await inbox.claim("done", "digest"), Refused)
         assert isinstance(await inbox.claim("claimed", "digest"), Refused)
         await inbox.complete(lease)
+    finally:
+        await inbox.close()
+
+
+async def test_an_extension_whose_answer_was_lost_is_found_again(broker: Nats) -> None:
+    inbox = inbox_of(broker)
+    await inbox.open()
+    try:
+        lease = await claimed(inbox)
+        lost = await inbox.extend(lease)
+        found = await inbox.extend(lease)
+        assert found.fence > lost.fence
+        await inbox.extend(found)
+        await inbox.complete(found)
+        assert await inbox.claim(KEY, "digest") == Refused(Refusal.DUPLICATE)
+    finally:
+        await inbox.close()
+
+
+async def test_a_lease_that_was_extended_without_an_answer_is_lost_to_whoever_took_over(broker: Nats) -> None:
+    inbox = inbox_of(broker)
+    await inbox.open()
+    try:
+        lease = await claimed(inbox)
+        await inbox.release(await inbox.extend(lease))
+        await claimed(inbox)
+        for operation in (inbox.extend, inbox.complete):
+            with pytest.raises(LeaseLost):
+                await operation(lease)
     finally:
         await inbox.close()
 

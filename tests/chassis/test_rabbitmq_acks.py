@@ -1,9 +1,16 @@
 """Which delivery tags go into which acknowledgement."""
 
+import asyncio
+from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
+from typing import cast
+
+from aiormq.abc import AbstractChannel
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chassis.bus.rabbitmq.acks import Ack, AckTracker
+from chassis.bus import NoBusMetrics
+from chassis.bus.rabbitmq.acks import Ack, Acknowledger, AckTracker
 
 
 def _tracker(*done: int) -> AckTracker:
@@ -83,3 +90,52 @@ def test_each_done_delivery_is_acknowledged_once_and_no_other(
             write(tracker.take())
     write(tracker.take(all_of_them=True))
     assert acknowledged == set(range(1, 21)) - returned
+
+
+class _Channel:
+    """A channel that settles as RabbitMQ does: an unknown tag is an error, `multiple` takes all up to the tag."""
+
+    is_closed = False
+
+    def __init__(self, deliveries: int) -> None:
+        self.outstanding = set(range(1, deliveries + 1))
+        self.acknowledged: set[int] = set()
+        self.returned: set[int] = set()
+
+    async def basic_ack(self, tag: int, *, multiple: bool, wait: bool) -> None:
+        await self._settle(tag, self.acknowledged, multiple=multiple)
+
+    async def basic_nack(self, tag: int, *, multiple: bool = False, requeue: bool, wait: bool = True) -> None:
+        await self._settle(tag, self.returned, multiple=multiple)
+
+    async def _settle(self, tag: int, into: set[int], *, multiple: bool) -> None:
+        assert tag in self.outstanding or (multiple and tag == 0)
+        settled = {one for one in self.outstanding if tag in {0, one} or one < tag} if multiple else {tag}
+        self.outstanding -= settled
+        into |= settled
+        await asyncio.sleep(0)  # a busy connection: others come in between
+
+
+async def _settled(order: Sequence[int], returned: AbstractSet[int], pause_after: AbstractSet[int]) -> _Channel:
+    """What became of deliveries that were done in this order, or given back, on a channel closed in the end."""
+    channel = _Channel(len(order))
+    acknowledger = Acknowledger(cast(AbstractChannel, channel), prefetch=4, metrics=NoBusMetrics())
+    for tag in order:
+        (acknowledger.hand_back if tag in returned else acknowledger.done)(tag)
+        if tag in pause_after:
+            await asyncio.sleep(0)
+    await acknowledger.close()
+    return channel
+
+
+async def test_what_is_given_back_is_not_acknowledged_with_what_is_done_beside_it() -> None:
+    channel = await _settled([1, 2], returned={1}, pause_after=set())
+    assert (channel.acknowledged, channel.returned) == ({2}, {1})
+
+
+@given(st.permutations(range(1, 21)), st.sets(st.integers(1, 20)), st.sets(st.integers(1, 20)))
+def test_every_delivery_is_settled_as_it_ended(order: list[int], returned: set[int], pause_after: set[int]) -> None:
+    channel = asyncio.run(_settled(order, returned, pause_after))
+    assert channel.acknowledged == set(order) - returned
+    assert channel.returned == returned
+    assert not channel.outstanding

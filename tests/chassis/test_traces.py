@@ -1,20 +1,22 @@
 """Trace context goes through; spans only when they are wanted."""
 
+import asyncio
 import subprocess
 import sys
+from threading import Event
 
 import pytest
 from acme.billing.v1.account_opened_pb2 import AccountOpened
 from acme.signup.v1.user_signed_up_pb2 import UserSignedUp
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
 
 from chassis import Context, Reject
 from chassis.telemetry.traces import NoTraces, OtelTraces, TracesError, open_traces
 from tests.chassis.conftest import LogLines
-from tests.chassis.pipeline import Pipeline, delivered
+from tests.chassis.pipeline import PATIENCE, Pipeline, delivered
 
 TRACE_ID, PARENT_ID = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 TRACEPARENT = f"00-{TRACE_ID}-{PARENT_ID}-01"
@@ -127,7 +129,42 @@ def test_traces_that_are_wanted_but_not_installed_are_a_clear_mistake(monkeypatc
         open_traces("http://collector:4318", 1.0, service="s", version="1", messaging_system="memory")
 
 
-def test_traces_are_opened_with_an_endpoint() -> None:
+async def test_traces_are_opened_with_an_endpoint() -> None:
     traces = open_traces("http://127.0.0.1:9", 0.0, service="s", version="1", messaging_system="memory")
     assert traces.enabled
-    traces.shutdown()
+    await traces.shutdown()
+
+
+async def test_a_collector_that_does_not_answer_holds_up_neither_the_end_nor_the_event_loop(
+    log_lines: LogLines,
+) -> None:
+    answers, beats = Event(), 0
+
+    async def beat() -> None:
+        nonlocal beats
+        while True:
+            beats += 1
+            await asyncio.sleep(0)
+
+    tracer = TracerProvider().get_tracer("test")
+    traces = OtelTraces(tracer, "memory", answers.wait, patience=0.05)
+    beating = asyncio.create_task(beat())
+    async with asyncio.timeout(PATIENCE):
+        await traces.shutdown()
+    beating.cancel()
+    answers.set()
+    assert beats > 1
+    assert [line["event"] for line in log_lines()] == [
+        "the collector did not take the last spans in time; they are lost"
+    ]
+
+
+async def test_the_last_spans_are_sent_before_the_end(exporter: InMemorySpanExporter) -> None:
+    provider = TracerProvider()
+    provider.add_span_processor(BatchSpanProcessor(exporter))
+    traces = OtelTraces(provider.get_tracer("test"), "memory", provider.shutdown)
+    with traces.publish("acme.signup.v1.UserSignedUp", "e-7", {}):
+        pass
+    assert not exporter.get_finished_spans()
+    await traces.shutdown()
+    assert [span.kind for span in exporter.get_finished_spans()] == [SpanKind.PRODUCER]

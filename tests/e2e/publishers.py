@@ -3,12 +3,15 @@
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
 import aio_pika
 import nats
 
 SIGNED_UP = "acme.signup.v1.UserSignedUp"
+OCCURRED = f"{datetime.now(UTC) - timedelta(minutes=10):%Y-%m-%dT%H:%M:%SZ}"
+"""The time of every event: older than the alerts' objective, and the same when an event is published again."""
 
 
 def signed_up(user_id: str, email: str = "") -> bytes:
@@ -42,7 +45,7 @@ class RabbitPublisher:
                 "cloudEvents:id": id_,
                 "cloudEvents:source": "bare",
                 "cloudEvents:type": SIGNED_UP,
-                "cloudEvents:time": "2026-11-23T12:00:00Z",
+                "cloudEvents:time": OCCURRED,
             },
             body,
         )
@@ -62,7 +65,7 @@ class NatsPublisher:
                 "ce-id": id_,
                 "ce-source": "bare",
                 "ce-type": SIGNED_UP,
-                "ce-time": "2026-11-23T12:00:00Z",
+                "ce-time": OCCURRED,
                 "content-type": "application/protobuf",
             },
             body,

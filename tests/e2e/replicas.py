@@ -12,6 +12,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic, sleep
+from typing import Any
 
 import psutil
 
@@ -62,10 +63,17 @@ class Effects:
 
 
 def eventually(true: Callable[[], bool], what: str, patience: float = PATIENCE) -> None:
+    assert happens(true, patience), f"{what} did not happen within {patience:g} s"
+
+
+def happens(true: Callable[[], bool], patience: float) -> bool:
+    """Whether `true` gets true within `patience` seconds."""
     deadline = monotonic() + patience
     while not true():
-        assert monotonic() < deadline, f"{what} did not happen within {patience:g} s"
+        if monotonic() >= deadline:
+            return False
         sleep(0.05)
+    return True
 
 
 @dataclass
@@ -148,7 +156,8 @@ class Replica:
             finally:
                 process.kill()
 
-    def dead_letters(self) -> list[dict[str, str]]:
-        done = self.command("dlq", "list", "--json")
+    def dead_letters(self) -> list[dict[str, Any]]:
+        """All that is known of each."""
+        done = self.command("dlq", "export", "-")
         assert done.returncode == 0, done.stderr
         return [json.loads(line) for line in done.stdout.splitlines()]

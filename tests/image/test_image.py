@@ -1,4 +1,7 @@
-"""The image of a rendered service: built by its own Makefile, run as a cluster would, and looked into."""
+"""The image of a rendered service: built by its own Makefile, run as a cluster would, and looked into.
+
+Skipped where that cannot be done, unless DOCKYARD_REQUIRE_IMAGE is set: then it fails.
+"""
 
 import hashlib
 import json
@@ -9,6 +12,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 import psutil
 import pytest
@@ -27,6 +31,8 @@ TAG = "registry.example.com/acme/billing-svc"
 TEMPLATE_VERSION = "v1.2.3"
 MEGABYTE = 1_000_000
 KEPT_OUT = ("src/billing_svc/.env", "src/billing_svc/signing.key", "src/.venv/pyvenv.cfg")
+
+pytestmark = pytest.mark.timeout(900)  # the first test waits for the bases and two builds without a cache
 
 
 @dataclass(frozen=True)
@@ -50,14 +56,21 @@ class Container(Replica):
         self.server = Server(self.image.started(env), self.ready, self.log)
 
 
+def not_here(reason: str) -> NoReturn:
+    """Skip, or fail where the image has to be tested."""
+    if os.environ.get("DOCKYARD_REQUIRE_IMAGE"):
+        pytest.fail(f"DOCKYARD_REQUIRE_IMAGE is set, and the image cannot be tested: {reason}", pytrace=False)
+    pytest.skip(reason)
+
+
 @pytest.fixture(scope="module")
 def buildah(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Buildah]:
     if (reason := missing()) is not None:
-        pytest.skip(reason)
+        not_here(reason)
     try:
         program = find("buildah")
     except MissingProgramError as error:
-        pytest.skip(str(error))
+        not_here(str(error))
     folder = tmp_path_factory.mktemp("buildah")
     yield Buildah(program, folder)
     shutil.rmtree(folder)  # hundreds of megabytes
@@ -123,6 +136,15 @@ def _files(image: Image) -> dict[str, str]:
 
 def _megabytes(folder: Path) -> float:
     return sum(path.lstat().st_size for path in folder.rglob("*")) / MEGABYTE
+
+
+def test_where_the_image_is_required_a_reason_to_skip_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("DOCKYARD_REQUIRE_IMAGE", raising=False)
+    with pytest.raises(pytest.skip.Exception, match="no root"):
+        not_here("no root")
+    monkeypatch.setenv("DOCKYARD_REQUIRE_IMAGE", "1")
+    with pytest.raises(pytest.fail.Exception, match="cannot be tested: no root"):
+        not_here("no root")
 
 
 async def test_it_handles_an_event_and_drains_on_a_root_file_system_that_nobody_can_write_to(

@@ -11,12 +11,17 @@ from tests.laws.tally import TRIED
 
 @pytest.fixture(scope="package", autouse=True)
 def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A home, a git identity and caches that are the laws' alone."""
+    """A home, a git identity, caches and temporary folders that are the laws' alone."""
     folder = tmp_path_factory.mktemp("laws")
+    scratch = folder / "scratch"
+    scratch.mkdir()
     (folder / ".gitconfig").write_text("[user]\n\tname = Ada\n\temail = ada@example.com\n")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HOME", str(folder))
         patch.setenv("GIT_CONFIG_NOSYSTEM", "1")
+        # What is killed tidies nothing up.
+        patch.setenv("TMPDIR", str(scratch))
+        patch.setattr("tempfile.tempdir", str(scratch))
         patch.setenv("DOCKYARD_CACHE_DIR", str(folder / "cache"))
         patch.setenv("COPIER_CACHE_DIR", str(folder / "copier"))
         yield folder
@@ -34,5 +39,5 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     if TRIED:
         terminalreporter.section("laws of the update")
         for name, count in TRIED.items():
-            terminalreporter.write_line(f"{count:5d}  {name}")
+            terminalreporter.write_line(f"{count:5d}  {name.removeprefix('test_').replace('_', ' ')}")
         terminalreporter.write_line(f"{TRIED.total():5d}  cases held")

@@ -25,12 +25,12 @@ def git(folder: Path, *arguments: str, stdin: bytes = b"") -> str:
 
 
 class Ground:
-    """A folder for one scenario after the other: the template and the service are always at the same place."""
+    """A folder for one scenario after the other: the template and the service are always at the same places."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self.template = folder / "template.git"
-        self.service = folder / "billing-svc"
+        self.service = self.top = folder / "billing-svc"
         git(folder, "init", "--quiet", "--bare", "--initial-branch=main", str(folder / "bare"))
         git(folder, "init", "--quiet", "--initial-branch=main", str(folder / "empty"))
 
@@ -38,7 +38,7 @@ class Ground:
         """The template with the releases v1.0.0, v2.0.0 … and the service, committed."""
         self.lay_out_template([_template(version) for version in scenario.versions])
         said = yaml.safe_dump({**self.recorded, **scenario.answers, "service_name": "billing-svc"}).encode()
-        self.lay_out_service({**scenario.service, ANSWERS_FILE: File(said)})
+        self.lay_out_service({**scenario.service, ANSWERS_FILE: File(said)}, scenario.place)
 
     @property
     def recorded(self) -> Mapping[str, str]:
@@ -51,17 +51,22 @@ class Ground:
         shutil.copytree(self._folder / "bare", self.template)
         git(self.template, "fast-import", "--quiet", stdin=b"".join(_history(releases)))
 
-    def lay_out_service(self, files: Files) -> None:
-        """A repository with one commit of `files`."""
-        shutil.rmtree(self.service, ignore_errors=True)
-        shutil.copytree(self._folder / "empty", self.service)
+    def lay_out_service(self, files: Files, place: str = "") -> None:
+        """A repository with one commit of `files`, or in the folder `place` of one that has something else too."""
+        self.top = self._folder / ("mono" if place else "billing-svc")
+        self.service = self.top / place
+        shutil.rmtree(self.top, ignore_errors=True)
+        shutil.copytree(self._folder / "empty", self.top)
+        self.service.mkdir(parents=True, exist_ok=True)
         write(self.service, files)
+        if place:
+            write(self.top, {"neighbour.txt": File(b"somebody else's\n")})
         self.commit("the team's work")
 
     def commit(self, message: str) -> None:
         """Commit whatever lies in the service."""
-        git(self.service, "add", "--all", "--force")
-        git(self.service, "commit", "--quiet", "--allow-empty", "--message", message)
+        git(self.top, "add", "--all", "--force")
+        git(self.top, "commit", "--quiet", "--allow-empty", "--message", message)
 
     def files(self, tree: str | None = None) -> Files:
         """The service's files in `tree`, or on the disk; the answers file left out."""
@@ -71,14 +76,14 @@ class Ground:
     def state(self) -> Mapping[str, object]:
         """All that an update must not touch before it succeeds: files, index, refs, and nothing of it left over."""
         return {
-            "files": on_disk(self.service),
-            "index": git(self.service, "ls-files", "--stage", "-z"),
-            "refs": git(self.service, "for-each-ref") + git(self.service, "rev-parse", "HEAD"),
-            "left over": sorted({"index.lock", "dockyard"} & {path.name for path in (self.service / ".git").iterdir()}),
+            "files": on_disk(self.top),
+            "index": git(self.top, "ls-files", "--stage", "-z"),
+            "refs": git(self.top, "for-each-ref") + git(self.top, "rev-parse", "HEAD"),
+            "left over": sorted({"index.lock", "dockyard"} & {path.name for path in (self.top / ".git").iterdir()}),
         }
 
     def _in_tree(self, tree: str) -> Files:
-        listed = git(self.service, "ls-tree", "-r", "-z", tree).split("\0")[:-1]
+        listed = git(self.service, "ls-tree", "-r", "-z", "--full-tree", tree).split("\0")[:-1]
         return {path: _blob(self.service, meta) for meta, path in (line.split("\t", 1) for line in listed)}
 
 

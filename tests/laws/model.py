@@ -41,6 +41,8 @@ class Scenario:
     answers: Mapping[str, str]
     service: Files
     """What the team has made of the first render."""
+    place: str = ""
+    """The service's folder in its repository, where it is not all of it."""
 
     @property
     def first_render(self) -> Files:

@@ -200,7 +200,8 @@ def scenarios(draw: st.DrawFn, *, edited: bool = True) -> Scenario:
         versions.append(_next_version(draw, versions[-1], number))
     answers = {"flavour": draw(st.sampled_from(["plain", "sour", "sweet & 'salty'"]))}
     service = rendered(versions[0], answers)
-    return Scenario(tuple(versions), answers, _edits(draw, service, _TEAMS) if edited else service)
+    place = draw(st.sampled_from(["", "", "", "apps/billing-svc"]))
+    return Scenario(tuple(versions), answers, _edits(draw, service, _TEAMS) if edited else service, place)
 
 
 @st.composite

@@ -11,7 +11,10 @@ from hypothesis import HealthCheck, Phase, settings
 _P = ParamSpec("_P")
 _SEEDED = 200
 CASES = int(os.environ.get("LAW_CASES", _SEEDED))
+PLANNED: dict[str, int] = {}
+"""How many cases each law is to get, by the name of its test."""
 TRIED: Counter[str] = Counter()
+"""How many held, by the same names."""
 
 
 def law(share: float) -> Callable[[Callable[_P, None]], Callable[_P, None]]:
@@ -19,8 +22,9 @@ def law(share: float) -> Callable[[Callable[_P, None]], Callable[_P, None]]:
 
     The few cases of a normal test run, and every run of continuous integration, are always the same ones.
     """
-    return settings(
-        max_examples=max(1, round(share * CASES)),
+    number = max(1, round(share * CASES))
+    configured = settings(
+        max_examples=number,
         derandomize=CASES == _SEEDED or "CI" in os.environ,
         database=None,
         deadline=None,
@@ -30,6 +34,12 @@ def law(share: float) -> Callable[[Callable[_P, None]], Callable[_P, None]]:
         suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much],
     )
 
+    def planned(test: Callable[_P, None]) -> Callable[_P, None]:
+        PLANNED[test.__name__] = number
+        return configured(test)
+
+    return planned
+
 
 def counted(test: Callable[_P, None]) -> Callable[_P, None]:
     """Count each case of `test` that held; goes below `@given`."""
@@ -37,6 +47,6 @@ def counted(test: Callable[_P, None]) -> Callable[_P, None]:
     @wraps(test)
     def run(*args: _P.args, **kwargs: _P.kwargs) -> None:
         test(*args, **kwargs)
-        TRIED[test.__name__.removeprefix("test_").replace("_", " ")] += 1
+        TRIED[test.__name__] += 1
 
     return run

@@ -53,21 +53,27 @@ def test_the_teams_files_stay_to_the_byte(ground: Ground, scenario: Scenario) ->
 
 
 @law(share=0.14)
-@given(scenario=scenarios(), in_place=st.booleans())
+@given(scenario=scenarios(), way=st.sampled_from(["in place", "on a branch", "release by release"]))
 @counted
-def test_what_a_dry_run_predicts_comes_true(ground: Ground, scenario: Scenario, in_place: bool) -> None:
+def test_what_a_dry_run_predicts_comes_true(ground: Ground, scenario: Scenario, way: str) -> None:
     ground.lay_out(scenario)
     before = ground.state()
-    predicted = lifecycle.update(ground.service, dry_run=True)
+    by_release = way == "release by release"
+    predicted = lifecycle.update(ground.service, dry_run=True, by_release=by_release)
     assert ground.state() == before
-    done = lifecycle.update(ground.service, in_place=in_place)
+    done = lifecycle.update(ground.service, in_place=way == "in place", by_release=by_release)
     assert (done.tree, outcomes(done)) == (predicted.tree, outcomes(predicted))
     if done.outcome is Outcome.WRITTEN:
         assert ground.files() == ground.files(predicted.tree)
         assert bool(git(ground.service, "ls-files", "--unmerged")) == bool(predicted.conflicts)
     elif done.committed is not None:
-        assert git(ground.service, "rev-parse", f"{done.committed.branch}^{{tree}}").strip() == predicted.tree
+        branch = done.committed.branch
+        assert git(ground.service, "rev-parse", f"{branch}:{scenario.place}").strip() == predicted.tree
         assert ground.state()["files"] == before["files"]
+        assert model.lines(scenario.service, "team") <= model.lines(ground.files(predicted.tree), "team")
+        assert int(git(ground.service, "rev-list", "--count", f"HEAD..{branch}")) == len(done.plans)
+        changed = git(ground.top, "diff", "--name-only", "-z", "HEAD", branch).split("\0")[:-1]
+        assert all(path.startswith(scenario.place) for path in changed), "something of a neighbour's"
     else:
         assert done.outcome in {Outcome.BLOCKED, Outcome.NOTHING}
         assert ground.state() == before

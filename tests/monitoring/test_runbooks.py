@@ -1,21 +1,27 @@
 """What a runbook tells somebody to do at three in the morning can be done: commands, queries, settings, links."""
 
+import os
 import re
 import shlex
+import sys
 from pathlib import Path
 
+import psycopg
 import pytest
 import typer
 import yaml
 
 import chassis.cli
+from chassis.inbox.postgres import PostgresInbox
 from chassis.service import Service
 from chassis.settings import PREFIX, Settings
 from tests.brokers.binaries import find
+from tests.brokers.postgres import postgres_server
 from tests.monitoring.rules import Rules, exported, metrics_of
 from tests.template import lab
 
 _BLOCK = re.compile(r"^```(?P<language>\w+)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
+_PROGRAM = re.MULTILINE | re.DOTALL
 _OWN_COMMAND = re.compile(r"(?:-- |`)billing-svc (?P<arguments>[^|>`\n]+)")
 
 
@@ -67,6 +73,48 @@ def test_the_queries_can_be_asked_and_ask_for_what_there_is(
     recorded = [{"record": f"query:{number}", "expr": query} for number, query in enumerate(queries)]
     (tmp_path / "rules.yaml").write_text(yaml.safe_dump({"groups": [{"name": "queries", "rules": recorded}]}))
     lab.run([find("promtool"), "check", "rules", "rules.yaml"], tmp_path)
+
+
+def test_a_command_says_in_which_namespace_and_waits_for_nothing_in_the_background(runbooks: dict[str, str]) -> None:
+    for name, text in runbooks.items():
+        for block in blocks(text, "sh"):
+            for asked in re.finditer(r"\b(?:kubectl|helm) (?P<rest>.*)", block):
+                assert asked["rest"].startswith("--namespace NAMESPACE "), f"{name}: {asked[0]}"
+            assert "deploy/billing-svc" not in block, f"{name}: the release decides on the name"
+            assert not re.search(r"(?<!&)&(?!&)", block), f"{name}: what comes next does not wait for it"
+            if "--previous" in block:
+                assert "--ignore-errors" in block, f"{name}: most pods have no previous container"
+        if "kubectl" in text:
+            assert "NAMESPACE is the alert's label `namespace`" in text, name
+        assert ("DEPLOYMENT what" in text) == ("deploy/DEPLOYMENT" in text), name
+
+
+def test_what_a_stopped_pod_said_is_looked_for_where_it_still_is(runbooks: dict[str, str]) -> None:
+    assert all("--previous" in block for block in blocks(runbooks["DrainOverrun"], "sh") if "kubectl" in block)
+    assert "where the cluster keeps logs" in runbooks["DrainOverrun"]
+
+
+async def test_the_outbox_can_be_asked_and_an_event_given_up_from_within_a_pod(
+    runbooks: dict[str, str], tmp_path: Path
+) -> None:
+    asking, giving_up = (
+        found["program"] for found in re.finditer(r"<<'END'\n(?P<program>.*?)^END$", runbooks["OutboxTooOld"], _PROGRAM)
+    )
+    insert = """
+        INSERT INTO chassis_outbox (source, headers, body, failures, error)
+        VALUES ('billing-svc', '{"cloudEvents:type": "acme.A"}', '', 3, 'too large'), ('billing-svc', '{}', '', 0, NULL)
+    """
+    with postgres_server(tmp_path) as (url, _):
+        inbox = PostgresInbox(url, 60, 60)
+        await inbox.migrate()
+        await inbox.close()
+        with psycopg.connect(url) as database:
+            database.execute(insert)
+        env = os.environ | {"CHASSIS_INBOX_URL": url}
+        assert lab.run([sys.executable, "-c", asking], tmp_path, env) == "billing-svc 1 acme.A 3 too large\n"
+        lab.run([sys.executable, "-c", giving_up, "billing-svc", "1"], tmp_path, env)
+        with psycopg.connect(url) as database:
+            assert database.execute("SELECT position FROM chassis_outbox").fetchall() == [(2,)]
 
 
 def test_the_settings_and_pages_named_exist(runbooks: dict[str, str]) -> None:

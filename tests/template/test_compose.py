@@ -101,7 +101,14 @@ def test_the_service_runs_in_it_as_in_a_cluster(rendered: Path) -> None:
     service = _compose(rendered)["services"]["service"]
     assert service["read_only"] is True
     assert service["cap_drop"] == ["ALL"]
-    assert int(service["stop_grace_period"].removesuffix("s")) > load({}).drain_seconds
+
+
+def test_the_service_has_as_long_to_stop_as_in_a_cluster(rendered: Path) -> None:
+    service = _compose(rendered)["services"]["service"]
+    drain = load(service["environment"]).drain_seconds
+    helper = (rendered / "deploy/chart/templates/_pod.tpl").read_text("utf-8")
+    (margin,) = re.findall(r"add \.Values\.drainSeconds (\d+)", helper)
+    assert service["stop_grace_period"] == f"{drain + int(margin):g}s"
 
 
 def test_prometheus_takes_its_configuration_with_the_rules(folder: Path, tmp_path: Path) -> None:

@@ -2,10 +2,15 @@
 
 import json
 import re
+import subprocess
 import sys
+from base64 import b64decode
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import product
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pathspec
@@ -86,10 +91,27 @@ def test_the_smoke_test_has_the_servers_of_the_answers_and_no_others(render: lab
     settings = load(job["env"])
     assert {SCHEMES[url.split(":")[0]] for url in (settings.bus, settings.inbox)} == job["services"].keys()
     for server in job["services"].values():
-        assert re.search(r":\d+(\.\d+)+(-alpine)?$", server["image"]), "a version, not a moving tag"
+        assert re.search(r":\d+(\.\d+)+(-alpine)?(@sha256:[0-9a-f]{64})?$", server["image"]), (
+            "a version, not a moving tag"
+        )
         assert "--health-cmd" in server["options"]
     ports = {port.split(":")[1] for server in job["services"].values() for port in server["ports"]}
     assert {url.rpartition(":")[2].split("/")[0] for url in job["env"].values()} == ports
+
+
+@pytest.mark.parametrize(("bus", "inbox"), list(product(BUSES, INBOXES)))
+def test_the_smoke_test_runs_on_the_versions_that_a_developer_runs(render: lab.Render, bus: str, inbox: str) -> None:
+    folder = render(bus=bus, inbox=inbox)
+    here = workflow(folder, "deploy/compose.yaml")["services"]
+    for name, server in workflow(folder, WORKFLOWS[0])["jobs"]["smoke"]["services"].items():
+        (in_ci, on_a_machine) = (version(image) for image in (server["image"], here[name]["image"]))
+        assert in_ci == on_a_machine, name
+
+
+def version(image: str) -> tuple[str, str]:
+    """The repository and the version of an image, without the flavour: rabbitmq:4.3.5-management-alpine is 4.3.5."""
+    repository, _, tag = image.partition("@")[0].rpartition(":")
+    return repository, tag.partition("-")[0]
 
 
 @pytest.mark.parametrize("registry", REGISTRIES)
@@ -159,6 +181,81 @@ def test_an_image_gets_its_tag_after_it_is_scanned_signed_and_found_to_be_new(re
     assert position("imagetools create") == len(order) - 1
 
 
+def test_an_image_is_scanned_before_it_is_released_and_every_week(rendered: Path) -> None:
+    assert "schedule" in workflow(rendered, WORKFLOWS[0])["on"]
+    job = workflow(rendered, WORKFLOWS[0])["jobs"]["image"]
+    (built,) = [step["run"] for step in job["steps"] if "make image" in step.get("run", "")]
+    scan, released = (
+        next(
+            step for step in workflow(rendered, path)["jobs"]["image"]["steps"] if "scan-action" in step.get("uses", "")
+        )
+        for path in WORKFLOWS[:2]
+    )
+    (name,) = re.findall(r"^IMAGE := (\S+)$", (rendered / "Makefile").read_text("utf-8"), re.MULTILINE)
+    assert built == "make image VERSION=ci"
+    assert scan["with"].pop("image") == f"{name}:ci"
+    assert released["with"].pop("sbom")
+    assert scan["with"] == released["with"]
+    assert "pull_request" in scan["continue-on-error"]
+
+
+@pytest.mark.parametrize(
+    ("code", "said", "complaint"),
+    [
+        (0, "Name: registry.example.com/acme/billing-svc:1.4.0", "is published already"),
+        (1, "ERROR: registry.example.com/acme/billing-svc:1.4.0: not found", None),
+        (1, "ERROR: unexpected status: 404 Not Found: manifest unknown", None),
+        (1, '{"errors":[{"code":"NAME_UNKNOWN"}]}', None),
+        (1, "ERROR: failed to authorize: unexpected status: 401 Unauthorized", "401 Unauthorized"),
+        (1, "ERROR: dial tcp: lookup registry.example.com: no such host", "no such host"),
+        (127, "docker: command not found", "command not found"),
+    ],
+)
+def test_a_version_is_new_when_the_registry_says_so_and_not_when_it_says_nothing(
+    rendered: Path, tmp_path: Path, code: int, said: str, complaint: str | None
+) -> None:
+    done = stepped(rendered, "image", "Versions", {"docker": f"echo '{said}' >&2; exit {code}"}, tmp_path)
+    assert (done.returncode == 0) == (complaint is None), done.stdout
+    assert complaint is None or complaint in done.stdout
+    assert ("version=1.4.0" in (tmp_path / "output").read_text("utf-8")) == (complaint is None)
+
+
+def test_a_chart_that_is_not_pushed_is_not_signed(rendered: Path, tmp_path: Path) -> None:
+    programs = {
+        "yq": "",
+        "helm": "case $1 in push) echo denied; exit 1 ;; esac",
+        "cosign": 'touch "$RUNNER_TEMP/signed"',
+    }
+    step = "Package with the image's digest, push, sign"
+    assert stepped(rendered, "chart", step, programs, tmp_path).returncode != 0
+    assert not (tmp_path / "signed").exists()
+    assert stepped(rendered, "chart", step, {**programs, "helm": "echo Digest: sha256:1"}, tmp_path).returncode == 0
+    assert (tmp_path / "signed").exists()
+
+
+def stepped(
+    folder: Path, job: str, name: str, programs: Mapping[str, str], temporary: Path
+) -> subprocess.CompletedProcess[str]:
+    """The finished step `name` of the release, run as GitHub runs it, with shell scripts in place of `programs`."""
+    release = workflow(folder, WORKFLOWS[1])
+    (step,) = [step for step in release["jobs"][job]["steps"] if step.get("name") == name]
+    for program, script in programs.items():
+        (temporary / program).write_text(f"#!/bin/sh\n{script}\n")
+        (temporary / program).chmod(0o755)
+    (temporary / "output").touch()
+    shells = {"bash": ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c"], None: ["bash", "-e", "-c"]}
+    env = {
+        "PATH": f"{temporary}:/usr/bin:/bin",
+        "RUNNER_TEMP": str(temporary),
+        "GITHUB_OUTPUT": str(temporary / "output"),
+        "GITHUB_REF_NAME": "v1.4.0",
+        **{name: value for name, value in release["jobs"][job].get("env", {}).items() if "${{" not in value},
+        **{name: "sha256:1" if name == "DIGEST" else "1.4.0" for name in step.get("env", {})},
+    }
+    shell = shells[release.get("defaults", {"run": {"shell": None}})["run"]["shell"]]
+    return lab.attempt([*shell, step["run"]], folder, env)
+
+
 def test_what_the_workflows_run_is_there(rendered: Path) -> None:
     targets = set(re.findall(r"^([a-z-]+):", (rendered / "Makefile").read_text("utf-8"), re.MULTILINE))
     called = {target for _, step in steps(rendered) for target in re.findall(r"^make ([a-z-]+)", step.get("run", ""))}
@@ -179,6 +276,41 @@ def programs(make_environment: Mapping[str, str], tmp_path: Path) -> dict[str, s
     (folder / "uv").write_text('#!/bin/sh\necho "uv $*"\n')
     (folder / "uv").chmod(0o755)
     return {**make_environment, "PATH": f"{folder}:/usr/bin:/bin"}
+
+
+@dataclass(frozen=True)
+class Locked:
+    """An HTTP server that lets nobody in, and the credentials that it was shown."""
+
+    url: str
+    credentials: list[str]
+
+
+@pytest.fixture
+def locked() -> Iterator[Locked]:
+    shown: list[str] = []
+
+    class Door(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            if "Authorization" in self.headers:
+                shown.append(b64decode(self.headers["Authorization"].removeprefix("Basic ")).decode())
+            self.send_response(401)
+            self.send_header("WWW-Authenticate", 'Basic realm="template"')
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Door) as server:
+        Thread(target=server.serve_forever).start()
+        yield Locked(f"http://127.0.0.1:{server.server_port}", shown)
+        server.shutdown()
+
+
+def without_dockyard(environment: Mapping[str, str]) -> dict[str, str]:
+    """`environment` as it is where uv has to bring the command."""
+    folder = environment["PATH"].split(":")[0]
+    return {**environment, "PATH": f"{folder}:/usr/bin:/bin"}
 
 
 def record(service: Path, source: str, commit: str) -> None:
@@ -223,6 +355,29 @@ def test_a_difference_that_dockyard_finds_fails_the_target(
     dockyard.write_text("#!/bin/sh\nexit 1\n")
     dockyard.chmod(0o755)
     assert lab.attempt(["make", target], service, programs).returncode != 0
+
+
+def test_the_token_for_the_template_is_there_only_where_the_template_is_compared(rendered: Path) -> None:
+    job = workflow(rendered, WORKFLOWS[2])["jobs"]["template"]
+    assert "secrets." not in json.dumps({name: value for name, value in job.items() if name != "steps"})
+    knowing = [step["run"] for step in job["steps"] if "TEMPLATE_TOKEN" in json.dumps(step)]
+    assert knowing == ["make drift", "make outdated"]
+    assert "git config" not in json.dumps(job), "what is in the configuration is there for every later step"
+
+
+@pytest.mark.parametrize("target", ["drift", "outdated"])
+@pytest.mark.parametrize("token", ["s3cret", ""])
+def test_a_template_that_is_not_public_is_asked_for_with_the_token(
+    service: Path, make_environment: Mapping[str, str], locked: Locked, target: str, token: str
+) -> None:
+    record(service, f"{locked.url}/acme/dockyard", "v1.2.0")
+    job = workflow(service, WORKFLOWS[2])["jobs"]["template"]
+    (step,) = [step for step in job["steps"] if step.get("run") == f"make {target}"]
+    given = {name: value.replace("${{ github.server_url }}", locked.url) for name, value in job["env"].items()}
+    given |= dict.fromkeys(step["env"], token) | {"GIT_TERMINAL_PROMPT": "0"}
+    done = lab.attempt(["make", target], service, {**without_dockyard(make_environment), **given})
+    assert done.returncode != 0, "the server lets nobody in"
+    assert set(locked.credentials) == ({f"x-access-token:{token}"} if token else set())
 
 
 # What refuses a release

@@ -13,7 +13,19 @@ from dockyard.errors import DockyardError
 from dockyard.fleet import forge, trial
 from dockyard.fleet.branches import supersede
 from dockyard.fleet.roster import Member
-from dockyard.fleet.stand import Aim, Row, State, conflicts_of, foreign, is_foreign, isolated, new_answers, row
+from dockyard.fleet.stand import (
+    Aim,
+    Row,
+    State,
+    conflicts_of,
+    foreign,
+    is_foreign,
+    isolated,
+    new_answers,
+    questions_of,
+    remarked,
+    row,
+)
 from dockyard.lifecycle import Outcome, Updated
 from dockyard.service import Service, open_service
 
@@ -55,26 +67,24 @@ def _advance(member: Member, place: Path, aim: Aim, wish: Wish) -> Row:
     if made.state is not State.UPDATED or done.committed is None:
         return made
     if gone:
-        made = _remarked(made, f"it replaces {', '.join(gone)}")
+        made = remarked(made, f"it replaces {', '.join(gone)}")
     if wish.verify and (failure := trial.run(service, done.committed.commit)) is not None:
         return replace(made, state=State.FAILED, message=failure)
     if wish.push or wish.offer:
-        return _handed_over(made, service, done.committed, done, wish)
+        return _handed_over(made, member, done.committed, done, wish)
     if member.url is not None:
-        return _remarked(made, "its branch is in Dockyard's own clone until this is run with --push")
+        return remarked(made, "its branch is in Dockyard's own clone until this is run with --push")
     return made
 
 
-def _handed_over(made: Row, service: Service, committed: Committed, done: Updated, wish: Wish) -> Row:
+def _handed_over(made: Row, member: Member, committed: Committed, done: Updated, wish: Wish) -> Row:
     try:
-        with _alone(service):
-            return replace(made, url=forge.publish(service, committed, done, offer=wish.offer))
+        with _alone(done.service):
+            handed = forge.publish(member, committed, done, is_offered=wish.offer)
     except DockyardError as error:
         return replace(made, state=State.ERROR, message=str(error))
-
-
-def _remarked(made: Row, remark: str) -> Row:
-    return replace(made, message="; ".join(filter(None, (made.message, remark))))
+    made = replace(made, url=handed.url)
+    return replace(remarked(made, handed.problem), state=State.ERROR) if handed.problem else made
 
 
 def _updated(service: Service, aim: Aim, wish: Wish) -> Updated:
@@ -97,7 +107,7 @@ def _alone(service: Service) -> Iterator[None]:
 
 def _told(member: Member, service: Service, done: Updated) -> Row:
     way = done.plans[-1].step if done.plans else None
-    conflicts = conflicts_of(done)
+    conflicts = conflicts_of(done.plans)
     return replace(
         row(member, State.BLOCKED if conflicts else _STATE[done.outcome]),
         template=service.recorded.source,
@@ -106,4 +116,5 @@ def _told(member: Member, service: Service, done: Updated) -> Row:
         conflicts=conflicts,
         branches=(done.committed.branch,) if done.committed else (),
         message="; ".join(done.warnings),
+        new_questions=questions_of(done.plans),
     )

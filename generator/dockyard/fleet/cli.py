@@ -1,6 +1,7 @@
 """The commands `dockyard fleet …`. Prints and exits, as `dockyard.cli` does; all work is a call into the core."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from json import dumps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     from dockyard.fleet.roster import Member, Roster
     from dockyard.fleet.stand import Aim, Row
 
+_INTERRUPTED = 130
+
 app = typer.Typer(help="All services at once: how they stand, one update for all.", no_args_is_help=True)
 
 _Fleet = Annotated[
@@ -25,6 +28,15 @@ _Jobs = Annotated[int | None, typer.Option(min=1, help="Services at a time; with
 _Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of words.")]
 
 
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """The rows of a command."""
+
+    rows: "list[Row]"
+    is_interrupted: bool
+    """Whether Ctrl-C came before all of them were there."""
+
+
 @app.command()
 def status(
     fleet: _Fleet = Path(), *, group: _Group = None, to: _To = None, jobs: _Jobs = None, json: _Json = False
@@ -32,8 +44,7 @@ def status(
     """Version, drift, predicted conflicts and open update branches of every service."""
     whole, members = _chosen(fleet, group)
     found = _surveyed(whole, members, to, jobs)
-    code = 1 if any(row.needs_somebody for row in found) else 0
-    _say("status", whole, found, code, json=json)
+    _say("status", whole, found, 1 if any(row.needs_somebody for row in found.rows) else 0, json=json)
 
 
 @app.command()
@@ -43,22 +54,28 @@ def check(
     """Exit 1 unless every service is current and clean; for CI."""
     whole, members = _chosen(fleet, group)
     found = _surveyed(whole, members, to, jobs)
-    _say("check", whole, found, 0 if all(row.is_well for row in found) else 1, json=json)
+    _say("check", whole, found, 0 if all(row.is_well for row in found.rows) else 1, json=json)
 
 
 @app.command()
-def diff(fleet: _Fleet = Path(), *, group: _Group = None, to: _To = None, jobs: _Jobs = None) -> None:
+def diff(
+    fleet: _Fleet = Path(), *, group: _Group = None, to: _To = None, jobs: _Jobs = None, json: _Json = False
+) -> None:
     """Show the drift of every service as one patch; with --to, what an update would change."""
-    from dockyard.fleet import run  # noqa: PLC0415 - other commands need not wait for it
+    from dockyard.fleet import record, run  # noqa: PLC0415 - other commands need not wait for it
 
     whole, members = _chosen(fleet, group)
-    code = 0
+    found = []
     for patch in run.patches(members, _aim(whole, to), jobs=_number(jobs)):
+        found.append(patch)
         if patch.problem:
             typer.echo(f"dockyard: {shown(patch.name)}: {patch.problem}", err=True)
-        # The bytes as they are: a patch of a file in another encoding must still apply.
-        typer.get_binary_stream("stdout").write(patch.text)
-        code |= 1 if patch.text or patch.problem else 0
+        if not json:
+            # The bytes as they are: a patch of a file in another encoding must still apply.
+            typer.get_binary_stream("stdout").write(patch.text)
+    code = 1 if any(patch.text or patch.problem for patch in found) else 0
+    if json:
+        typer.echo(dumps(record.patches(whole, found, exit_code=code), indent=2))
     raise typer.Exit(code)
 
 
@@ -84,7 +101,9 @@ def update(
     canary: Annotated[
         int, typer.Option(min=0, metavar="N", help="N services first; the others only if all is well.")
     ] = 0,
-    limit: Annotated[int | None, typer.Option(min=1, metavar="N", help="Update N services at most.")] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Update N services at most, others each time.")
+    ] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Wait for another update of this fleet to end.")] = False,
     jobs: _Jobs = None,
     json: _Json = False,
@@ -92,6 +111,7 @@ def update(
     """Bring every service to a newer version of its template, each on a branch of its own."""
     from dockyard.fleet import run, show  # noqa: PLC0415 - other commands need not wait for it
     from dockyard.fleet.advance import Wish  # noqa: PLC0415 - as above
+    from dockyard.fleet.waves import Wave  # noqa: PLC0415 - as above
 
     wishes = {"--push": push, "--pr": pr, "--verify": verify}
     for option, why in (("--in-place", "it makes no branch"), ("--dry-run", "it makes nothing")):
@@ -100,11 +120,11 @@ def update(
                 raise CannotGoTogether(option, other, why)
     whole, members = _chosen(fleet, group)
     wish = Wish(dry_run=dry_run, in_place=in_place, verify=verify, push=push or pr, offer=pr)
-    wave = run.Wave(limit=limit, canary=canary, max_failures=max_failures)
+    wave = Wave(limit=limit, canary=canary, max_failures=max_failures)
     with run.alone(whole, wait=_waiting if wait else None), show.progress("updating", len(members)) as watch:
         rows = watch.each(run.update(members, _aim(whole, to), wish, wave, jobs=_number(jobs)))
-        found = _in_order(members, rows)
-    left = any(row.needs_somebody or row.state == "skipped" for row in found)
+        found = _collected(members, rows)
+    left = any(row.needs_somebody or row.state == "skipped" for row in found.rows)
     _say("update", whole, found, 1 if left else 0, json=json)
 
 
@@ -122,8 +142,10 @@ def report(
 
     whole, members = _chosen(fleet, group)
     found = _surveyed(whole, members, to, jobs)
-    write(html, whole, members, found)
-    typer.echo(f"{html} is there: {len(found)} services.")
+    if found.is_interrupted:
+        raise typer.Exit(_INTERRUPTED)
+    write(html, whole, members, found.rows)
+    typer.echo(f"{html} is there: {len(found.rows)} services.")
 
 
 def _chosen(fleet: Path, groups: Iterable[str] | None) -> "tuple[Roster, tuple[Member, ...]]":
@@ -133,11 +155,11 @@ def _chosen(fleet: Path, groups: Iterable[str] | None) -> "tuple[Roster, tuple[M
     return whole, whole.chosen(groups or ())
 
 
-def _surveyed(whole: "Roster", members: "Sequence[Member]", to: str | None, jobs: int | None) -> "list[Row]":
+def _surveyed(whole: "Roster", members: "Sequence[Member]", to: str | None, jobs: int | None) -> "_Found":
     from dockyard.fleet import run, show  # noqa: PLC0415 - other commands need not wait for it
 
     with show.progress("looking", len(members)) as watch:
-        return _in_order(members, watch.each(run.survey(members, _aim(whole, to), jobs=_number(jobs))))
+        return _collected(members, watch.each(run.survey(members, _aim(whole, to), jobs=_number(jobs))))
 
 
 def _aim(whole: "Roster", to: str | None) -> "Aim":
@@ -150,9 +172,16 @@ def _waiting(holder: str) -> None:
     typer.echo(f"waiting for {holder}, which updates this fleet", err=True)
 
 
-def _in_order(members: "Sequence[Member]", rows: "Iterable[Row]") -> "list[Row]":
-    found = {row.name: row for row in rows}
-    return [found[member.name] for member in members if member.name in found]
+def _collected(members: "Sequence[Member]", rows: "Iterable[Row]") -> _Found:
+    """The rows in the fleet's order, as many as there are until Ctrl-C."""
+    found: dict[str, Row] = {}
+    is_interrupted = False
+    try:
+        for row in rows:
+            found[row.name] = row
+    except KeyboardInterrupt:
+        is_interrupted = True
+    return _Found([found[member.name] for member in members if member.name in found], is_interrupted)
 
 
 def _number(jobs: int | None) -> int:
@@ -161,11 +190,13 @@ def _number(jobs: int | None) -> int:
     return jobs or default_jobs()
 
 
-def _say(command: str, whole: "Roster", found: "list[Row]", code: int, *, json: bool) -> None:
+def _say(command: str, whole: "Roster", found: _Found, code: int, *, json: bool) -> None:
     from dockyard.fleet import record, show  # noqa: PLC0415 - other commands need not wait for it
 
+    code = _INTERRUPTED if found.is_interrupted else code
     if json:
-        typer.echo(dumps(record.rows(command, whole, found, exit_code=code), indent=2))
+        # Answers may be what only YAML knows, such as a date.
+        typer.echo(dumps(record.rows(command, whole, found.rows, exit_code=code), indent=2, default=str))
     else:
-        show.rows(found)
+        show.rows(found.rows)
     raise typer.Exit(code)

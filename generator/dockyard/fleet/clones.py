@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from hashlib import sha256
 from pathlib import Path
 
-from dockyard import git, source
+from dockyard import git, network, source
 from dockyard.errors import ServiceUnreachable
 from dockyard.fleet.roster import Member
 
@@ -29,11 +29,13 @@ def bring(member: Member) -> None:
     env = git.environment()
     with source.locked(clone.with_suffix(".lock")):
         try:
-            if not (clone / ".git").exists():
-                shutil.rmtree(clone, ignore_errors=True)
-                git.run("clone", "--quiet", "--no-checkout", "--", member.url, str(clone), folder=clone.parent, env=env)
-            git.run("fetch", "--quiet", "--prune", "origin", folder=clone, env=env)
-            git.run("remote", "set-head", "origin", "--auto", folder=clone, env=env)
+            with network.bounded():
+                if not (clone / ".git").exists():
+                    shutil.rmtree(clone, ignore_errors=True)
+                    cloning = ("clone", "--quiet", "--no-checkout", "--", member.url, str(clone))
+                    git.run(*cloning, folder=clone.parent, env=env)
+                git.run("fetch", "--quiet", "--prune", "origin", folder=clone, env=env)
+                git.run("remote", "set-head", "origin", "--auto", folder=clone, env=env)
             wanted = f"refs/remotes/origin/{member.branch}" if member.branch else "refs/remotes/origin/HEAD"
             git.run("checkout", "--quiet", "--force", "--detach", wanted, folder=clone, env=git.isolated_environment())
             _follow(clone, env)

@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from functools import partial
@@ -36,19 +36,16 @@ def mapped(
     """`work` done on each item, in the order in which it is done; one process is plain `map`.
 
     `prepare` runs first in each process; `lost` says what becomes of an item whose process was killed, twice. After a
-    result that `is_enough` no further item is begun, and those at work are still waited for. Leaving early, as on
-    Ctrl-C, likewise.
+    result that `is_enough` no further item is begun, and those at work are still waited for. So it is on Ctrl-C, which
+    is raised when they are given.
     """
     if jobs == 1 or len(items) <= 1:
         prepare()
-        for item in items:
-            result = work(item)
-            yield result
-            if is_enough(result):
-                return
+        yield from _one_by_one(work, items, is_enough)
         return
     left = deque(items)
     enough = False
+    ctrl_c = _CtrlC()
     while left and not enough:
         suspects: list[Item] = []
         with _processes(min(jobs, len(left)), prepare) as processes:
@@ -58,18 +55,48 @@ def mapped(
                 while left and len(running) < jobs and not enough and not suspects:
                     item = left.popleft()
                     running[_begun(processes, work, item)] = item
-                for future in wait(running, return_when=FIRST_COMPLETED).done:
+                for future in ctrl_c.put_off(running):
                     item = running.pop(future)
                     if isinstance(future.exception(), BrokenProcessPool):
                         suspects.append(item)
                         continue
                     yield future.result()
                     enough = enough or is_enough(future.result())
+                enough = enough or ctrl_c.came is not None
         for item in suspects:
             # One of those at work together took the others down; alone it is known which.
             result = _alone(work, item, prepare, lost)
             yield result
             enough = enough or is_enough(result)
+    if ctrl_c.came is not None:
+        raise ctrl_c.came
+
+
+class _CtrlC:
+    """Puts off Ctrl-C, once, until those at work are done."""
+
+    def __init__(self) -> None:
+        self.came: KeyboardInterrupt | None = None
+
+    def put_off(self, running: Iterable[Future[Result]]) -> set[Future[Result]]:
+        """Those of `running` that are done now, at least one; none when Ctrl-C came meanwhile."""
+        try:
+            return wait(running, return_when=FIRST_COMPLETED).done
+        except KeyboardInterrupt as again:
+            if self.came is not None:
+                raise
+            self.came = again
+            return set()
+
+
+def _one_by_one(
+    work: Callable[[Item], Result], items: Sequence[Item], is_enough: Callable[[Result], bool]
+) -> Iterator[Result]:
+    for item in items:
+        result = work(item)
+        yield result
+        if is_enough(result):
+            return
 
 
 def default_jobs() -> int:

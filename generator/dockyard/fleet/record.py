@@ -1,23 +1,23 @@
-"""A fleet's rows as JSON, for programs: the schema of docs/reference/json.md, under the number of `dockyard.record`."""
+"""What the commands of a fleet print as JSON, for programs. The schema is docs/reference/records.schema.json."""
 
 from collections.abc import Iterable
 from typing import Any
 
+from dockyard.fleet.patches import Patch
 from dockyard.fleet.roster import Roster
 from dockyard.fleet.stand import Row
-from dockyard.record import SCHEMA, Record
+from dockyard.record import SCHEMA, Record, question
 from dockyard.tree import shown
 
 
 def rows(command: str, roster: Roster, found: Iterable[Row], *, exit_code: int) -> Record:
     """The record of `dockyard fleet status|check|update --json`."""
-    return {
-        "schema": SCHEMA,
-        "command": f"fleet {command}",
-        "fleet": shown(str(roster.origin)),
-        "exit_code": exit_code,
-        "services": [row(one) for one in found],
-    }
+    return {**_head(command, roster, exit_code), "services": [row(one) for one in found]}
+
+
+def patches(roster: Roster, found: Iterable[Patch], *, exit_code: int) -> Record:
+    """The record of `dockyard fleet diff --json`."""
+    return {**_head("diff", roster, exit_code), "services": [patch(one) for one in found]}
 
 
 def row(one: Row) -> dict[str, Any]:
@@ -36,4 +36,23 @@ def row(one: Row) -> dict[str, Any]:
         "branches": list(one.branches),
         "url": one.url,
         "message": shown(one.message),
+        "new_questions": [question(each) for each in one.new_questions],
+    }
+
+
+def patch(one: Patch) -> dict[str, Any]:
+    """The patch of one service."""
+    return {
+        "name": shown(one.name),
+        "patch": one.text.decode("utf-8", "backslashreplace"),
+        "message": shown(one.problem),
+    }
+
+
+def _head(command: str, roster: Roster, exit_code: int) -> dict[str, Any]:
+    return {
+        "schema": SCHEMA,
+        "command": f"fleet {command}",
+        "fleet": shown(str(roster.origin)),
+        "exit_code": exit_code,
     }

@@ -65,7 +65,8 @@ def page(roster: Roster, rows: Sequence[Row], histories: Mapping[str, Sequence[R
         name=roster.origin.parent.name if roster.origin.is_file() else roster.origin.name,
         origin=str(roster.origin),
         made=now,
-        rows=rows,
+        # What somebody has to look at comes first.
+        rows=sorted(rows, key=lambda row: (not row.needs_somebody, row.is_well)),
         states=[(state, states[state]) for state in State if states[state]],
         drifted=sum(1 for row in rows if row.drift),
         groups=sorted({group for row in rows for group in row.groups}),

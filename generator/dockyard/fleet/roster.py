@@ -7,15 +7,16 @@ import os
 import re
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from dockyard.errors import BadFleetFile, NoFleet
 
 FLEET_FILE = "fleet.toml"
+Forge = Literal["github", "gitlab"]
 _ANSWERS_FILE = re.compile(r"\.copier-answers(\..+)?\.ya?ml")
 _NOT_SEARCHED = {"node_modules", "__pycache__", "venv"}
 _DEEPEST = 6
@@ -35,6 +36,8 @@ class Member:
     folder: str = ""
     """The service within the repository of `url`; empty: at its root."""
     groups: frozenset[str] = frozenset()
+    forge: Forge | None = None
+    """Where its pull requests are opened; None: as the host of its repository is called."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +107,7 @@ class _Service(_Strict):
     folder: Annotated[str, AfterValidator(_inside)] = ""
     name: str | None = Field(default=None, min_length=1)
     groups: list[Annotated[str, Field(min_length=1)]] = []
+    forge: Forge | None = None
 
     @model_validator(mode="after")
     def _in_one_place(self) -> "_Service":
@@ -116,6 +120,7 @@ class _Service(_Strict):
 
 class _File(_Strict):
     template: str | None = Field(default=None, min_length=1)
+    forge: Forge | None = None
     answers: dict[str, str | int | float | bool] = {}
     services: list[_Service] = Field(min_length=1)
 
@@ -129,7 +134,11 @@ def _parsed(file: Path) -> Roster:
         raise BadFleetFile(file, str(error)) from error
     except ValidationError as error:
         raise BadFleetFile(file, "; ".join(_problems(error))) from error
-    members = tuple(member for service in content.services for member in _members(service, file))
+    members = tuple(
+        replace(member, forge=service.forge or content.forge)
+        for service in content.services
+        for member in _members(service, file)
+    )
     names = [member.name for member in members]
     if twice := next((name for name in names if names.count(name) > 1), None):
         raise BadFleetFile(file, f"two services are called {twice!r}; give one of them another name")

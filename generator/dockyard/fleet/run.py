@@ -1,53 +1,31 @@
-"""One operation over all services of a fleet: in parallel processes, in waves, one command at a time.
+"""One operation over all services of a fleet: in parallel processes, one command at a time.
 
-Knows who comes when and when to stop; what is done with a service is in `stand` and `advance`.
+Who comes when is in `waves`; what is done with a service is in `stand` and `advance`.
 """
 
 import fcntl
 import os
 import platform
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 from hashlib import sha256
 
-from dockyard import source
-from dockyard.errors import DockyardError, FleetBusy
-from dockyard.fleet import clones
+from dockyard import network, source
+from dockyard.errors import DockyardError, FleetBusy, UnknownRef
+from dockyard.fleet import branches, clones
 from dockyard.fleet.advance import Wish, advance
+from dockyard.fleet.offer import is_offered
 from dockyard.fleet.patches import Patch, patch
 from dockyard.fleet.pool import mapped
 from dockyard.fleet.roster import Member, Roster
-from dockyard.fleet.stand import LOST, Aim, Row, State, lost, row, stand
+from dockyard.fleet.stand import IN_FILE, LOST, Aim, Row, State, lost, row, stand
+from dockyard.fleet.waves import Wave, in_waves
 from dockyard.service import open_service
 from dockyard.source import Source
+from dockyard.template import template_at
 from dockyard.versions import source_of, step
-
-
-@dataclass(frozen=True, slots=True)
-class Wave:
-    """How many services are taken on, and when to stop."""
-
-    limit: int | None = None
-    """Services that get an update, at most."""
-    canary: int = 0
-    """Services that go first, alone; unless all of them turn out well, the others are left."""
-    max_failures: int = 0
-    """More failed tests than this, and no further service is begun."""
-
-
-@dataclass
-class _Failures:
-    """Counts the services whose tests failed."""
-
-    allowed: int
-    names: list[str] = field(default_factory=list)
-
-    def too_many(self, done: Row) -> bool:
-        if done.state is State.FAILED:
-            self.names.append(done.name)
-        return len(self.names) > self.allowed
 
 
 def survey(members: Sequence[Member], aim: Aim, *, jobs: int) -> Iterator[Row]:
@@ -69,31 +47,24 @@ def patches(members: Sequence[Member], aim: Aim, *, jobs: int) -> Iterator[Patch
 
 
 def update(members: Sequence[Member], aim: Aim, wish: Wish, wave: Wave, *, jobs: int) -> Iterator[Row]:
-    """Bring the services forward, in the order in which they are done; those that are left out come last."""
+    """Bring the services forward, in the order in which they are done; those that are left out come last.
+
+    With a limit, services whose update waits on its branch already are passed over, so that each run takes on others.
+    """
     here, gone = _brought(members, jobs)
     yield from gone.values()
     with _asked_once(here, aim) as prepare:
-        first, then = here[:0], here
         if wave.limit is not None or wave.canary:
-            wants = partial(_wants, aim=aim)
+            wants = partial(_wants, aim=aim, wish=wish, is_again=wave.limit is None)
             asked = mapped(wants, here, jobs=jobs, prepare=prepare, lost=_wanted)
             wanting = {member for member, is_wanted in asked if is_wanted}
-            chosen = [member for member in here if member in wanting][: wave.limit]
-            first, then = chosen[: wave.canary], chosen[wave.canary :]
-        failures = _Failures(wave.max_failures)
-        work = partial(advance, aim=aim, wish=wish)
-        done: set[str] = set()
-        for turn in (first, then):
-            ill = []
-            for result in mapped(work, turn, jobs=jobs, prepare=prepare, lost=lost, is_enough=failures.too_many):
-                done.add(result.name)
-                ill += [result.name] if result.needs_somebody else []
-                yield result
-            if failures.names[wave.max_failures :] or (turn is first and ill):
-                break
-    for member in (*first, *then):
-        if member.name not in done:
-            yield replace(row(member, State.SKIPPED), message=f"not begun, because of {', '.join(sorted(ill))}")
+            here = [member for member in here if member in wanting]
+
+        def turn(now: Sequence[Member], is_enough: Callable[[Row], bool]) -> Iterator[Row]:
+            work = partial(advance, aim=aim, wish=wish)
+            return mapped(work, now, jobs=jobs, prepare=prepare, lost=lost, is_enough=is_enough)
+
+        yield from in_waves(here, wave, turn)
 
 
 @contextmanager
@@ -120,7 +91,8 @@ def alone(roster: Roster, *, wait: Callable[[str], None] | None) -> Iterator[Non
 
 
 def _brought(members: Sequence[Member], jobs: int) -> tuple[list[Member], dict[Member, Row]]:
-    """Members that are on this disk now, and rows for those that could not be brought."""
+    """Members that are on this disk now, and rows for those that could not be brought. Raises BadTimeout."""
+    network.patience()
     distant = {clones.key(member): member for member in members if member.url is not None}
     work = mapped(_bring, list(distant.values()), jobs=jobs, prepare=_nothing, lost=_unbrought)
     problems = {clones.key(member): problem for member, problem in work if problem}
@@ -142,37 +114,70 @@ def _bring(member: Member) -> tuple[Member, str]:
 
 @contextmanager
 def _asked_once(members: Sequence[Member], aim: Aim) -> Iterator[Callable[[], None]]:
-    """What tells each process where the templates of `members` are: every address is asked once."""
-    sources: dict[str, Source] = {}
-    for address in [aim.template, *(_address(member) for member in members)]:
+    """What tells each process where the templates of `members` are: every address is asked once. Raises UnknownRef."""
+    sources: dict[str, Source | str] = {}
+    for address, named in [(aim.template, IN_FILE), *(_address(member) for member in members)]:
         if address is not None and address not in sources:
-            try:
-                sources[address] = source.locate(address)
-            except DockyardError:
-                continue  # the services themselves say what is wrong with it
+            with network.bounded():
+                sources[address] = _located(address, named)
+    _require_known(aim.to, sources.values() if aim.template is None else [sources[aim.template]])
     try:
         yield partial(source.remember, sources)
     finally:
         source.remember({})
 
 
-def _address(member: Member) -> str | None:
-    """The address of its template as `source_of` asks for it."""
+def _located(address: str, named: str) -> Source | str:
+    """The template's repository, or why there is none: the services that follow it say so."""
+    try:
+        return source.locate(address, named)
+    except DockyardError as error:
+        return str(error)
+
+
+def _require_known(to: str | None, sources: Iterable[Source | str]) -> None:
+    """Raises UnknownRef when no template of those that can be reached knows `to`."""
+    unknown = [_unknown(to, each) for each in sources if not isinstance(each, str)] if to is not None else []
+    if unknown and (first := unknown[0]) is not None and None not in unknown:
+        raise first
+
+
+def _unknown(to: str | None, template: Source) -> UnknownRef | None:
+    try:
+        template_at(template, to, option="--to")
+    except UnknownRef as error:
+        return error
+    except DockyardError:
+        return None  # the services that follow it say what is wrong with it
+    return None
+
+
+def _address(member: Member) -> tuple[str | None, str]:
+    """The address of its template as `source_of` asks for it, and where it is named."""
     try:
         service = open_service(clones.folder(member))
     except DockyardError:
-        return None
+        return None, ""
     beside = service.root / service.recorded.source
-    return str(beside) if beside.is_dir() else service.recorded.source
+    return str(beside) if beside.is_dir() else service.recorded.source, f"_src_path of {service.recorded.file}"
 
 
-def _wants(member: Member, aim: Aim) -> tuple[Member, bool]:
-    """Whether the service has another version than it should; one of which nothing can be said is wanted too."""
+def _wants(member: Member, aim: Aim, wish: Wish, *, is_again: bool) -> tuple[Member, bool]:
+    """Whether the service is to be taken on; one of which nothing can be said is.
+
+    One that has the wanted version is not, and unless `is_again` none whose update waits on its branch.
+    """
     try:
         service = open_service(clones.folder(member))
-        return member, not step(service, source_of(service), aim.to).is_none
+        way = step(service, source_of(service), aim.to)
+        if way.is_none or is_again or wish.in_place:
+            return member, not way.is_none
+        waits = branches.waits(service, way.target, pushed=wish.push)
+        if waits and wish.offer:
+            waits = is_offered(service, branches.branch_to(service, way.target), member.forge)
     except DockyardError:
         return member, True
+    return member, not waits
 
 
 def _wanted(member: Member) -> tuple[Member, bool]:

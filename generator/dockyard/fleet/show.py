@@ -81,9 +81,8 @@ def summary(found: Sequence[Row]) -> str:
     counts = Counter(row.state for row in found)
     drifted = sum(1 for row in found if row.drift)
     parts = [f"{counts[state]} {state}" for state in State if counts[state]]
-    return f"{len(found)} {'service' if len(found) == 1 else 'services'}: " + ", ".join(
-        [*parts, *([f"{drifted} with drift"] if drifted else [])]
-    )
+    parts += [f"{drifted} with drift"] if drifted else []
+    return f"{len(found)} {'service' if len(found) == 1 else 'services'}" + (f": {', '.join(parts)}" if parts else "")
 
 
 def _cells(row: Row) -> tuple[str, ...]:
@@ -105,5 +104,7 @@ def _remarks(row: Row) -> Iterator[str]:
         yield shown(row.message)
     for path, kind in row.conflicts:
         yield f"conflict in {path} ({kind})"
+    for question in row.new_questions:
+        yield f"new question {question.name} = {shown(repr(question.answer))}"
     if row.url:
         yield row.url

@@ -4,7 +4,7 @@ Raises nothing: what is wrong with a service is part of the answer, so that no s
 """
 
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -12,12 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from dockyard import git, lifecycle, source
+from dockyard.bench import open_bench
 from dockyard.errors import DockyardError, one_line
 from dockyard.fleet import branches, clones
 from dockyard.fleet.roster import Member
-from dockyard.lifecycle import Updated
-from dockyard.service import Service, open_service
+from dockyard.hindrances import DirtyService
+from dockyard.service import Service, open_service, require_clean
 from dockyard.tree import shown
+from dockyard.update import Plan, Question, plan
 from dockyard.versions import source_of
 
 
@@ -42,6 +44,9 @@ class State(StrEnum):
     """Not looked at, because others failed before."""
 
 
+IN_FILE = "template of the fleet file"
+"""Where a fleet's template is named."""
+DIRTY = "dirty: what is not committed is left out of this prediction, and must be committed before an update"
 LOST = "the process that worked on it was killed, perhaps for want of memory; run this again with fewer --jobs."
 
 
@@ -83,6 +88,8 @@ class Row:
     """Of the pull request, or of the page that opens one."""
     message: str = ""
     """What is wrong, or worth knowing."""
+    new_questions: tuple[Question, ...] = ()
+    """Those that the update answers for the first time."""
 
     @property
     def needs_somebody(self) -> bool:
@@ -151,7 +158,7 @@ def new_answers(service: Service, aim: Aim) -> dict[str, str]:
 
 def is_foreign(service: Service, aim: Aim) -> bool:
     """Whether the service follows another template than the fleet."""
-    return aim.template is not None and source_of(service).repository != source.locate(aim.template).repository
+    return aim.template is not None and source_of(service).repository != source.locate(aim.template, IN_FILE).repository
 
 
 def foreign(member: Member, service: Service, aim: Aim) -> Row:
@@ -160,9 +167,19 @@ def foreign(member: Member, service: Service, aim: Aim) -> Row:
     return replace(row(member, State.FOREIGN), template=service.recorded.source, message=why)
 
 
-def conflicts_of(predicted: Updated) -> tuple[tuple[str, str], ...]:
+def remarked(made: Row, remark: str) -> Row:
+    """`made`, with one more thing that is worth knowing."""
+    return replace(made, message="; ".join(filter(None, (made.message, remark))))
+
+
+def conflicts_of(plans: Iterable[Plan]) -> tuple[tuple[str, str], ...]:
     """Path and kind of each file that a person has to look at."""
-    return tuple((shown(file.path), str(file.conflict)) for plan in predicted.plans for file in plan.merge.conflicts)
+    return tuple((shown(file.path), str(file.conflict)) for each in plans for file in each.merge.conflicts)
+
+
+def questions_of(plans: Iterable[Plan]) -> tuple[Question, ...]:
+    """Questions that an update answers for the first time."""
+    return tuple(question for each in plans for question in each.new_questions)
 
 
 def history(member: Member) -> tuple[Release, ...]:
@@ -205,8 +222,19 @@ def _stand(member: Member, place: Path, aim: Aim) -> Row:
     if not checked.behind:
         return found
     try:
-        predicted = lifecycle.update(place, to=aim.to, data=new_answers(service, aim), dry_run=True)
+        require_clean(service)
+    except DirtyService:
+        found = remarked(found, DIRTY)
     except DockyardError as error:
         return replace(found, state=State.ERROR, message=str(error))
-    conflicts = conflicts_of(predicted)
-    return replace(found, state=State.BLOCKED if conflicts else State.OUTDATED, conflicts=conflicts)
+    try:
+        with open_bench(service) as bench:
+            predicted = plan(bench, service, checked.step, new_answers(service, aim))
+    except DockyardError as error:
+        return replace(found, state=State.ERROR, message=str(error))
+    return replace(
+        found,
+        state=State.BLOCKED if predicted.merge.conflicts else State.OUTDATED,
+        conflicts=conflicts_of([predicted]),
+        new_questions=questions_of([predicted]),
+    )

@@ -3,6 +3,7 @@
 import base64
 import json
 import os
+import select
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +15,8 @@ from tests.brokers.binaries import find
 
 # Chromium reads its commands from the file descriptor 3 and answers on 4.
 _FLAGS = ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--remote-debugging-pipe")
+
+_PATIENCE = 60.0
 
 
 class Page:
@@ -76,6 +79,8 @@ class Page:
 
     def _next(self) -> dict[str, Any]:
         while b"\0" not in self._buffer:
+            ready, _, _ = select.select([self._answers], [], [], _PATIENCE)
+            assert ready, f"the browser has said nothing for {_PATIENCE:g} s"
             read = os.read(self._answers, 65536)
             assert read, "the browser ended"
             self._buffer += read

@@ -1,5 +1,6 @@
 """Two updates at once, kills and Ctrl-C, with real processes: each service is as it was, or wholly updated."""
 
+import json
 import os
 import random
 import signal
@@ -10,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import psutil
 import pytest
 
 from dockyard.fleet import pool
@@ -110,6 +112,14 @@ def is_running(pid: int) -> bool:
         return False
 
 
+KILLS = 10
+AMID = 3
+"""So many of the kills must be seen to have met a service half written."""
+HELPERS = 4
+"""Two that work, the one that starts them, and the one that tidies up after them."""
+
+
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("in_place", [False, True])
 def test_killed_at_ten_moments_every_service_is_untouched_or_updated(
     dockyard: Dockyard, fleet: Fleet, in_place: bool
@@ -118,31 +128,75 @@ def test_killed_at_ten_moments_every_service_is_untouched_or_updated(
     fleet.release()
     options = ("--jobs", "2", *(("--in-place",) if in_place else ()))
     untouched = [each.state() for each in made]
-    # The renders are in the cache now, so that more kills meet the writing.
-    began = time.monotonic()
-    with started(fleet.folder, "--dry-run", "--jobs", "2") as whole:
-        assert whole.wait(PATIENCE) == 0
-    length = time.monotonic() - began
+    objects = [written(each) for each in made]
+
+    def is_amid(number: int) -> bool:
+        if in_place:
+            return (made[number].root / ".git/dockyard").exists()
+        return written(made[number]) > objects[number] and not branches(made[number])
+
     moments = random.Random(7)
-    killed = 0
-    for _ in range(10):
+    killed = amid = tries = 0
+    while killed < KILLS or amid < AMID:
+        tries += 1
+        assert tries <= 6 * KILLS, f"of {tries} updates {killed} were killed, {amid} of them amid the writing"
+        chosen = moments.randrange(len(made))
         with started(fleet.folder, *options) as process:
-            with suppress(subprocess.TimeoutExpired):
-                process.wait(moments.uniform(length / 4, length))
-            process.kill()
-            # Its workers hold the pipes too: at the end of both nobody works any more.
-            process.communicate(timeout=PATIENCE)
-            killed += process.returncode == -signal.SIGKILL
+            helpers: list[psutil.Process] = []
+            while not is_amid(chosen) and process.poll() is None:
+                # Looked for beforehand: that takes longer than the writing.
+                helpers = helpers if len(helpers) == HELPERS else pythons_of(process)
+                time.sleep(0.001)
+            time.sleep(moments.choice([0, moments.uniform(0, 0.02)]))
+            # The first process alone, after which the others undo what they are at; or all, and nothing is undone.
+            kill(process, helpers, at_once=moments.random() < 0.7)
+        killed += process.returncode == -signal.SIGKILL
+        amid += any(map(is_amid, range(len(made))))
         for each, before in zip(made, untouched, strict=True):
             assert_whole(dockyard, each, before, in_place=in_place)
-    assert killed > 0
+            put_back(each)
 
-    assert dockyard("fleet", "update", fleet.folder, *options).code in ({0, 1} if in_place else {0})
+    assert dockyard("fleet", "update", fleet.folder, *options).code == 0
     for each in made:
         if in_place:
             assert (each.root / "added.txt").exists()
         else:
             assert git(each.root, "show", "dockyard/v1.1.0:added.txt") == "added\n"
+
+
+def written(made: Made) -> int:
+    """How many files the service's object database has."""
+    return sum(len(files) for _, _, files in os.walk(made.root / ".git/objects"))
+
+
+def pythons_of(process: subprocess.Popen[str]) -> list[psutil.Process]:
+    """The processes of Dockyard's own that `process` has begun; git, where it is at work, ends by itself."""
+    found = []
+    with suppress(psutil.NoSuchProcess):
+        for each in psutil.Process(process.pid).children(recursive=True):
+            with suppress(psutil.NoSuchProcess):
+                found += [each] if "python" in each.name().lower() else []
+    return found
+
+
+def kill(process: subprocess.Popen[str], helpers: list[psutil.Process], *, at_once: bool) -> None:
+    """Kill the update, its helpers too if `at_once`, and return when nothing of it works any more."""
+    process.kill()
+    for each in helpers if at_once else ():
+        with suppress(psutil.NoSuchProcess):
+            each.kill()
+    process.communicate(timeout=PATIENCE)
+    assert psutil.wait_procs(helpers, timeout=PATIENCE)[1] == []
+
+
+def put_back(made: Made) -> None:
+    """Undo a whole update, so that the next one has everything to write."""
+    git(made.root, "reset", "--quiet", "--hard")
+    git(made.root, "clean", "--quiet", "-fd")
+    for branch in branches(made):
+        git(made.root, "branch", "--quiet", "-D", branch)
+    git(made.root, "-c", "gc.reflogExpire=now", "reflog", "expire", "--expire=now", "--all")
+    git(made.root, "prune", "--expire=now")
 
 
 def assert_whole(dockyard: Dockyard, made: Made, before: dict[str, object], *, in_place: bool) -> None:
@@ -177,8 +231,31 @@ def test_ctrl_c_finishes_the_service_at_hand_and_begins_no_other(
 
     assert process.returncode == 130, out + err
     assert "Traceback" not in err
+    assert "interrupted" in err
+    assert out.splitlines() == [
+        "0-svc  updated  v1.0.0  v1.1.0  -  -  -  dockyard/v1.1.0",
+        "1-svc  updated  v1.0.0  v1.1.0  -  -  -  dockyard/v1.1.0",
+        "2 services: 2 updated",
+    ]
     assert [branches(each) for each in made] == [["dockyard/v1.1.0"]] * 2 + [[]] * 4
     assert states(rows(dockyard, "update", fleet.folder, code=0)) == {f"{number}-svc": "updated" for number in range(6)}
+
+
+def test_ctrl_c_tells_what_one_process_had_finished(fleet: Fleet, tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    fleet.add("0-svc", {"GNUmakefile": "test:\n"})
+    for name in ("1-svc", "2-svc"):
+        fleet.add(name, held_back(gate))
+    fleet.release()
+    with started(fleet.folder, "--verify", "--jobs", "1", "--json") as process:
+        until(lambda: is_at_work(gate), process)
+        os.killpg(process.pid, signal.SIGINT)
+        out, err = process.communicate(timeout=PATIENCE)
+
+    assert process.returncode == 130, out + err
+    said = json.loads(out)
+    assert [(each["name"], each["state"]) for each in said["services"]] == [("0-svc", "updated")]
+    assert said["exit_code"] == 130
 
 
 def die_on_three(number: int) -> int:

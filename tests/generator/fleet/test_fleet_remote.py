@@ -2,14 +2,15 @@
 
 import json
 from pathlib import Path
+from textwrap import dedent
 
 import pytest
 
-from dockyard.fleet import forge
+from dockyard.fleet import offer
 from tests.generator.conftest import Dockyard, git
 from tests.generator.fleet.conftest import IN_CONFLICT, Fleet, rows, states
 from tests.generator.update import services
-from tests.generator.update.services import Made
+from tests.generator.update.services import LINES, Made
 
 
 @pytest.fixture
@@ -113,6 +114,17 @@ def test_a_newer_update_takes_back_the_pushed_branch_of_the_older(
     assert pushed(remote) == ["dockyard/v1.2.0"]
 
 
+def test_with_a_limit_what_is_not_pushed_yet_is_pushed(dockyard: Dockyard, fleet: Fleet, remote: Path) -> None:
+    (fleet.folder / "fleet.toml").unlink()
+    git(fleet.folder, "clone", "--quiet", str(remote), "a-svc")
+    fleet.release()
+    rows(dockyard, "update", fleet.folder, code=0)
+
+    assert states(rows(dockyard, "update", fleet.folder, "--limit", "1", "--push", code=0)) == {"a-svc": "updated"}
+    assert pushed(remote) == ["dockyard/v1.1.0"]
+    assert states(rows(dockyard, "update", fleet.folder, "--limit", "1", "--push", code=0)) == {}
+
+
 def test_two_services_of_one_remote_repository_share_a_clone(
     dockyard: Dockyard, fleet: Fleet, tmp_path: Path, home: Path
 ) -> None:
@@ -147,52 +159,183 @@ def test_a_repository_that_does_not_answer_stops_no_other(dockyard: Dockyard, fl
 
 def program(folder: Path, name: str, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     folder.mkdir(exist_ok=True)
-    (folder / name).write_text(f"#!/bin/sh\n{text}")
+    (folder / name).write_text(f"#!/bin/sh\n{dedent(text)}")
     (folder / name).chmod(0o755)
     monkeypatch.setenv("PATH", str(folder), prepend=":")
 
 
-FAKE = """\
-if [ "$2" = view ]; then test -e {done} && echo https://forge.example/pull/7; exit; fi
-printf '%s\\n' "$@" > {done}
-echo "Creating pull request"
-echo https://forge.example/pull/7
-"""
-
-
-@pytest.mark.parametrize(
-    ("host", "tool", "words"),
-    [
-        ("github.com", "gh", ["pr", "create", "--head", "dockyard/v1.1.0", "--base", "trunk"]),
-        ("gitlab.com", "glab", ["mr", "create", "--yes", "--source-branch", "dockyard/v1.1.0"]),
+PAGE = "https://forge.example/pull/7"
+OPEN = {
+    "gh": [{"url": PAGE, "isCrossRepository": False}],
+    "glab": [{"web_url": PAGE, "iid": 7, "source_project_id": 1, "target_project_id": 1}],
+}
+FROM_A_FORK = {
+    "gh": [{"url": "https://forge.example/pull/1", "isCrossRepository": True}],
+    "glab": [
+        {"web_url": "https://forge.example/pull/1", "iid": 1, "source_project_id": 2, "target_project_id": 1},
     ],
-)
-def test_a_pull_request_is_opened_once_with_the_forges_program(
-    dockyard: Dockyard,
-    fleet: Fleet,
-    remote: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    host: str,
-    tool: str,
-    words: list[str],
-) -> None:
-    done = tmp_path / "arguments"
-    program(tmp_path / "bin", tool, FAKE.format(done=done), monkeypatch)
+}
+HOSTS = {"gh": "github.com", "glab": "gitlab.com"}
+
+
+class Forge:
+    """A fake `gh` or `glab`: says which pull requests are open, and notes what else it is asked."""
+
+    def __init__(self, tool: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.tool, self._folder = tool, folder
+        self._asked, self.refusal = folder / "asked", folder / "refusal"
+        text = f"""\
+            if [ -e {folder}/refusal ]; then cat {folder}/refusal >&2; exit 4; fi
+            if [ "$2" = list ]; then
+              printf '%s ' "$@" > {folder}/search
+              cat {folder}/open
+              exit
+            fi
+            printf '%s\\n' "$@" > {folder}/asked
+            echo "Creating pull request"
+            echo {PAGE}
+            """
+        program(folder, tool, text, monkeypatch)
+        self.open(FROM_A_FORK[tool])
+
+    def open(self, requests: object) -> None:
+        """Let these be the open ones of the branch."""
+        (self._folder / "open").write_text(json.dumps(requests))
+
+    def asked(self) -> list[str]:
+        """The last words that opened or changed something; they are forgotten."""
+        said = self._asked.read_text().splitlines() if self._asked.exists() else []
+        self._asked.unlink(missing_ok=True)
+        return said
+
+    @property
+    def search(self) -> str:
+        """The words of the last search."""
+        return (self._folder / "search").read_text()
+
+
+@pytest.fixture(params=["gh", "glab"])
+def forge(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Forge:
+    return Forge(request.param, tmp_path / "bin", monkeypatch)
+
+
+def at_forge(fleet: Fleet, remote: Path, host: str, more: str = "") -> None:
+    """Let the fleet file name the service by an address of a forge."""
     address = f"https://{host}/acme/a-svc.git"
-    git(tmp_path, "config", "--global", f"url.{remote}.insteadOf", address)
-    (fleet.folder / "fleet.toml").write_text(f'[[services]]\nurl = "{address}"\n')
+    git(fleet.folder, "config", "--global", f"url.{remote}.insteadOf", address)
+    (fleet.folder / "fleet.toml").write_text(f'[[services]]\nurl = "{address}"\n{more}')
+
+
+def test_a_pull_request_is_opened_once(dockyard: Dockyard, fleet: Fleet, remote: Path, forge: Forge) -> None:
+    at_forge(fleet, remote, HOSTS[forge.tool])
     fleet.release()
 
     first = rows(dockyard, "update", fleet.folder, "--pr", code=0)["a-svc"]
-    said = done.read_text().splitlines()
-    done.write_text("opened before")
+    said = forge.asked()
+    forge.open(OPEN[forge.tool])
     second = rows(dockyard, "update", fleet.folder, "--pr", code=0)["a-svc"]
 
+    words = {
+        "gh": ["pr", "create", "--head", "dockyard/v1.1.0", "--base", "trunk"],
+        "glab": ["mr", "create", "--yes", "--source-branch", "dockyard/v1.1.0", "--target-branch", "trunk"],
+    }[forge.tool]
     assert said[: len(words)] == words
     assert "Update a-svc from template v1.0.0 to v1.1.0" in said
-    assert first["url"] == second["url"] == "https://forge.example/pull/7"
-    assert done.read_text() == "opened before"
+    assert first["url"] == second["url"] == PAGE
+    assert forge.asked() == []
+    assert "dockyard/v1.1.0" in forge.search
+    # Both programs can be asked for open ones alone; GitLab's does so of itself.
+    assert forge.tool == "glab" or "--state open" in forge.search
+
+
+def test_a_pull_request_goes_into_the_branch_that_counts(
+    dockyard: Dockyard, fleet: Fleet, remote: Path, forge: Forge
+) -> None:
+    git(remote, "branch", "develop", "trunk")
+    at_forge(fleet, remote, HOSTS[forge.tool], 'branch = "develop"\n')
+    fleet.release()
+
+    rows(dockyard, "update", fleet.folder, "--pr", code=0)
+
+    said = forge.asked()
+    assert said[said.index("--base" if forge.tool == "gh" else "--target-branch") + 1] == "develop"
+
+
+def test_an_open_pull_request_says_what_is_new_when_its_branch_moves(
+    dockyard: Dockyard, fleet: Fleet, remote: Path, tmp_path: Path, forge: Forge
+) -> None:
+    at_forge(fleet, remote, HOSTS[forge.tool])
+    fleet.release()
+    rows(dockyard, "update", fleet.folder, "--pr", code=0)
+    forge.asked()
+    forge.open(OPEN[forge.tool])
+    Made(tmp_path / "work").write({"Makefile": LINES.replace("line 19\n", "line 19, ours\n")})
+    git(tmp_path / "work", "push", "--quiet", str(remote), "trunk")
+
+    found = rows(dockyard, "update", fleet.folder, "--pr", code=0)["a-svc"]
+
+    said = forge.asked()
+    assert said[:3] == (["pr", "edit", PAGE] if forge.tool == "gh" else ["mr", "update", "7"])
+    assert "- merged with the service's own changes: `Makefile`" in said
+    assert found["url"] == PAGE
+
+
+def test_a_forge_that_refuses_is_reported_and_asked_again(
+    dockyard: Dockyard, fleet: Fleet, remote: Path, forge: Forge
+) -> None:
+    at_forge(fleet, remote, HOSTS[forge.tool])
+    fleet.release()
+    forge.refusal.write_text("To get started, please log in.\n")
+
+    refused = rows(dockyard, "update", fleet.folder, "--pr", "--limit", "1", code=1)["a-svc"]
+
+    assert refused["state"] == "error"
+    assert f"{forge.tool} cannot tell whether there is its pull request: To get started" in refused["message"]
+    assert HOSTS[forge.tool] in refused["url"]
+    assert pushed(remote) == ["dockyard/v1.1.0"]
+    forge.refusal.unlink()
+    mended = rows(dockyard, "update", fleet.folder, "--pr", "--limit", "1", code=0)
+    assert (states(mended), mended["a-svc"]["url"]) == ({"a-svc": "updated"}, PAGE)
+    forge.open(OPEN[forge.tool])
+    assert states(rows(dockyard, "update", fleet.folder, "--pr", "--limit", "1", code=0)) == {}
+
+
+def test_a_forge_that_hangs_is_given_up(
+    dockyard: Dockyard, fleet: Fleet, remote: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program(tmp_path / "bin", "gh", "exec sleep 600\n", monkeypatch)
+    monkeypatch.setenv("DOCKYARD_NETWORK_TIMEOUT", "2")
+    at_forge(fleet, remote, "github.com")
+    fleet.release()
+
+    found = rows(dockyard, "update", fleet.folder, "--pr", code=1)["a-svc"]
+
+    assert "gh cannot tell whether there is its pull request: no end after 2 s" in found["message"]
+
+
+@pytest.mark.parametrize("where", ["forge", "services.forge"])
+def test_the_fleet_file_names_a_forge_that_its_host_does_not(
+    dockyard: Dockyard, fleet: Fleet, remote: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    forge = Forge("glab", tmp_path / "bin", monkeypatch)
+    at_forge(fleet, remote, "git.example.com", 'forge = "gitlab"\n' if where == "services.forge" else "")
+    file = fleet.folder / "fleet.toml"
+    if where == "forge":
+        file.write_text('forge = "gitlab"\n' + file.read_text())
+    fleet.release()
+
+    assert rows(dockyard, "update", fleet.folder, "--pr", code=0)["a-svc"]["url"] == PAGE
+    assert forge.asked()[:2] == ["mr", "create"]
+
+
+def test_a_remote_that_is_no_forge_cannot_offer(dockyard: Dockyard, fleet: Fleet, remote: Path) -> None:
+    fleet.release()
+
+    found = rows(dockyard, "update", fleet.folder, "--pr", code=1)["a-svc"]
+
+    assert found["state"] == "error"
+    assert "origin is at no address of a forge" in found["message"]
+    assert pushed(remote) == ["dockyard/v1.1.0"]
 
 
 @pytest.mark.parametrize(
@@ -218,7 +361,7 @@ def test_without_the_program_the_page_that_opens_one_is_named(
     address: str,
     page: str,
 ) -> None:
-    monkeypatch.setattr(forge.shutil, "which", lambda _: None)
+    monkeypatch.setattr(offer.shutil, "which", lambda _: None)
     git(tmp_path, "config", "--global", f"url.{remote}.insteadOf", address)
     (fleet.folder / "fleet.toml").write_text(f'[[services]]\nurl = "{address}"\n')
     fleet.release()

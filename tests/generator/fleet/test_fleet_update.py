@@ -150,6 +150,22 @@ def test_services_of_one_repository_are_updated_together(
         assert changed == [f"b-svc/{path}" for path in (".copier-answers.yml", "Makefile", "added.txt")]
 
 
+def test_the_branch_of_a_service_in_a_folder_with_a_space_is_found_again(dockyard: Dockyard, fleet: Fleet) -> None:
+    mono = fleet.folder / "mono"
+    services.render_into(fleet.template, mono / "my apps" / "a-svc", "v1.0.0")
+    git(mono, "init", "--quiet")
+    services.Made(mono).write({})
+    fleet.release()
+    rows(dockyard, "update", fleet.folder, code=0)
+
+    (found,) = rows(dockyard, "status", fleet.folder, code=0).values()
+    assert found["branches"] == ["dockyard/my%20apps/a-svc/v1.1.0"]
+    assert rows(dockyard, "update", fleet.folder, "--limit", "1", code=0) == {}
+    fleet.release_again()
+    rows(dockyard, "update", fleet.folder, code=0)
+    assert branches(Made(mono)) == ["dockyard/my%20apps/a-svc/v1.2.0"]
+
+
 def test_answers_of_the_fleet_are_for_new_questions(dockyard: Dockyard, fleet: Fleet) -> None:
     calm = fleet.add("calm-svc")
     asked = {"copier.yml": services.QUESTIONS + "region: {type: str}\n", "template/region.txt.jinja": "{{ region }}\n"}
@@ -219,6 +235,37 @@ def test_limit_takes_those_that_need_an_update(dockyard: Dockyard, fleet: Fleet)
     }
 
 
+def test_limit_takes_others_each_time(dockyard: Dockyard, fleet: Fleet) -> None:
+    a, b, c = (fleet.add(name) for name in ("a-svc", "b-svc", "c-svc"))
+    fleet.release()
+
+    runs = [states(rows(dockyard, "update", fleet.folder, "--limit", "1", code=0)) for _ in range(4)]
+
+    assert runs == [{"a-svc": "updated"}, {"b-svc": "updated"}, {"c-svc": "updated"}, {}]
+    b.write({"src/main.py": "ours = 1\n"})
+    follows = states(rows(dockyard, "update", fleet.folder, "--limit", "1", code=0))
+    assert follows == {"b-svc": "updated"}, "its branch is behind its service"
+    fleet.release_again()
+    rows(dockyard, "update", fleet.folder, "--limit", "2", code=0)
+    assert [branches(each) for each in (a, b, c)] == [["dockyard/v1.2.0"], ["dockyard/v1.2.0"], ["dockyard/v1.1.0"]]
+
+
+@pytest.mark.parametrize("options", [(), ("--dry-run",), ("--in-place",)])
+def test_what_cannot_be_updated_takes_no_place_within_the_limit(
+    dockyard: Dockyard, fleet: Fleet, options: tuple[str, ...]
+) -> None:
+    fleet.add("a-svc", IN_CONFLICT)
+    (fleet.add("b-svc").root / ".copier-answers.yml").write_text("[")
+    for name in ("c-svc", "d-svc"):
+        fleet.add(name)
+    fleet.release()
+
+    found = rows(dockyard, "update", fleet.folder, "--limit", "1", *options, code=1)
+
+    done = "outdated" if options == ("--dry-run",) else "updated"
+    assert states(found) == {"a-svc": "blocked", "b-svc": "error", "c-svc": done}
+
+
 @pytest.mark.parametrize(("first", "expected"), [(FAILING, "skipped"), (PASSING, "updated")])
 def test_the_others_follow_only_a_canary_that_is_well(
     dockyard: Dockyard, fleet: Fleet, first: dict[str, str], expected: str
@@ -262,6 +309,29 @@ def test_options_that_cannot_go_together_are_refused(
     assert ran.code == 2
     assert all(option in ran.err for option in options)
     assert made.state() == before
+
+
+@pytest.mark.parametrize("command", ["update", "status", "diff"])
+def test_a_version_that_no_template_has_is_one_mistake(dockyard: Dockyard, fleet: Fleet, command: str) -> None:
+    for name in ("a-svc", "b-svc"):
+        fleet.add(name)
+
+    ran = dockyard("fleet", command, fleet.folder, "--to", "v9")
+
+    assert (ran.code, ran.out) == (2, "")
+    assert ran.err.count("--to 'v9' is no tag, branch or commit") == 1
+
+
+def test_a_version_that_one_template_has_is_an_error_of_the_others(dockyard: Dockyard, fleet: Fleet) -> None:
+    fleet.add("a-svc")
+    other = fleet.folder.parent / "other"
+    git(fleet.folder, "clone", "--quiet", str(fleet.template.path), str(other))
+    fleet.add("b-svc", {".copier-answers.yml": f"_src_path: {other}\n_commit: v1.0.0\n"})
+    fleet.release()
+
+    found = rows(dockyard, "update", fleet.folder, "--to", "v1.1.0", code=1)
+
+    assert states(found) == {"a-svc": "updated", "b-svc": "error"}
 
 
 def test_a_fleet_of_nothing_is_refused(dockyard: Dockyard, fleet: Fleet) -> None:

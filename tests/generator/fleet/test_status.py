@@ -42,6 +42,7 @@ def test_status_tells_version_drift_predicted_conflicts_and_open_branches(dockya
         "branches": ["dockyard/v1.1.0"],
         "url": "",
         "message": "",
+        "new_questions": [],
     }
     assert found["drifted-svc"]["drift"] == [{"path": "Makefile", "how": "modified"}]
     assert found["torn-svc"]["conflicts"] == [{"path": "Makefile", "conflict": "content"}]
@@ -127,6 +128,22 @@ def test_a_service_of_another_template_is_foreign(dockyard: Dockyard, fleet: Fle
     assert states(rows(dockyard, "status", fleet.folder, code=1)) == {"a-svc": "foreign"}
     assert states(rows(dockyard, "update", fleet.folder, code=1)) == {"a-svc": "foreign"}
     assert made.state() == before
+
+
+@pytest.mark.parametrize(("committed", "state"), [({}, "outdated"), (IN_CONFLICT, "blocked")])
+def test_a_dirty_service_is_predicted_from_its_commit(
+    dockyard: Dockyard, fleet: Fleet, committed: dict[str, str], state: str
+) -> None:
+    busy = fleet.add("busy-svc", committed)
+    fleet.release()
+    (busy.root / "tool.ini").write_text("in the middle of something\n")
+    before = busy.state()
+
+    found = rows(dockyard, "status", fleet.folder, code=int(state == "blocked"))
+
+    assert states(found) == {"busy-svc": state}
+    assert found["busy-svc"]["message"].startswith("dirty: ")
+    assert busy.state() == before
 
 
 def test_groups_choose_services(dockyard: Dockyard, fleet: Fleet) -> None:

@@ -125,3 +125,21 @@ def test_what_resembles_nothing_is_refused(dockyard: Dockyard, evolving: Reposit
     assert ran.code == 2
     assert "does not look like a service of" in ran.err
     assert service.state() == before
+
+
+@pytest.mark.parametrize("is_terminal", [True, False])
+def test_a_terminal_is_shown_how_far_the_comparing_is(
+    dockyard: Dockyard,
+    releases: Repository,
+    lost: tuple[Made, str],
+    monkeypatch: pytest.MonkeyPatch,
+    is_terminal: bool,
+) -> None:
+    if is_terminal:
+        monkeypatch.setenv("FORCE_COLOR", "1")
+
+    ran = dockyard("adopt", lost[0].root, "--template", releases.path, "--json")
+
+    assert ran.code == 0, ran.err
+    assert ("comparing versions" in ran.err.replace("comparing versions and answers", "")) == is_terminal
+    assert json.loads(ran.out)["candidates"] == 4

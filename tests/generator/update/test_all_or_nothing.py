@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -79,6 +80,25 @@ def interrupt() -> None:
     os.kill(os.getpid(), signal.SIGTERM)
 
 
+def kill() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def killed_update(
+    service: Made, dockyard: Dockyard, monkeypatch: pytest.MonkeyPatch, arrange: Callable[[], object]
+) -> None:
+    """An update in place in a process of its own, in which `arrange` has put a `kill`."""
+    child = os.fork()
+    if child == 0:
+        try:
+            arrange()
+            dockyard("update", service.root, "--in-place")
+        finally:
+            os._exit(1)
+    _, status = os.waitpid(child, 0)
+    assert os.WTERMSIG(status) == signal.SIGKILL
+
+
 @pytest.mark.parametrize(("stop", "code"), [(full, 2), (interrupt, 130)])
 def test_stopped_at_any_rename_the_service_is_as_it_was(
     dockyard: Dockyard, moving: Made, monkeypatch: pytest.MonkeyPatch, stop: Callable[[], None], code: int
@@ -99,15 +119,7 @@ def test_killed_at_any_rename_the_next_command_undoes_it(
 ) -> None:
     before = moving.state()
     for number in range(1, moves(moving, dockyard, monkeypatch) + 1):
-        child = os.fork()
-        if child == 0:
-            stop_at(number, lambda: os.kill(os.getpid(), signal.SIGKILL), monkeypatch)
-            try:
-                dockyard("update", moving.root, "--in-place")
-            finally:
-                os._exit(1)
-        _, status = os.waitpid(child, 0)
-        assert os.WTERMSIG(status) == signal.SIGKILL
+        killed_update(moving, dockyard, monkeypatch, partial(stop_at, number, kill, monkeypatch))
         assert moving.state() != before
 
         ran = dockyard("update", moving.root, "--dry-run")
@@ -116,18 +128,45 @@ def test_killed_at_any_rename_the_next_command_undoes_it(
         assert moving.state() == before, f"at rename {number}"
 
 
+@pytest.mark.parametrize("saved", ["old.cfg", "Makefile", "added.txt", "new/deep/added.txt", "gone/a.txt", "shape"])
+def test_what_was_saved_after_a_kill_is_kept_beside(
+    dockyard: Dockyard, moving: Made, monkeypatch: pytest.MonkeyPatch, saved: str
+) -> None:
+    before = services.contents(moving.root)
+    count = moves(moving, dockyard, monkeypatch)
+    killed_update(moving, dockyard, monkeypatch, lambda: stop_at(count, kill, monkeypatch))
+    services.lay_down(moving.root, {saved: "mine\n"})
+
+    ran = dockyard("check", moving.root)
+
+    assert f"what was saved there since is in {saved}.dockyard-kept." in ran.err
+    assert services.contents(moving.root) == {**before, f"{saved}.dockyard-kept": ("file", b"mine\n")}
+    assert dockyard("update", moving.root, "--in-place").code == 0
+
+
+def test_what_git_brought_back_after_a_kill_is_not_kept_twice(
+    dockyard: Dockyard, moving: Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = moving.state()
+    killed_update(moving, dockyard, monkeypatch, lambda: stop_at(4, kill, monkeypatch))
+    (moving.root / ".git/index.lock").unlink()
+    git(moving.root, "checkout", "--quiet", "HEAD", "--", ".")
+
+    ran = dockyard("check", moving.root)
+
+    assert "what it had done is undone." in ran.err
+    assert moving.state() == before
+
+
+@pytest.mark.parametrize("looked", [False, True])
 def test_killed_after_the_last_step_it_is_updated(
-    dockyard: Dockyard, moving: Made, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    dockyard: Dockyard, moving: Made, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, looked: bool
 ) -> None:
     dockyard("update", moving.root)
-    child = os.fork()
-    if child == 0:
-        monkeypatch.setattr(worktree, "_clear", lambda _: os.kill(os.getpid(), signal.SIGKILL))
-        try:
-            dockyard("update", moving.root, "--in-place")
-        finally:
-            os._exit(1)
-    os.waitpid(child, 0)
+    killed_update(moving, dockyard, monkeypatch, lambda: monkeypatch.setattr(worktree, "_clear", lambda _: kill()))
+    if looked:
+        # Git writes the index anew when it looks at files.
+        git(moving.root, "status")
 
     ran = dockyard("check", moving.root)
 

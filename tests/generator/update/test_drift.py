@@ -62,6 +62,38 @@ def test_drift_counts_before_it_is_committed(dockyard: Dockyard, service: Made) 
     assert service.state() == before
 
 
+def test_files_that_are_not_the_templates_are_not_read(dockyard: Dockyard, service: Made) -> None:
+    git(service.root, "config", "filter.unreadable.clean", "false")
+    git(service.root, "config", "filter.unreadable.required", "true")
+    (service.root / ".git/info/attributes").write_text("dump.bin filter=unreadable\n")
+    (service.root / "old.cfg").unlink()
+    services.lay_down(service.root, {"dump.bin": "large\n", "old.cfg/dump.bin": "large\n"})
+
+    ran = dockyard("check", service.root, "--json")
+
+    assert ran.code == 1, ran.err
+    assert json.loads(ran.out)["drifted"] == [{"path": "old.cfg", "how": "deleted"}]
+
+
+def test_a_managed_folder_behind_a_link_is_drift(dockyard: Dockyard, evolving: Repository, service: Made) -> None:
+    services.release(evolving, {"template/docs/a.md": "a\n"}, "v1.1.0")
+    git(service.root, "merge", "--quiet", dockyard("update", service.root).out.split()[-1].rstrip("."))
+    shutil.move(service.root / "docs", service.root / "papers")
+    (service.root / "docs").symlink_to("papers")
+
+    for _ in range(2):
+        ran = dockyard("check", service.root, "--json")
+        assert json.loads(ran.out)["drifted"] == [{"path": "docs/a.md", "how": "deleted"}], ran.err
+        service.write({})
+
+
+def test_what_a_sparse_checkout_leaves_out_is_no_drift(dockyard: Dockyard, service: Made) -> None:
+    git(service.root, "sparse-checkout", "set", "--no-cone", "/*", "!/old.cfg")
+    assert not (service.root / "old.cfg").exists()
+
+    assert dockyard("check", service.root).code == 0
+
+
 def test_a_check_without_a_template_cannot_say(dockyard: Dockyard, evolving: Repository, service: Made) -> None:
     evolving.path.rename(evolving.path.with_name("elsewhere"))
 
@@ -164,6 +196,20 @@ def test_restore_does_not_write_over_files_unknown_to_git(refused: Dockyard, ser
     (service.root / "old.cfg").write_text("mine\n")
 
     assert "this would write over old.cfg, unknown to git" in refused("restore", service.root).err
+
+
+def test_restore_does_not_write_over_what_was_never_committed(refused: Dockyard, service: Made) -> None:
+    service.write({"old.cfg": None})
+    (service.root / "old.cfg").write_text("mine\n")
+
+    assert "this would write over old.cfg, unknown to git" in refused("restore", service.root).err
+
+
+def test_restore_does_not_write_over_a_file_that_git_is_to_forget(refused: Dockyard, service: Made) -> None:
+    git(service.root, "rm", "--quiet", "--cached", "Makefile")
+    (service.root / "Makefile").write_text(DRIFT)
+
+    assert "has 1 uncommitted change" in refused("restore", service.root).err
 
 
 def test_a_service_in_a_folder_of_a_monorepo_drifts_and_is_restored(

@@ -139,6 +139,26 @@ def test_the_same_path_added_on_both_sides_is_a_conflict(
     assert "ours\n" in (service.root / "added.txt").read_text()
 
 
+@pytest.mark.parametrize("language", ["C", "de"])
+def test_kinds_of_conflicts_do_not_depend_on_the_users_language(
+    dockyard: Dockyard, evolving: Repository, service: Made, monkeypatch: pytest.MonkeyPatch, language: str
+) -> None:
+    monkeypatch.setenv("LANGUAGE", language)
+    monkeypatch.setenv("LC_ALL", "C.utf8")
+    if language == "de" and "Auf Branch" not in git(service.root, "status"):
+        pytest.skip("git has no German here")
+    service.write({"Makefile": CLASH, "old.cfg": None, "added.txt": "ours\n", "logo.png": b"\0ours"})
+    services.release(evolving, {"template/Makefile": NEWER, "template/old.cfg": f"newer\n{LINES}"})
+    services.release(evolving, {"template/added.txt": "newer\n", "template/logo.png": b"\0newer"}, "v1.1.0")
+
+    found = update(dockyard, service)
+
+    kinds = {path: state(found, path) for path in ("Makefile", "old.cfg", "added.txt", "logo.png")}
+    assert [kind[1] for kind in kinds.values() if kind] == ["content", "modify/delete", "add/add", "binary"]
+    messages = [file["message"] for file in found["steps"][0]["files"] if file["path"] == "old.cfg"]
+    assert "deleted in service and modified in v1.1.0" in messages[0]
+
+
 def test_a_file_renamed_to_two_names_is_a_conflict(dockyard: Dockyard, evolving: Repository, service: Made) -> None:
     service.write({"old.cfg": None, "ours.cfg": f"old\n{LINES}"})
     services.release(evolving, {"template/old.cfg": None, "template/theirs.cfg": f"old\n{LINES}"}, "v1.1.0")

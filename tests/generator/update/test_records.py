@@ -34,6 +34,18 @@ def unknown(value: Any, schema: dict[str, Any], definitions: dict[str, Any]) -> 
             yield from unknown(value.get(key), below, definitions)
 
 
+def assert_is_record(printed: str, name: str, scratch: Path) -> dict[str, Any]:
+    """What was `printed`, which must be what the schema calls `name`."""
+    (scratch / "record.json").write_text(printed)
+    check = [sys.executable, "-m", "check_jsonschema", "--schemafile", str(SCHEMA), str(scratch / "record.json")]
+    done = subprocess.run(check, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+    definitions = json.loads(SCHEMA.read_text("utf-8"))["$defs"]
+    record: dict[str, Any] = json.loads(printed)
+    assert list(unknown(record, definitions[name], definitions)) == []
+    return record
+
+
 @pytest.mark.parametrize(
     "command",
     [
@@ -58,12 +70,9 @@ def test_a_record_is_as_its_schema_says(
     template = ["--template", str(evolving.path)] if command[0] == "adopt" else []
     ran = dockyard(command[0], service.root, *command[1:], *template, "--json")
 
-    (tmp_path / "record.json").write_text(ran.out)
-    check = [sys.executable, "-m", "check_jsonschema", "--schemafile", str(SCHEMA), str(tmp_path / "record.json")]
-    done = subprocess.run(check, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout
-    definitions = json.loads(SCHEMA.read_text("utf-8"))["$defs"]
-    assert list(unknown(json.loads(ran.out), definitions[command[0]], definitions)) == []
+    record = assert_is_record(ran.out, command[0], tmp_path)
+    assert record.get("exit_code", 0) == ran.code
+    assert ("exit_code" in record) == (command[0] in {"update", "check", "diff"})
 
 
 def test_the_schema_refuses_what_is_no_record(tmp_path: Path) -> None:

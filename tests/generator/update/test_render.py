@@ -14,8 +14,9 @@ from dockyard.render import Recorded, render_tree, store
 from dockyard.skeleton import prepare
 from dockyard.source import cache
 from dockyard.template import Template, open_template
-from tests.generator.conftest import Repository, git
+from tests.generator.conftest import Dockyard, Repository, git
 from tests.generator.update import services
+from tests.generator.update.services import Made
 from tests.template import lab
 
 ANSWERS = {"service_name": "billing-svc"}
@@ -117,6 +118,20 @@ def test_a_broken_entry_of_the_cache_is_made_anew(evolving: Repository) -> None:
         entry.write_text("{")
 
     assert render_tree(template, Recorded("x", "v1.0.0", ANSWERS), "billing-svc") == first
+
+
+@pytest.mark.parametrize("gone", ["renders/objects.git", "renders/objects.git/*", "renders/*.json", "checkouts/*/*"])
+def test_a_cache_of_which_a_part_is_deleted_heals(
+    dockyard: Dockyard, evolving: Repository, service: Made, home: Path, gone: str
+) -> None:
+    services.release(evolving, {"template/old.cfg": "newer\n"}, "v1.1.0")
+    before = dockyard("update", service.root, "--dry-run", "--json")
+    for path in (home / ".cache/dockyard").glob(gone):
+        (shutil.rmtree if path.is_dir() else os.unlink)(path)
+
+    after = dockyard("update", service.root, "--dry-run", "--json")
+
+    assert (after.code, after.out) == (0, before.out), after.err
 
 
 def test_the_users_own_defaults_have_no_say(

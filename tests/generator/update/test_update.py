@@ -3,6 +3,8 @@
 import json
 from pathlib import Path
 
+import pytest
+
 from tests.generator.conftest import Dockyard, Repository, git
 from tests.generator.update import services
 from tests.generator.update.services import LINES, Made
@@ -52,6 +54,43 @@ def test_an_untouched_service_becomes_a_fresh_render_but_for_what_is_the_teams(
     expected = services.fresh(evolving, into / "billing-svc", "v1.1.0")
     assert updated == {**expected, "README.md": seeded}
     assert "src/seeded_later.py" in updated
+
+
+@pytest.mark.parametrize("mode", [[], ["--in-place"], ["--step"], ["--dry-run"]])
+def test_an_answer_that_is_recorded_already_changes_nothing(dockyard: Dockyard, service: Made, mode: list[str]) -> None:
+    before = service.state()
+
+    ran = dockyard("update", service.root, "--data", "owner=platform", *mode)
+
+    assert (ran.code, ran.out) == (0, "billing-svc has the newest version already: v1.0.0.\n")
+    assert service.state() == before
+
+
+def test_the_users_separators_of_trailers_do_not_make_dockyards_branch_somebody_elses(
+    dockyard: Dockyard, evolving: Repository, service: Made
+) -> None:
+    services.release(evolving, NEWER, "v1.1.0")
+    git(service.root, "config", "--global", "trailer.separators", "=#")
+    dockyard("update", service.root)
+    service.write({"src/main.py": "more\n"})
+
+    ran = dockyard("update", service.root)
+
+    assert "Committed on the branch dockyard/v1.1.0." in ran.out, ran.err
+
+
+def test_another_format_of_hashes_for_new_repositories_is_not_for_services(
+    dockyard: Dockyard, repository: Repository, into: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    git(repository.path, "tag", "v1.0.0")
+    monkeypatch.setenv("GIT_DEFAULT_HASH", "sha256")
+    laid_down = dockyard("new", "billing-svc", "--into", into, "--template", repository.path, "--defaults")
+    assert laid_down.code == 0, laid_down.err
+    repository.commit({"template/release.txt": "two\n"}, "v1.1.0")
+
+    ran = dockyard("update", into / "billing-svc")
+
+    assert ran.code == 0, ran.err
 
 
 def test_in_place_writes_the_working_tree_and_stages_it(

@@ -7,6 +7,7 @@ The reasons are in `checkov.yaml` beside this file.
 import json
 import subprocess
 import sys
+from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -14,27 +15,29 @@ from typing import Any
 import yaml
 
 from tests.template import lab
-from tests.template.chart.charts import BUSES, ENVIRONMENTS, INBOXES, render_service
+from tests.template.chart.cases import CASES, values_of
+from tests.template.chart.charts import BUSES, INBOXES, render_service
 
 REASONS: dict[str, str] = yaml.safe_load(Path(__file__).with_name("checkov.yaml").read_text("utf-8"))
 
 
 def render_everything(folder: Path) -> Path:
-    """A folder with the manifests of every bus, inbox and environment, a file each."""
+    """A folder with the manifests of every case, a file each."""
     template, manifests = folder / "template", folder / "manifests"
     template.mkdir()
     manifests.mkdir()
     lab.lay_down_template(template)
     lab.commit_all(template, "the template of the working tree")
-    for bus in BUSES:
-        for inbox in INBOXES:
-            chart = render_service(
-                template, folder / f"{bus}-{inbox}", service_name="billing-svc", bus=bus, inbox=inbox
-            )
-            for environment in ENVIRONMENTS:
-                rendered = chart.render(chart.environment(environment))
-                file = manifests / f"{bus}-{inbox}-{environment}.yaml"
-                file.write_text(yaml.safe_dump_all(rendered), "utf-8")
+    charts = {
+        (bus, inbox): render_service(
+            template, folder / f"{bus}-{inbox}", service_name="billing-svc", bus=bus, inbox=inbox
+        )
+        for bus, inbox in product(BUSES, INBOXES)
+    }
+    for bus, inbox, case in CASES:
+        chart = charts[bus, inbox]
+        file = manifests / f"{bus}-{inbox}-{case}.yaml"
+        file.write_text(yaml.safe_dump_all(chart.render(values_of(chart, case))), "utf-8")
     return manifests
 
 

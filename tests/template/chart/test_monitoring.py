@@ -1,9 +1,11 @@
 """What the chart makes of the rules and the dashboard, which are plain files in it."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 
 from tests.brokers.binaries import find
@@ -18,7 +20,13 @@ OBJECTIVES = {
 
 
 def rules_of(manifests: list[Manifest]) -> list[dict[str, Any]]:
-    return [rule for group in one(manifests, "PrometheusRule")["spec"]["groups"] for rule in group["rules"]]
+    (found,) = (each for each in manifests if each["kind"] == "PrometheusRule")
+    return [rule for group in found["spec"]["groups"] for rule in group["rules"]]
+
+
+def name_of_pod(deployment: str) -> str:
+    """As Kubernetes makes it: that of the ReplicaSet, cut to leave room for five random characters."""
+    return f"{deployment}-5d8f7c9b4-"[:58] + "x2b4k"
 
 
 def objectives_of(rules: list[dict[str, Any]]) -> dict[str, str]:
@@ -45,6 +53,29 @@ def test_the_alerts_are_those_of_the_file_in_the_namespace_of_the_release(chart:
     lab.run([find("promtool"), "check", "rules", "--lint=all", "--lint-fatal", "rules.yaml"], tmp_path)
 
 
+@pytest.mark.parametrize("release", ["billing-svc", "canary", "billing-svc.eu", "b" * 53])
+def test_the_alerts_know_the_pods_and_the_autoscaler_of_the_release_by_their_names(
+    postgres_chart: Chart, release: str
+) -> None:
+    values = ADDRESSES | {"autoscaling": {"keda": {"enabled": True}}}
+    manifests = postgres_chart.render(values, name=release)
+    text = "".join(rule["expr"] for rule in rules_of(manifests))
+    (pods,), (scaler,) = (
+        {re.compile(found) for found in re.findall(rf'\b{label}=~"([^"]+)"', text)}
+        for label in ("pod", "horizontalpodautoscaler")
+    )
+    names = [each["metadata"]["name"] for each in manifests if each["kind"] == "Deployment"]
+    assert len(names) == 2
+    assert all(pods.fullmatch(name_of_pod(name)) for name in names)
+    (scaled,) = (each["metadata"]["name"] for each in manifests if each["kind"] == "ScaledObject")
+    assert scaler.fullmatch(scaled)
+    assert scaler.fullmatch(f"keda-hpa-{scaled}")
+    others = {f"{scaled}-archive", f"pre-{scaled}", f"{scaled}2", scaled.replace(".", "-")} - {scaled}
+    for other in others:
+        assert not scaler.fullmatch(other)
+        assert not pods.fullmatch(name_of_pod(other)) or len(other) > 52, "longer than a release's name can be"
+
+
 def test_the_objectives_of_the_values_are_those_of_the_file_until_a_service_sets_its_own(chart: Chart) -> None:
     file = yaml.safe_load((chart.path / "files/rules.yaml").read_text("utf-8"))
     defaults = yaml.safe_load((chart.path / "values.yaml").read_text("utf-8"))["monitoring"]["rules"]["objectives"]
@@ -69,6 +100,15 @@ def test_the_dashboard_is_the_releases_own(chart: Chart) -> None:
     for panel in dashboard["panels"]:
         for target in panel.get("targets", ()):
             assert target["expr"].count('namespace="prod"') == target["expr"].count("$instance")
+
+
+def test_nobody_is_called_for_workers_that_are_not_wanted(chart: Chart) -> None:
+    def names(**values: object) -> set[str]:
+        return {rule["alert"] for rule in rules_of(chart.render({**ADDRESSES, **values})) if "alert" in rule}
+
+    every = names()
+    assert names(replicas=0) == every - {"NoReplicaReady"} != every
+    assert names(replicas=0, autoscaling={"hpa": {"enabled": True}}) == every
 
 
 def test_nothing_of_it_is_there_where_nobody_wants_it(chart: Chart) -> None:

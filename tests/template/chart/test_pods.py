@@ -1,18 +1,50 @@
 """The pods: locked down, with time to drain, and started with settings that the chassis accepts."""
 
 from collections.abc import Callable
+from inspect import signature
+from itertools import product, starmap
 
 import pytest
 import typer
+from nats.aio.client import DEFAULT_FLUSH_TIMEOUT
 
 import chassis.cli
-from chassis.bus.rabbitmq.link import ANSWER_SECONDS, CLOSE_SECONDS
+from chassis import ops, relay
+from chassis._nats import DISCARD_SECONDS
+from chassis.bus import rabbitmq
+from chassis.bus.nats import NatsBus, lane
+from chassis.bus.rabbitmq import link
 from chassis.consumer import Limits
+from chassis.inbox.nats_kv import NatsKvInbox
+from chassis.inbox.redis import RedisInbox
+from chassis.postgres import database
 from chassis.service import Service
-from chassis.settings import Settings
+from chassis.settings import Settings, load
+from chassis.telemetry import traces
 from tests.template.chart.charts import ADDRESSES, BUSES, ENVIRONMENTS, INBOXES, Chart, one, pods
 
-STORE_CLOSE_SECONDS = 5
+
+def answer_seconds(adapter: type) -> float:
+    """How long this adapter waits for one answer."""
+    return float(signature(adapter).parameters["timeout"].default)
+
+
+BUS_SECONDS = {
+    "rabbitmq": link.ANSWER_SECONDS + rabbitmq.bus.CANCEL_SECONDS + 2 * link.CLOSE_SECONDS,
+    "nats": DEFAULT_FLUSH_TIMEOUT + lane.CANCEL_SECONDS + 2 * answer_seconds(NatsBus) + DISCARD_SECONDS,
+}
+STORE_SECONDS = {
+    "nats-kv": answer_seconds(NatsKvInbox) + DISCARD_SECONDS,
+    "redis": answer_seconds(RedisInbox),
+    "postgres": database.CLOSE_SECONDS,
+}
+
+
+def closing_seconds(bus: str, inbox: str) -> float:
+    """From the drain's deadline to the end of the process, when nothing answers any more."""
+    cancel = Limits(handler_timeout=30, lease=60, max_body=1).cancel + relay.CANCEL_SECONDS
+    store = max(STORE_SECONDS[inbox], traces.SHUTDOWN_SECONDS)
+    return cancel + BUS_SECONDS[bus] + store + ops.CLOSE_SECONDS + chassis.cli.CANCEL_SECONDS
 
 
 @pytest.mark.parametrize("component", ["worker", "relay", "migrate", "test"])
@@ -37,6 +69,15 @@ def test_a_pod_is_restricted(postgres_chart: Chart, component: str) -> None:
     assert not {"hostNetwork", "hostPID", "hostIPC"} & pod.keys()
 
 
+def test_a_relay_has_memory_for_a_batch_of_the_largest_events(postgres_chart: Chart) -> None:
+    (container,) = pods(postgres_chart.render(ADDRESSES))["relay"]["containers"]
+    mebibytes = int(container["resources"]["limits"]["memory"].removesuffix("Mi"))
+    imported = 72  # measured, in MiB
+    batch = relay.BATCH * load({}).max_body_bytes / 2**20
+    assert mebibytes > imported + 2 * batch, "once as a row, once as a message"
+    assert container["resources"]["requests"]["memory"] == container["resources"]["limits"]["memory"]
+
+
 def test_variables_of_the_clusters_services_stay_out(chart: Chart) -> None:
     """A Service called chassis-… would put variables into the pods that the chassis takes for misspelt settings."""
     assert {pod["enableServiceLinks"] for pod in pods(chart.render(ADDRESSES)).values()} == {False}
@@ -56,16 +97,15 @@ def test_the_grace_period_is_the_drain_and_the_time_to_close(
     chart = chart_of(bus, inbox)
     manifests = chart.render(chart.environment(environment))
     drain = float(one(manifests, "ConfigMap")["data"]["CHASSIS_DRAIN_SECONDS"])
-    cancel = Limits(handler_timeout=30, lease=60, max_body=1).cancel
     for component in {"worker", "relay"} & pods(manifests).keys():
-        grace = pods(manifests)[component]["terminationGracePeriodSeconds"]
-        assert grace == drain + cancel + ANSWER_SECONDS + 2 * CLOSE_SECONDS + STORE_CLOSE_SECONDS
+        margin = pods(manifests)[component]["terminationGracePeriodSeconds"] - drain
+        assert closing_seconds(bus, inbox) <= margin < max(starmap(closing_seconds, product(BUSES, INBOXES))) + 5
 
 
 def test_one_value_moves_both_the_drain_and_the_grace_period(postgres_chart: Chart) -> None:
     manifests = postgres_chart.render({**ADDRESSES, "drainSeconds": 100})
     assert one(manifests, "ConfigMap")["data"]["CHASSIS_DRAIN_SECONDS"] == "100"
-    assert {pods(manifests)[name]["terminationGracePeriodSeconds"] for name in ("worker", "relay")} == {130}
+    assert {pods(manifests)[name]["terminationGracePeriodSeconds"] for name in ("worker", "relay")} == {140}
 
 
 def test_probes_ask_what_the_chassis_answers(postgres_chart: Chart) -> None:

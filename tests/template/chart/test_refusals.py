@@ -56,6 +56,10 @@ def test_the_schema_refuses(chart: Chart, values: Values, message: str) -> None:
         ),
         ({"autoscaling": {"keda": {"enabled": True, "hostFromEnv": "API"}}}, "autoscaling.keda.hostFromEnv names API"),
         (
+            {"autoscaling": {"keda": {"enabled": True, "hostFromEnv": ""}}},
+            "autoscaling.keda.hostFromEnv and autoscaling.keda.authenticationRef.name are both empty",
+        ),
+        (
             {"bus": {"kind": "nats"}, "autoscaling": {"keda": {"enabled": True}}},
             "autoscaling.keda.natsMonitoring is not set",
         ),

@@ -13,8 +13,9 @@ KEDA: Values = {**ADDRESSES, "autoscaling": {"keda": {"enabled": True, "natsMoni
 HPA: Values = {**ADDRESSES, "autoscaling": {"hpa": {"enabled": True}}}
 
 
-def trigger(chart: Chart) -> dict[str, Any]:
-    (found,) = one(chart.render(KEDA), "ScaledObject")["spec"]["triggers"]
+def trigger(chart: Chart, **keda: object) -> dict[str, Any]:
+    values = {**KEDA, "autoscaling": {"keda": {**KEDA["autoscaling"]["keda"], **keda}}}
+    (found,) = one(chart.render(values), "ScaledObject")["spec"]["triggers"]
     return dict(found)
 
 
@@ -41,11 +42,27 @@ def test_keda_looks_at_the_stream_and_the_consumer_that_the_chassis_makes(nats_c
     assert found["type"] == "nats-jetstream"
     assert found["metadata"] == {
         "natsServerMonitoringEndpoint": "nats.messaging:8222",
+        "useHttps": "false",
         "account": "$G",
         "stream": EVENTS,
         "consumer": name_in_code(nats_chart),
         "lagThreshold": "100",
     }
+
+
+def test_keda_may_ask_by_https_about_an_account_of_its_own(nats_chart: Chart) -> None:
+    metadata = trigger(nats_chart, natsHttps=True, natsAccount="PAYMENTS")["metadata"]
+    assert (metadata["useHttps"], metadata["account"]) == ("true", "PAYMENTS")
+
+
+def test_keda_may_have_a_login_of_its_own(chart: Chart, nats_chart: Chart) -> None:
+    reference = {"name": "broker", "kind": "ClusterTriggerAuthentication"}
+    for each in (chart, nats_chart):
+        assert trigger(each, authenticationRef=reference)["authenticationRef"] == reference
+        assert "authenticationRef" not in trigger(each)
+    alone = trigger(chart, authenticationRef={"name": "broker"}, hostFromEnv="")
+    assert alone["authenticationRef"] == {"name": "broker", "kind": "TriggerAuthentication"}
+    assert "hostFromEnv" not in alone["metadata"]
 
 
 def test_keda_finds_the_brokers_url_in_the_worker(chart: Chart) -> None:

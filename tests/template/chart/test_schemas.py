@@ -1,72 +1,43 @@
 """Whatever the answers and the environment: Helm's lint is silent, and every manifest fits its schema."""
 
+import re
 from collections.abc import Callable
-from itertools import product
 
 import jsonschema
 import pytest
 import yaml
 
-from tests.template.chart.charts import ADDRESSES, BUSES, ENVIRONMENTS, INBOXES, OPERATORS, Chart, Values
+from tests.template.chart.cases import CASES, EVERYTHING, values_of
+from tests.template.chart.charts import ADDRESSES, OPERATORS, Chart, kinds
 from tests.template.chart.schemas import CUSTOM, KUBERNETES, OLDEST, NotServedError, check
 
-EVERYTHING: Values = {
-    **ADDRESSES,
-    "secretEnv": {"STRIPE_KEY": {"name": "stripe", "key": "api-key"}},
-    "externalSecret": {"enabled": True, "store": {"name": "vault"}, "env": {"TOKEN": {"key": "a/b", "property": "t"}}},
-    "image": {"digest": "sha256:" + "0" * 64, "pullSecrets": ["registry"]},
-    "autoscaling": {"keda": {"enabled": True, "natsMonitoring": "nats.messaging:8222"}},
-    "relay": {"replicas": 2},
-    "pod": {
-        "annotations": {"a": "b"},
-        "labels": {"c": "d"},
-        "priorityClassName": "high",
-        "nodeSelector": {"disk": "ssd"},
-        "tolerations": [{"key": "spot", "operator": "Exists"}],
-        "affinity": {"nodeAffinity": {}},
-        "volumes": [{"name": "ca", "secret": {"secretName": "ca"}}],
-        "volumeMounts": [{"name": "ca", "mountPath": "/etc/ca", "readOnly": True}],
-    },
-    "serviceAccount": {"annotations": {"role": "billing"}},
-    "networkPolicy": {
-        "dns": {"to": [{"namespaceSelector": {}}]},
-        "bus": {"ports": [5671], "to": [{"podSelector": {"matchLabels": {"app": "rabbitmq"}}}]},
-        "metrics": {"from": [{"namespaceSelector": {}}]},
-        "egress": [{"ports": [{"port": 443}]}],
-        "ingress": [{"from": [{"podSelector": {}}]}],
-    },
-    "monitoring": {
-        "podMonitor": {"labels": {"release": "prometheus"}},
-        "rules": {"labels": {"release": "prometheus"}},
-        "dashboard": {"annotations": {"folder": "services"}},
-    },
-}
-"""Every value that adds something to the manifests."""
 
-
-CASES = list(product(BUSES, INBOXES, (*ENVIRONMENTS, "everything")))
-
-
-def values_of(chart: Chart, environment: str) -> Values:
-    return EVERYTHING if environment == "everything" else chart.environment(environment)
-
-
-@pytest.mark.parametrize(("bus", "inbox", "environment"), CASES)
-def test_lint_finds_nothing(chart_of: Callable[[str, str], Chart], bus: str, inbox: str, environment: str) -> None:
+@pytest.mark.parametrize(("bus", "inbox", "case"), CASES)
+def test_lint_finds_nothing(chart_of: Callable[[str, str], Chart], bus: str, inbox: str, case: str) -> None:
     chart = chart_of(bus, inbox)
-    assert chart.lint(values_of(chart, environment)) == []
+    assert chart.lint(values_of(chart, case)) == []
 
 
-@pytest.mark.parametrize(("bus", "inbox", "environment"), CASES)
-def test_every_manifest_fits_its_schema(
-    chart_of: Callable[[str, str], Chart], bus: str, inbox: str, environment: str
-) -> None:
+@pytest.mark.parametrize(("bus", "inbox", "case"), CASES)
+def test_every_manifest_fits_its_schema(chart_of: Callable[[str, str], Chart], bus: str, inbox: str, case: str) -> None:
     chart = chart_of(bus, inbox)
-    manifests = chart.render(values_of(chart, environment))
+    manifests = chart.render(values_of(chart, case))
     assert len(manifests) >= 5
     for manifest in manifests:
         for kubernetes in KUBERNETES:
             check(manifest, kubernetes)
+
+
+def test_the_cases_hold_every_kind_that_the_chart_can_render(chart_of: Callable[[str, str], Chart]) -> None:
+    declared = set()
+    for template in (chart_of("rabbitmq", "postgres").path / "templates").rglob("*"):
+        if template.is_file():
+            declared |= set(re.findall(r"^kind: (\w+)$", template.read_text("utf-8"), re.MULTILINE))
+    rendered = set()
+    for bus, inbox, case in CASES:
+        chart = chart_of(bus, inbox)
+        rendered |= kinds(chart.render(values_of(chart, case)))
+    assert rendered == declared
 
 
 def test_every_version_from_the_oldest_that_the_chart_allows_is_checked(chart: Chart) -> None:

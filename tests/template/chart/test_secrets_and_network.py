@@ -108,6 +108,7 @@ def test_stores_other_than_postgresql_have_no_relay_and_no_migration(chart: Char
         ({"bus": {"kind": "nats"}, "inbox": {"kind": "nats-kv"}}, {53, 4222}),
         ({"networkPolicy": {"bus": {"ports": [15671]}, "inbox": {"ports": [16379]}}}, {53, 15671, 16379}),
         ({"networkPolicy": {"egress": [{"ports": [{"port": 443}]}]}}, {53, 5671, 5672, 6379, 443}),
+        ({"networkPolicy": {"dns": {"ports": [5353]}}}, {5353, 5671, 5672, 6379}),
         (
             {"env": ADDRESSES["env"] | {"CHASSIS_OTLP_ENDPOINT": "http://collector:4318"}},
             {53, 5671, 5672, 6379, 4318},
@@ -119,6 +120,12 @@ def test_only_what_the_service_needs_can_be_reached(chart: Chart, values: Values
     assert policy["spec"]["policyTypes"] == ["Ingress", "Egress"]
     assert ports(policy) == reachable
     assert [rule["ports"] for rule in policy["spec"]["ingress"]] == [[{"port": "http", "protocol": "TCP"}]]
+
+
+def test_names_are_asked_for_by_udp_and_tcp(chart: Chart) -> None:
+    for values, asked in (({}, [53]), ({"networkPolicy": {"dns": {"ports": [53, 5353]}}}, [53, 5353])):
+        rule = one(chart.render({**ADDRESSES, **values}), "NetworkPolicy")["spec"]["egress"][0]
+        assert rule["ports"] == [{"port": port, "protocol": name} for port in asked for name in ("UDP", "TCP")]
 
 
 def test_the_policy_holds_for_every_pod_of_the_release(postgres_chart: Chart) -> None:

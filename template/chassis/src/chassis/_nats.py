@@ -17,6 +17,8 @@ from nats.errors import BadSubscriptionError, ConnectionClosedError, ConnectionD
 OnMessage = Callable[[bytes, bytes, bytes, "bytes | None"], None]
 """Takes subject, reply subject, body and header block (None: no headers). Must not raise."""
 
+DISCARD_SECONDS = 2.0
+
 _FIRST_LINE = b"NATS/1.0"
 _log = structlog.get_logger(__name__)
 
@@ -93,9 +95,9 @@ class WireClient(Client):
             self._push(b"".join((f"PUB {subject} {reply} {len(body)}\r\n".encode(), body, b"\r\n")))
 
     async def discard(self) -> None:
-        """Close, whatever the state of the connection: lost, half open or hanging. Takes two seconds at most."""
+        """Close, whatever the state of the connection: lost, half open or hanging. Takes DISCARD_SECONDS at most."""
         try:
-            async with asyncio.timeout(2.0):
+            async with asyncio.timeout(DISCARD_SECONDS):
                 for subscription in self._routed:
                     with suppress(BadSubscriptionError, ConnectionClosedError, ConnectionDrainingError):
                         await subscription.unsubscribe()

@@ -11,7 +11,7 @@ import structlog
 from google.protobuf.message import Message
 
 from chassis.breaker import FailurePause
-from chassis.bus import BusUnavailable, Delivery
+from chassis.bus import BusUnavailable, Delivery, Unpublishable
 from chassis.bus import Message as Outgoing
 from chassis.context import Context
 from chassis.contracts import event_type, event_without_version
@@ -91,8 +91,8 @@ class Attempts:
         self._metrics = metrics
         self._traces = traces
 
-    async def make(self, case: Case, route: Route) -> Ending:
-        """Take `route` to its end for this event.
+    async def make(self, case: Case, route: Route, key_of_order: Work | None = None) -> Ending:
+        """Take `route` to its end for this event; `key_of_order` is what keeps other replicas from the event's key.
 
         Raises InboxUnavailable or BusUnavailable when it could not be taken there: nothing is settled then, and
         the claim is given up if that was possible. CancelledError likewise.
@@ -110,7 +110,7 @@ class Attempts:
         if isinstance(claim, Refused):
             return self._refused(case, route, claim)
         self._metrics.claimed.inc()
-        work = self._leases.hold(case.task, claim, asked_at)
+        work = self._leases.hold(case.task, claim, asked_at, beside=key_of_order)
         context = Context(
             case.envelope,
             handler=route.name,
@@ -178,7 +178,7 @@ class Attempts:
         try:
             await route.call(case.event, context)
         finally:
-            work.ended = True
+            work.end()
             self._deadlines.lift(deadline)
             if deadline.expired:  # also when the handler swallowed the cancellation
                 raise HandlerTimeout(
@@ -192,26 +192,50 @@ class Attempts:
             traced = (carrier.get("traceparent"), carrier.get("tracestate"))
             return [Outgoing(event.envelope.with_trace(*traced), event.body) for event in outgoing]
         if outgoing:
-            await self._publisher.publish(outgoing, carrier)
+            await self._publisher.publish_all(outgoing, carrier)
         return ()
 
     async def _complete(self, work: Work, left: Sequence[Outgoing]) -> None:
-        """Mark as done, and store what is `left` to be published; while the store is away, try again until the lease
-        is over. A transaction of the handler's own is lost with its connection: nothing to try again."""
-        lease = await self._leases.let_go(work)
+        """Mark as done, and store what is `left` to be published, however long the store is away.
+
+        A transaction of the handler's own is lost with its connection: nothing to try again.
+        """
         while True:
             try:
-                await self._transactions.complete(work, lease, left)
+                if (wait := await self._mark_done(work, left)) is None:
+                    return
             except InboxUnavailable as error:
                 self._outage.report(error)
-                if work.transaction is not None or self._leases.seconds_left(work) <= self._probe_seconds:
+                if work.transaction is not None:
                     raise
-                await asyncio.sleep(self._probe_seconds)
-            except LeaseLost:
+                wait = self._probe_seconds
+            await asyncio.sleep(wait)
+
+    async def _mark_done(self, work: Work, left: Sequence[Outgoing]) -> float | None:
+        """None when it is marked, otherwise seconds until the next try: somebody has the event, or seems to.
+
+        The effect has happened, so a lease that is over is claimed again, to complete. In the way may be ourselves,
+        by a claim whose answer was lost. Raises LeaseLost when the event came with another payload meanwhile.
+        """
+        try:
+            await self._transactions.complete(work, await self._leases.let_go(work), left)
+        except LeaseLost:
+            if not work.lost:
+                work.lost = True
                 self._metrics.leases_lost.inc()
+            if work.transaction is not None:
                 raise
-            else:
-                return
+        else:
+            return None
+        claim = await self._inbox.claim(work.lease.key, work.lease.digest)
+        if not isinstance(claim, Refused):
+            work.lease, work.lost = claim, False
+            return 0.0
+        if claim.refusal is Refusal.DUPLICATE:  # marked by whoever had it, or by us, and the answer was lost
+            return None
+        if claim.refusal is Refusal.MISMATCH:
+            raise LeaseLost(work.lease.key)
+        return min(claim.retry_after, BUSY_SECONDS)
 
     async def _failed(self, case: Case, route: Route, work: Work, error: BaseException) -> Ending:
         """Tell a failure of the handler from one of the world around it."""
@@ -226,6 +250,8 @@ class Attempts:
         if cut_off:
             raise InboxUnavailable(f"the connection of a handler's transaction was lost: {error!r}") from error
         route.metrics.failures.inc()
+        if isinstance(error, Unpublishable):
+            return self._judge.dead(case.delivery, "unpublishable", str(error), error, route.name)
         forgiven = not isinstance(error, Reject) and self._failures.failed(
             case.task, (case.envelope.source, case.envelope.id), case.delivery.attempt, error
         )

@@ -122,19 +122,21 @@ class InTurn:
         try:
             if anew and not self._failures.admit(case.task):
                 return Retry(self._put_off_seconds, counted=False, failed=False)
-            if stand.work is None and (wait := await self._hold_key(case, route, stand)):
+            if (stand.work is None or stand.work.lost) and (wait := await self._hold_key(case, route, stand)):
                 return Retry(wait, counted=False, failed=False)
-            return await self._in_slot(case, route, route.turns, patient=True)
+            return await self._in_slot(case, route, route.turns, key=stand.work, patient=True)
         except InboxUnavailable as error:
             self._outage.report(error)
         except BusUnavailable as error:
             _log.warning("the bus refused; the event is tried again", error=str(error), event_id=case.envelope.id)
         return Retry(self._probe_seconds, counted=False, failed=False)
 
-    async def _in_slot(self, case: Case, route: Route, turns: Turns, *, patient: bool = False) -> Ending:
+    async def _in_slot(
+        self, case: Case, route: Route, turns: Turns, *, key: Work | None = None, patient: bool = False
+    ) -> Ending:
         slots = turns.slots
         if slots is None:
-            return await self._attempts.make(case, route)
+            return await self._attempts.make(case, route, key)
         waited = not slots.available
         if waited:  # whoever waits is no probe of whether events work again
             self._failures.ended(case.task)
@@ -144,7 +146,7 @@ class InTurn:
         try:
             if waited and not self._failures.admit(case.task):
                 return Retry(self._put_off_seconds, counted=False, failed=False)
-            return await self._attempts.make(case, route)
+            return await self._attempts.make(case, route, key)
         finally:
             slots.free(monotonic() - started)
 

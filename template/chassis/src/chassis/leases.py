@@ -1,6 +1,7 @@
 """Keeps the leases of running handlers alive: one task for all of them, no timer for each.
 
-A handler whose lease is lost is cancelled, because somebody else may be at work on the event.
+A handler whose lease is lost is cancelled, because somebody else may be at work on the event. One that has returned is
+not: the effect has happened.
 """
 
 import asyncio
@@ -21,7 +22,8 @@ class Work:
     """A handler at work in `task`, under `lease` until at least `until` (the keeper's clock).
 
     `transaction` is that of the handler, if it asked for one: then this holds the claim, not the lease.
-    `ended`: the handler has returned; nothing may begin a transaction any more.
+    `ended`: the handler has returned; nothing may begin a transaction any more, and nothing is cancelled: what is left
+    to do does not need the lease. `beside` is work of the same task that ends with it.
     """
 
     task: asyncio.Task[Any]
@@ -30,8 +32,15 @@ class Work:
     lost: bool = False
     ended: bool = False
     transaction: Transaction | None = None
+    beside: "Work | None" = None
     beginning: asyncio.Lock = field(default_factory=asyncio.Lock, repr=False)
     extending: asyncio.Event | None = field(default=None, repr=False)
+
+    def end(self) -> None:
+        """The handler has returned."""
+        self.ended = True
+        if self.beside is not None:
+            self.beside.ended = True
 
 
 class LeaseKeeper:
@@ -49,9 +58,11 @@ class LeaseKeeper:
         self._clock = clock
         self._held: set[Work] = set()
 
-    def hold(self, task: asyncio.Task[Any], lease: Lease, asked_at: float) -> Work:
+    def hold(self, task: asyncio.Task[Any], lease: Lease, asked_at: float, *, beside: Work | None = None) -> Work:
         """Keep `lease`, which was asked for at `asked_at`, alive while `task` runs, until `let_go`."""
-        work = Work(task, lease, asked_at + self._seconds)
+        work = Work(task, lease, asked_at + self._seconds, beside=beside)
+        if beside is not None:
+            beside.ended = False
         self._held.add(work)
         return work
 
@@ -98,9 +109,10 @@ class LeaseKeeper:
             work.extending = None
 
     def _lose(self, work: Work) -> None:
-        """Count the lost lease and cancel the handler."""
+        """Count the lost lease and cancel the handler, unless it has returned."""
         work.lost = True
         self._on_lost()
         if work in self._held:
             self._held.discard(work)
-            work.task.cancel()
+            if not work.ended:
+                work.task.cancel()

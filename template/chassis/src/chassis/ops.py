@@ -9,6 +9,9 @@ from prometheus_client.exposition import choose_encoder
 
 from chassis.lifecycle import Health, Lifecycle
 
+CLOSE_SECONDS = 1.0
+"""For answers that are on their way when the block ends."""
+
 
 class PortTaken(OSError):
     """The HTTP port cannot be opened; the message names the settings."""
@@ -41,7 +44,7 @@ async def serve(
     app.add_routes(
         [web.get("/livez", livez), web.get("/readyz", readyz), web.get("/metrics", metrics), web.get("/version", about)]
     )
-    runner = web.AppRunner(app, access_log=None)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=CLOSE_SECONDS)
     await runner.setup()
     try:
         site = web.TCPSite(runner, host, port)

@@ -4,12 +4,16 @@ import asyncio
 from collections.abc import Sequence
 from time import monotonic
 
-from chassis.bus import Bus, BusUnavailable, Message
+import structlog
+
+from chassis.bus import Bus, BusUnavailable, Message, Unpublishable
 from chassis.telemetry.metrics import Metrics
 from chassis.telemetry.traces import Carrier, Traces
 
+_log = structlog.get_logger(__name__)
 
-class TooLarge(ValueError):
+
+class TooLarge(Unpublishable):
     """The encoded event is larger than CHASSIS_MAX_BODY_BYTES."""
 
 
@@ -23,28 +27,58 @@ def check_size(type_: str, size: int, limit: int) -> None:
 
 
 class Publisher:
-    """`max_body` in bytes."""
+    """`max_body` in bytes; `retry_seconds` between two tries of what has to be published."""
 
-    def __init__(self, bus: Bus, metrics: Metrics, traces: Traces, max_body: int) -> None:
+    def __init__(
+        self, bus: Bus, metrics: Metrics, traces: Traces, max_body: int, *, retry_seconds: float = 0.5
+    ) -> None:
         self._bus = bus
         self._metrics = metrics
         self._traces = traces
         self._max_body = max_body
+        self._retry_seconds = retry_seconds
 
-    async def publish(self, messages: Sequence[Message], carrier: Carrier) -> None:
-        """Return when the broker has confirmed all of `messages`. Raises TooLarge before any, BusUnavailable."""
+    async def publish(self, message: Message, carrier: Carrier) -> None:
+        """Return when the broker has confirmed it. Raises Unpublishable, BusUnavailable."""
+        self.check([message])
+        started = monotonic()
+        await self._one(message, carrier)
+        self._metrics.publish_duration.observe(monotonic() - started)
+
+    async def publish_all(self, messages: Sequence[Message], carrier: Carrier) -> None:
+        """Return when the broker has confirmed all of `messages`, however long it is away or takes none.
+
+        Raises Unpublishable, before any is published if it can be known then.
+        """
         self.check(messages)
         started = monotonic()
-        if len(messages) == 1:
-            await self._one(messages[0], carrier)
-        else:
-            await asyncio.gather(*(self._one(message, carrier) for message in messages))
+        waiting = await self._try(messages, carrier)
+        if waiting:
+            _log.warning("what the handler published is not confirmed, trying until it is")
+        while waiting:
+            await asyncio.sleep(self._retry_seconds)
+            waiting = await self._try(waiting, carrier)
         self._metrics.publish_duration.observe(monotonic() - started)
 
     def check(self, messages: Sequence[Message]) -> None:
         """Raises TooLarge."""
         for message in messages:
             check_size(message.envelope.type, len(message.body), self._max_body)
+
+    async def _try(self, messages: Sequence[Message], carrier: Carrier) -> Sequence[Message]:
+        """Those of `messages` that the broker has not confirmed."""
+        if len(messages) == 1:
+            return [message for message in messages if not await self._confirmed(message, carrier)]
+        confirmed = await asyncio.gather(*(self._confirmed(message, carrier) for message in messages))
+        return [message for message, there in zip(messages, confirmed, strict=True) if not there]
+
+    async def _confirmed(self, message: Message, carrier: Carrier) -> bool:
+        try:
+            await self._one(message, carrier)
+        except BusUnavailable as error:
+            _log.debug("not confirmed", type=message.envelope.type, error=str(error))
+            return False
+        return True
 
     async def _one(self, message: Message, carrier: Carrier) -> None:
         envelope = message.envelope

@@ -114,7 +114,7 @@ class Relay:
 
     async def _one(self, message: Message) -> Exception | None:
         try:
-            await self._publisher.publish([message], message.envelope.trace)
+            await self._publisher.publish(message, message.envelope.trace)
         except Exception as error:  # noqa: BLE001 - of this event alone; it is kept with the event
             return error
         return None

@@ -229,7 +229,6 @@ class Service:
         lifecycle.require("bus", lambda: consumer.consuming)
         lifecycle.require("inbox", lambda: consumer.store_reachable)
         metrics.ready.set_function(lambda: float(lifecycle.readiness().ok))
-        metrics.bus_connected.set_function(lambda: float(bus.connected))
         metrics.inbox_reachable.set_function(lambda: float(consumer.store_reachable))
         metrics.drain_deadline.set(settings.drain_seconds)
         about = {"service": self.name, "version": self.version, "chassis": _installed("dockyard-chassis")}
@@ -246,6 +245,7 @@ class Service:
                     lifecycle.require("outbox", lambda: relay.working)
                 if not relay_alone:
                     self.subscribe(bus, consumer, settings.prefetch)
+                metrics.bus_connected.set_function(lambda: float(bus.connected))
                 await bus.start()
                 announcing = asyncio.create_task(_announce(bus))
                 watching = asyncio.create_task(backlog.watch(bus, self.name, metrics))
@@ -254,8 +254,7 @@ class Service:
                 watching.cancel()
                 await self._drain(settings.drain_seconds, consumer, relay, metrics)
             await bus.close()
-            await inbox.close()
-            traces.shutdown()
+            await asyncio.gather(inbox.close(), traces.shutdown())
             beating.cancel()
         _log.info("stopped")
 

@@ -6,10 +6,12 @@
 {{- $inbox := get (dict "nats-kv" (list 4222) "redis" (list 6379) "postgres" (list 5432)) .Values.inbox.kind -}}
 {{- $given := merge (dict) .Values.env .Values.secretEnv (ternary .Values.externalSecret.env dict .Values.externalSecret.enabled) -}}
 - ports:
-    - port: 53
+    {{- range $policy.dns.ports }}
+    - port: {{ . }}
       protocol: UDP
-    - port: 53
+    - port: {{ . }}
       protocol: TCP
+    {{- end }}
   {{- with $policy.dns.to }}
   to: {{- toYaml . | nindent 4 }}
   {{- end }}

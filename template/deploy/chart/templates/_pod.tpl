@@ -1,11 +1,12 @@
 {{- /* Managed. The pods of a release: workers, relays, the migration and the test differ only in what is given here. */ -}}
 
 {{- /*
-Seconds from SIGTERM to SIGKILL. After the drain's deadline the chassis needs 30 at worst: 5 until cancelled handlers
-have given up, 10 to cancel consumers, 10 to flush and close the broker, 5 to close the store.
+Seconds from SIGTERM to SIGKILL. After the drain's deadline the chassis needs nearly 40 when neither broker nor store nor
+collector answers any more: 5 until cancelled handlers have given up, 24 to take no more deliveries, hand back what is
+left and close the broker, 7 to close the store and meanwhile flush the traces, 4 for the rest.
 */ -}}
 {{- define "service.graceSeconds" -}}
-{{- add .Values.drainSeconds 30 -}}
+{{- add .Values.drainSeconds 40 -}}
 {{- end -}}
 
 {{- /* The plain variables of a worker or a relay. */ -}}

@@ -20,6 +20,10 @@ class BusUnavailable(ConnectionError):
     """
 
 
+class Unpublishable(ValueError):
+    """This event can never be published: it has no valid type, or is too large for the broker or for the service."""
+
+
 @dataclass(frozen=True, slots=True)
 class Message:
     """An event on its way out: the envelope and the encoded protobuf body."""
@@ -161,7 +165,10 @@ class Bus(Protocol):
         """Return when connected and every subscription is live."""
 
     async def publish(self, message: Message) -> None:
-        """Return when the broker has stored it. An event that nobody takes is not an error. Raises BusUnavailable."""
+        """Return when the broker has stored it. An event that nobody takes is not an error.
+
+        Raises BusUnavailable; Unpublishable when it can never be stored.
+        """
 
     async def pause(self) -> None:
         """Take no further deliveries. Those already on their way may still arrive until this returns."""

@@ -75,7 +75,8 @@ class MemoryBroker:
             self.private.add(queue)
             return queue
         queue = self.queues.setdefault(subscription.service, _Queue(subscription.types))
-        queue.types = subscription.types
+        if queue.types is not None and subscription.types is not None:
+            queue.types |= subscription.types
         return queue
 
 

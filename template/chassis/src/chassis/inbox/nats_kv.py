@@ -2,7 +2,8 @@
 
 claim     publish, expecting that the key has no message; the message expires with the lease (`Nats-TTL`).
           Its sequence is the fence: sequences only grow, so a take-over has a higher one.
-extend    publish again, expecting the fence; the new sequence is the new fence.
+extend    publish again, expecting the fence; the new sequence is the new fence. What was expected is kept with the
+          message, so that an extension whose answer was lost is known for our own.
 complete  publish expecting the fence, without the lease's expiry; the bucket's maximum age is the retention.
 release   delete the message with the fence as its sequence; then the key has none.
 
@@ -14,8 +15,16 @@ import base64
 import math
 from datetime import datetime
 
-from chassis._jetstream import NO_MESSAGE, NO_STREAM, STREAM_EXISTS, WRONG_LAST_SEQUENCE, JetStream, JetStreamError
-from chassis._nats import encode_headers
+from chassis._jetstream import (
+    NO_MESSAGE,
+    NO_STREAM,
+    STREAM_EXISTS,
+    WRONG_LAST_SEQUENCE,
+    JetStream,
+    JetStreamError,
+    Reply,
+)
+from chassis._nats import decode_headers, encode_headers
 from chassis.inbox import InboxUnavailable, Lease, LeaseLost, Refusal, Refused
 
 _EXPECTED = "Nats-Expected-Last-Subject-Sequence"
@@ -78,12 +87,17 @@ class NatsKvInbox:
             return Refused(Refusal.BUSY, float(self._lease))
 
     async def extend(self, lease: Lease) -> Lease:
-        headers = _expecting(lease.fence, self._lease)
-        return Lease(lease.key, lease.digest, await self._put(lease.key, _CLAIMED + lease.digest.encode(), headers))
+        body, headers = _CLAIMED + lease.digest.encode(), _expecting(lease.fence, self._lease)
+        try:
+            return Lease(lease.key, lease.digest, await self._put(lease.key, body, headers))
+        except LeaseLost:
+            return await self.extend(await self._extension_of(lease))
 
     async def complete(self, lease: Lease) -> None:
-        headers = _expecting(lease.fence, self._done_expires)
-        await self._put(lease.key, _DONE + lease.digest.encode(), headers)
+        try:
+            await self._put(lease.key, _DONE + lease.digest.encode(), _expecting(lease.fence, self._done_expires))
+        except LeaseLost:
+            await self.complete(await self._extension_of(lease))
 
     async def release(self, lease: Lease) -> None:
         try:
@@ -110,15 +124,31 @@ class NatsKvInbox:
                 raise LeaseLost(key) from None
             raise self._unusable(error) from error
 
-    async def _refusal(self, key: str, digest: str) -> Refused | None:
-        """Why the key could not be claimed; None when it is free by now."""
+    async def _last(self, key: str) -> Reply | None:
+        """The key's message, from the stream's leader; None when there is none."""
         try:
             answer = await self._link.api(f"STREAM.MSG.GET.{self._stream}", last_by_subj=self._subject + key)
         except JetStreamError as error:
             if error.code == NO_MESSAGE:
                 return None
             raise self._unusable(error) from error
-        message = answer["message"]
+        message: Reply = answer["message"]
+        return message
+
+    async def _extension_of(self, lease: Lease) -> Lease:
+        """The lease as an extension has left it whose answer was lost. Raises LeaseLost when there is none."""
+        message = await self._last(lease.key)
+        if message is not None and base64.b64decode(message.get("data", "")).startswith(_CLAIMED):
+            followed = decode_headers(base64.b64decode(message.get("hdrs", ""))).get(_EXPECTED)
+            if followed == str(lease.fence):
+                return Lease(lease.key, lease.digest, int(message["seq"]))
+        raise LeaseLost(lease.key)
+
+    async def _refusal(self, key: str, digest: str) -> Refused | None:
+        """Why the key could not be claimed; None when it is free by now."""
+        message = await self._last(key)
+        if message is None:
+            return None
         body = base64.b64decode(message.get("data", ""))
         if body[2:] != digest.encode():
             return Refused(Refusal.MISMATCH)

@@ -20,6 +20,7 @@ from chassis.inbox import InboxUnavailable
 
 Connection = psycopg.AsyncConnection[tuple[Any, ...]]
 
+CLOSE_SECONDS = 5.0
 _LOCK_WAIT = "1s"
 """A short statement waits so long for a row: only somebody who stands still holds one for longer."""
 
@@ -46,8 +47,7 @@ class Database:
         await self._transactions.open()
 
     async def close(self) -> None:
-        await self._transactions.close()
-        await self._statements.close()
+        await asyncio.gather(self._transactions.close(CLOSE_SECONDS), self._statements.close(CLOSE_SECONDS))
 
     @asynccontextmanager
     async def statement(self) -> AsyncIterator[Connection]:

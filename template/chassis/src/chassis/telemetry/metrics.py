@@ -34,6 +34,7 @@ REASONS = (
     "rejected",
     "undecodable",
     "unknown_type",
+    "unpublishable",
     "unsupported_version",
     "upcast_failed",
 )
@@ -147,7 +148,9 @@ class Metrics:
         self.in_flight = Gauge("chassis_in_flight_messages", "Deliveries taken and not yet settled.", registry=registry)
         self.ready = Gauge("chassis_ready", "1 while /readyz answers 200, else 0.", registry=registry)
         self.bus_connected = Gauge(
-            "chassis_bus_connected", "1 while the connection to the broker is up, else 0.", registry=registry
+            "chassis_bus_connected",
+            "1 while the connection to the broker is up, else 0; NaN until the inbox is open and it is tried.",
+            registry=registry,
         )
         self.inbox_reachable = Gauge(
             "chassis_inbox_reachable", "1 while the inbox store answers, else 0.", registry=registry
@@ -162,7 +165,7 @@ class Metrics:
             "Dead letters that are kept at the broker, the same for all replicas; NaN while not known.",
             registry=registry,
         )
-        for unknown in (self.backlog, self.dead_letters_waiting):
+        for unknown in (self.bus_connected, self.backlog, self.dead_letters_waiting):
             unknown.set(nan)
         self.paused = Gauge(
             "chassis_consumer_paused",

@@ -3,13 +3,22 @@
 Off (no endpoint set) it imports nothing and does nothing but hand the incoming trace context on.
 """
 
+import asyncio
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from importlib import import_module
+from threading import Thread
 from typing import TYPE_CHECKING, Protocol
+
+import structlog
 
 if TYPE_CHECKING:
     from opentelemetry.trace import Tracer
+
+EXPORT_SECONDS = 2.0
+SHUTDOWN_SECONDS = 5.0
+
+_log = structlog.get_logger(__name__)
 
 
 class TracesError(Exception):
@@ -30,8 +39,8 @@ class Traces(Protocol):
     def publish(self, type_: str, event_id: str, carrier: Carrier) -> AbstractContextManager[Carrier]:
         """A PRODUCER span."""
 
-    def shutdown(self) -> None:
-        """Send what is left."""
+    async def shutdown(self) -> None:
+        """Send what is left, for at most SHUTDOWN_SECONDS."""
 
 
 class NoTraces:
@@ -43,16 +52,26 @@ class NoTraces:
     def publish(self, type_: str, event_id: str, carrier: Carrier) -> AbstractContextManager[Carrier]:
         return nullcontext(carrier)
 
-    def shutdown(self) -> None:
+    async def shutdown(self) -> None:
         return None
 
 
 class OtelTraces:
-    """Spans by a given tracer; `messaging_system` as OpenTelemetry spells it."""
+    """Spans by a given tracer; `messaging_system` as OpenTelemetry spells it.
+
+    `shutdown` sends what is left and may block; it is left behind after `patience` seconds.
+    """
 
     enabled = True
 
-    def __init__(self, tracer: "Tracer", messaging_system: str, shutdown: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        tracer: "Tracer",
+        messaging_system: str,
+        shutdown: Callable[[], object],
+        *,
+        patience: float = SHUTDOWN_SECONDS,
+    ) -> None:
         from opentelemetry.trace import SpanKind  # noqa: PLC0415 - only installed with the extra `otel`
         from opentelemetry.trace.propagation.tracecontext import (  # noqa: PLC0415 - as above
             TraceContextTextMapPropagator,
@@ -63,6 +82,7 @@ class OtelTraces:
         self._consumer, self._producer = SpanKind.CONSUMER, SpanKind.PRODUCER
         self._propagator = TraceContextTextMapPropagator()
         self._shutdown = shutdown
+        self._patience = patience
 
     @contextmanager
     def handle(self, type_: str, handler: str, event_id: str, carrier: Carrier) -> Iterator[Carrier]:
@@ -84,8 +104,23 @@ class OtelTraces:
         ):
             yield self._current()
 
-    def shutdown(self) -> None:
-        self._shutdown()
+    async def shutdown(self) -> None:
+        loop, over = asyncio.get_running_loop(), asyncio.Event()
+
+        def send() -> None:
+            try:
+                self._shutdown()
+            finally:
+                with suppress(RuntimeError):  # left behind, and the loop is closed
+                    loop.call_soon_threadsafe(over.set)
+
+        # A thread of its own: Python waits at its end for those of asyncio.to_thread, however long they take.
+        Thread(target=send, name="last spans", daemon=True).start()
+        try:
+            async with asyncio.timeout(self._patience):
+                await over.wait()
+        except TimeoutError:
+            _log.warning("the collector did not take the last spans in time; they are lost")
 
     def _attributes(self, operation: str, type_: str, event_id: str) -> dict[str, str]:
         return {
@@ -124,6 +159,8 @@ def open_traces(endpoint: str | None, ratio: float, *, service: str, version: st
         resource=resources.Resource.create({"service.name": service, "service.version": version}),
     )
     provider.add_span_processor(
-        export.BatchSpanProcessor(exporter.OTLPSpanExporter(endpoint=f"{endpoint.rstrip('/')}/v1/traces"))
+        export.BatchSpanProcessor(
+            exporter.OTLPSpanExporter(endpoint=f"{endpoint.rstrip('/')}/v1/traces", timeout=EXPORT_SECONDS)
+        )
     )
     return OtelTraces(provider.get_tracer("chassis"), messaging_system, provider.shutdown)

@@ -38,6 +38,7 @@ from chassis.bus import (
     NoBusMetrics,
     OnDelivery,
     Subscription,
+    Unpublishable,
     Verdict,
 )
 from chassis.bus.nats.copies import DEDUPLICATE, carried, originals, read_letter
@@ -136,15 +137,15 @@ class NatsBus:
         await self._link.wait_up()
 
     async def publish(self, message: Message) -> None:
-        """Raises ValueError for what can never be published: no valid type, or too large for the server."""
+        """Unpublishable: no valid type, or with its headers too large for the server."""
         type_ = message.envelope.type
         if type_ not in self._types:
             if not _TYPE.fullmatch(type_):
-                raise ValueError(f"{type_!r} is not the full name of a message type")
+                raise Unpublishable(f"{type_!r} is not the full name of a message type")
             self._types.add(type_)
         headers = encode_headers(to_headers(message.envelope, NATS_PREFIX) | {"content-type": CONTENT_TYPE})
         if len(headers) + len(message.body) > self._link.max_payload:
-            raise ValueError(
+            raise Unpublishable(
                 f"the event {type_} has {len(message.body)} bytes, with its headers more than the server takes: "
                 f"{self._link.max_payload} (max_payload)"
             )

@@ -28,7 +28,7 @@ HEADERS_AT_MOST = 65_535
 
 _PULL_SECONDS = 30
 _HEARTBEAT_SECONDS = 5
-_CANCEL_SECONDS = 2.0
+CANCEL_SECONDS = 2.0
 _GATHER_SECONDS = 0.002  # places that get free within this time are asked for together
 _GOES_ON = frozenset({"404", "408"})
 
@@ -92,9 +92,13 @@ class Lane:
         """What is to be done with a delivery that came in."""
         return self._on_delivery(delivery)
 
+    async def create(self) -> None:
+        """Make the consumer, or change the one that is there."""
+        await self.link.api(f"CONSUMER.CREATE.{EVENTS}.{self.consumer}", stream_name=EVENTS, config=self.config())
+
     async def set_up(self) -> None:
         """Create or change the consumer and listen to it; `pull` begins."""
-        await self.link.api(f"CONSUMER.CREATE.{EVENTS}.{self.consumer}", stream_name=EVENTS, config=self.config())
+        await self.create()
         self.live = True
         if not self.paused:
             await self._listen()
@@ -127,12 +131,9 @@ class Lane:
         for task in self._tasks:
             task.cancel()
         if self._tasks:  # not for ever: a handler may ignore that it is cancelled
-            await asyncio.wait(self._tasks, timeout=_CANCEL_SECONDS)
+            await asyncio.wait(self._tasks, timeout=CANCEL_SECONDS)
         for delivery in list(self._in_hand):
-            try:
-                await self.hand_back(delivery)
-            except BusUnavailable as error:
-                _log.warning("nats.hand_back_failed", error=str(error), note="delivered again after the ack wait")
+            await self._return(delivery)
 
     def tick(self) -> None:
         """About once a second: keep deliveries in hand from being given to another replica; notice a dead pull."""
@@ -234,11 +235,9 @@ class Lane:
         if self._asked_for:
             self._asked_for -= 1
         delivery = NatsDelivery(self, subject.decode("utf-8", "replace"), ack.decode(), body, block)
-        if self.paused:
-            delivery.refuse()
-            return
         self._in_hand.add(delivery)
-        task = asyncio.get_running_loop().create_task(self._run(delivery))
+        work = self._return(delivery) if self.paused else self._run(delivery)
+        task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -254,6 +253,12 @@ class Lane:
         pending = decode_headers(block).get("Nats-Pending-Messages", "")
         self._asked_for = max(0, self._asked_for - int(pending)) if pending.isdecimal() else 0
         self.pull()
+
+    async def _return(self, delivery: NatsDelivery) -> None:
+        try:
+            await self.hand_back(delivery)
+        except BusUnavailable as error:
+            _log.warning("nats.hand_back_failed", error=str(error), note="delivered again after the ack wait")
 
     async def _run(self, delivery: NatsDelivery) -> None:
         try:

@@ -3,6 +3,7 @@
 Knows how each counts attempts and gives messages back; knows no handler and no retry policy.
 """
 
+import asyncio
 from collections.abc import Awaitable
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -10,15 +11,20 @@ from typing import Any
 
 import structlog
 
-from chassis._jetstream import JetStreamError
+from chassis._jetstream import CONSUMER_EXISTS, NO_CONSUMER, NO_CONSUMER_TO_UPDATE, JetStreamError
 from chassis.bus import BusUnavailable, Failure
 from chassis.bus.nats.copies import ATTEMPT, FIRST_FAILURE, named, schedule
 from chassis.bus.nats.delivery import NatsDelivery
+from chassis.bus.nats.filters import united
 from chassis.bus.nats.lane import EVENTS, Lane
 from chassis.envelope import format_time
 
 _SUSPICIOUS = 5  # deliveries without an outcome after which a message may be what kills the process
 _CONDEMNED = 3  # deliveries on its own without an outcome after which it is
+_OUTLIVED_AT_MOST = 100  # messages of which a process remembers that they did not kill it
+
+_OVERWRITTEN_SECONDS = 0.25
+"""Somebody else who read the consumer before we changed it has written it within this time."""
 
 _log = structlog.get_logger(__name__)
 
@@ -30,10 +36,49 @@ class SharedLane(Lane):
     many wait, the others get through, and the attempt in its headers is exact whatever happens to deliveries.
     """
 
+    _told_of_stray = False
+
     def config(self) -> dict[str, Any]:
         config = super().config()
         replays = f"replay.{self.subscription.service}.>"
         return config | {"durable_name": self.consumer, "filter_subjects": [*config["filter_subjects"], replays]}
+
+    async def create(self) -> None:
+        """Filters are only ever added: what is there besides ours may be of another version of the service, which
+        would lose the events that come while its filter is not there.
+
+        The server knows no adding, only reading and writing, so whoever has changed a consumer looks at it again.
+        """
+        changed = False
+        while True:
+            there = await self._config_there()
+            config = self.config()
+            if there is not None:
+                config["filter_subjects"] = united(there["filter_subjects"], config["filter_subjects"])
+                compared = ["filter_subjects"] if changed else list(config)
+                if all(there.get(name) == config[name] for name in compared):
+                    return
+            request = {"stream_name": EVENTS, "config": config, "action": "create" if there is None else "update"}
+            try:
+                await self.link.api(f"CONSUMER.CREATE.{EVENTS}.{self.consumer}", **request)
+            except JetStreamError as error:
+                if error.code not in {CONSUMER_EXISTS, NO_CONSUMER_TO_UPDATE}:  # else it came, or went, meanwhile
+                    raise
+                continue
+            changed = True
+            if there is not None:
+                await asyncio.sleep(_OVERWRITTEN_SECONDS)
+
+    async def _config_there(self) -> dict[str, Any] | None:
+        """The consumer as it is, its filters in order; None when it is not there."""
+        try:
+            config: dict[str, Any] = (await self.link.api(f"CONSUMER.INFO.{EVENTS}.{self.consumer}"))["config"]
+        except JetStreamError as error:
+            if error.code == NO_CONSUMER:
+                return None
+            raise
+        one = config.get("filter_subject")
+        return config | {"filter_subjects": sorted(config.get("filter_subjects") or ([one] if one else []))}
 
     def history(self, delivery: NatsDelivery) -> tuple[int, str]:
         said = delivery.marks()
@@ -56,7 +101,24 @@ class SharedLane(Lane):
                 delivery.refuse(delay)
 
     def receive(self, delivery: NatsDelivery) -> Awaitable[None]:
-        return super().receive(delivery) if delivery.times <= _SUSPICIOUS else self._set_apart(delivery)
+        if delivery.times > _SUSPICIOUS:
+            return self._set_apart(delivery)
+        if not self._told_of_stray:
+            self._tell_of_stray(delivery)
+        return super().receive(delivery)
+
+    def _tell_of_stray(self, delivery: NatsDelivery) -> None:
+        """A filter that this replica did not add. Another version of the service may need it, so it stays."""
+        types = self.subscription.types
+        if types is not None and not delivery.moved and delivery.type not in types:
+            self._told_of_stray = True
+            _log.warning(
+                "the consumer filters a type that this version of the service does not handle; "
+                "if no version does any more, remove the filter",
+                consumer=self.consumer,
+                stream=EVENTS,
+                subject=f"events.{delivery.type}",
+            )
 
     async def _set_apart(self, delivery: NatsDelivery) -> None:
         subject = f"alone.{self.subscription.service}.{delivery.type}"
@@ -79,8 +141,13 @@ class AloneLane(SharedLane):
     """Where a service handles suspicious messages one at a time, over all its replicas.
 
     Only the one message in hand gains a delivery when the process dies, so the one that kills it is known: it goes to
-    the dead letters, and those that were merely prefetched beside it are handled.
+    the dead letters, and those that were merely prefetched beside it are handled. What a process has lost with a
+    connection, or refused, has not killed it: such deliveries do not count for as long as it lives.
     """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._outlived: dict[str, int] = {}
 
     def config(self) -> dict[str, Any]:
         filters = [f"alone.{self.subscription.service}.>"]
@@ -90,7 +157,18 @@ class AloneLane(SharedLane):
         await self._set_apart(delivery)
 
     def receive(self, delivery: NatsDelivery) -> Awaitable[None]:
-        return self._on_delivery(delivery) if delivery.times <= _CONDEMNED else self._condemn(delivery)
+        deaths = delivery.times - self._outlived.get(delivery.place, 0)
+        return self._on_delivery(delivery) if deaths <= _CONDEMNED else self._condemn(delivery)
+
+    def release(self, delivery: NatsDelivery) -> None:
+        self._outlived[delivery.place] = self._outlived.pop(delivery.place, 0) + 1
+        if len(self._outlived) > _OUTLIVED_AT_MOST:
+            del self._outlived[next(iter(self._outlived))]
+        super().release(delivery)
+
+    def acknowledge(self, delivery: NatsDelivery, ack: str) -> None:
+        self._outlived.pop(delivery.place, None)
+        super().acknowledge(delivery, ack)
 
     async def _condemn(self, delivery: NatsDelivery) -> None:
         now = format_time(datetime.now(UTC))

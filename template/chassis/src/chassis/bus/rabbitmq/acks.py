@@ -51,7 +51,7 @@ class AckTracker:
         self._done.add(tag)
 
     def settled_otherwise(self, tag: int) -> None:
-        """`tag` was given back: the run may pass over it, but must not end at it."""
+        """The broker knows that `tag` was given back: the run may pass over it, but must not end at it."""
         self._settled_otherwise.add(tag)
 
     def take(self, *, all_of_them: bool = False) -> list[Ack]:
@@ -113,7 +113,6 @@ class Acknowledger:
 
     def hand_back(self, tag: int) -> None:
         """Give `tag` back to the broker at once."""
-        self._tracker.settled_otherwise(tag)
         self._returned.append(tag)
         self._due.set()
 
@@ -151,12 +150,14 @@ class Acknowledger:
         self._cancel_timer()
 
     async def _write(self, *, all_of_them: bool = False) -> None:
+        """What is given back goes first: until the broker knows it, a frame for many would acknowledge it with them."""
+        while self._returned:
+            tag = self._returned.pop()
+            await self._channel.basic_nack(tag, requeue=True, wait=False)
+            self._tracker.settled_otherwise(tag)
         for ack in self._tracker.take(all_of_them=all_of_them):
             await self._channel.basic_ack(ack.tag, multiple=ack.multiple, wait=False)
             self._metrics.acknowledged(ack.deliveries)
-        returned, self._returned = self._returned, []
-        for tag in returned:
-            await self._channel.basic_nack(tag, requeue=True, wait=False)
 
     def _cancel_timer(self) -> None:
         if self._timer is not None:

@@ -1,0 +1,41 @@
+"""Jinja's compiler is asked once for a text, and gives what it would have given."""
+
+from jinja2 import DictLoader, Environment, StrictUndefined
+
+from dockyard.compiling import compiled_once
+
+SQUARE = {"variable_start_string": "[[", "variable_end_string": "]]"}
+
+
+def test_a_text_is_compiled_once_for_environments_that_are_alike() -> None:
+    with compiled_once():
+        first, second = (Environment(autoescape=True).compile("hello {{ name }}, alike") for _ in range(2))
+    assert first is second
+
+
+def test_environments_of_another_kind_have_code_of_their_own() -> None:
+    text = "{{ name }} [[ name ]]"
+    with compiled_once():
+        for _ in range(2):
+            assert Environment(autoescape=True).from_string(text).render(name="<") == "&lt; [[ name ]]"
+            assert Environment(autoescape=False).from_string(text).render(name="<") == "< [[ name ]]"  # noqa: S701 - that is the point
+            assert Environment(autoescape=True, **SQUARE).from_string(text).render(name="a") == "{{ name }} a"
+
+
+def test_the_same_code_takes_what_each_environment_holds() -> None:
+    answers = []
+    with compiled_once():
+        for word in ("one", "two"):
+            environment = Environment(
+                autoescape=True, undefined=StrictUndefined, loader=DictLoader({"file": "{{ f() }}"})
+            )
+            environment.globals["f"] = lambda word=word: word
+            answers.append(environment.get_template("file").render())
+    assert answers == ["one", "two"]
+
+
+def test_afterwards_everything_is_as_before() -> None:
+    before = Environment.compile
+    with compiled_once():
+        assert Environment.compile is not before
+    assert Environment.compile is before

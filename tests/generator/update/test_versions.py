@@ -1,0 +1,83 @@
+"""Which versions a service may record, and which it may go to."""
+
+import pytest
+
+from tests.generator.conftest import Dockyard, Repository, git
+from tests.generator.update import services
+from tests.generator.update.services import LINES, Made
+
+NEWER: dict[str, str | bytes | None] = {"template/Makefile": LINES.replace("line 2\n", "line 2, newer\n")}
+
+
+def records(service: Made, version: str) -> None:
+    """Let the service record `version`."""
+    answers = service.root / ".copier-answers.yml"
+    service.write({answers.name: answers.read_text().replace("_commit: v1.0.0", f"_commit: {version}")})
+
+
+def maintenance(evolving: Repository, tag: str) -> None:
+    """A release that comes from v1.0.0 and that no later one has."""
+    git(evolving.path, "switch", "--quiet", "--create", "maintenance", "v1.0.0")
+    services.release(evolving, {"template/old.cfg": "mended\n"}, tag)
+    git(evolving.path, "switch", "--quiet", "trunk")
+
+
+def test_an_older_release_of_a_maintenance_branch(refused: Dockyard, evolving: Repository, service: Made) -> None:
+    services.release(evolving, NEWER, "v1.1.0")
+    maintenance(evolving, "v1.0.1")
+    records(service, "v1.1.0")
+
+    ran = refused("update", service.root, "--to", "v1.0.1")
+
+    assert "v1.0.1 is older than v1.1.0, which the service has: updates go forward only" in ran.err
+
+
+def test_from_a_maintenance_branch_to_a_newer_release(dockyard: Dockyard, evolving: Repository, service: Made) -> None:
+    services.release(evolving, NEWER, "v1.1.0")
+    maintenance(evolving, "v1.0.1")
+    records(service, "v1.0.1")
+
+    assert dockyard("update", service.root).code == 0
+    assert git(service.root, "show", "dockyard/v1.1.0:Makefile") == NEWER["template/Makefile"]
+
+
+def test_a_release_that_comes_from_the_services_is_newer_whatever_its_name(
+    dockyard: Dockyard, evolving: Repository, service: Made
+) -> None:
+    records(service, "v2026.1")
+    git(evolving.path, "tag", "v2026.1", "v1.0.0")
+    git(evolving.path, "tag", "--delete", "v1.0.0")
+    services.release(evolving, NEWER, "v2.0.0")
+
+    assert dockyard("update", service.root, "--to", "v2.0.0").code == 0
+
+
+@pytest.mark.parametrize("name", ["trunk", "HEAD", "refs/heads/trunk", "origin/trunk"])
+@pytest.mark.parametrize("command", ["update", "check", "diff"])
+def test_a_recorded_branch_says_not_what_rendered_the_service(
+    refused: Dockyard, evolving: Repository, service: Made, command: str, name: str
+) -> None:
+    git(evolving.path, "update-ref", "refs/remotes/origin/trunk", "HEAD")
+    records(service, name)
+    services.release(evolving, NEWER, "v1.1.0")
+
+    ran = refused(command, service.root)
+
+    assert f"the service records {name}, a branch, which moves" in ran.err
+    assert "Write the precise version as _commit into .copier-answers.yml" in ran.err
+    assert "nearest to the service is v1.0.0" in ran.err
+
+
+@pytest.mark.parametrize("length", [7, 40])
+def test_a_recorded_commit_is_a_version(dockyard: Dockyard, evolving: Repository, service: Made, length: int) -> None:
+    records(service, git(evolving.path, "rev-parse", "v1.0.0")[:length])
+    services.release(evolving, NEWER, "v1.1.0")
+
+    assert dockyard("update", service.root).code == 0
+
+
+def test_a_tag_of_the_name_of_a_branch_is_a_version(dockyard: Dockyard, evolving: Repository, service: Made) -> None:
+    git(evolving.path, "branch", "v1.0.0")
+    services.release(evolving, NEWER, "v1.1.0")
+
+    assert dockyard("update", service.root).code == 0
