@@ -99,8 +99,8 @@ class _Channel:
 
     def __init__(self, deliveries: int) -> None:
         self.outstanding = set(range(1, deliveries + 1))
-        self.acknowledged: set[int] = set()
-        self.returned: set[int] = set()
+        self.acknowledged: list[int] = []
+        self.returned: list[int] = []
 
     async def basic_ack(self, tag: int, *, multiple: bool, wait: bool) -> None:
         await self._settle(tag, self.acknowledged, multiple=multiple)
@@ -108,11 +108,11 @@ class _Channel:
     async def basic_nack(self, tag: int, *, multiple: bool = False, requeue: bool, wait: bool = True) -> None:
         await self._settle(tag, self.returned, multiple=multiple)
 
-    async def _settle(self, tag: int, into: set[int], *, multiple: bool) -> None:
+    async def _settle(self, tag: int, into: list[int], *, multiple: bool) -> None:
         assert tag in self.outstanding or (multiple and tag == 0)
         settled = {one for one in self.outstanding if tag in {0, one} or one < tag} if multiple else {tag}
         self.outstanding -= settled
-        into |= settled
+        into.extend(sorted(settled))
         await asyncio.sleep(0)  # a busy connection: others come in between
 
 
@@ -130,12 +130,12 @@ async def _settled(order: Sequence[int], returned: AbstractSet[int], pause_after
 
 async def test_what_is_given_back_is_not_acknowledged_with_what_is_done_beside_it() -> None:
     channel = await _settled([1, 2], returned={1}, pause_after=set())
-    assert (channel.acknowledged, channel.returned) == ({2}, {1})
+    assert (channel.acknowledged, channel.returned) == ([2], [1])
 
 
 @given(st.permutations(range(1, 21)), st.sets(st.integers(1, 20)), st.sets(st.integers(1, 20)))
 def test_every_delivery_is_settled_as_it_ended(order: list[int], returned: set[int], pause_after: set[int]) -> None:
     channel = asyncio.run(_settled(order, returned, pause_after))
-    assert channel.acknowledged == set(order) - returned
-    assert channel.returned == returned
+    assert sorted(channel.acknowledged) == sorted(set(order) - returned)
+    assert channel.returned == [tag for tag in order if tag in returned], "in the order in which they were given back"
     assert not channel.outstanding

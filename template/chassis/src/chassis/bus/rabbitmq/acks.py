@@ -6,6 +6,7 @@ so it may only name a tag below which nothing is unsettled.
 """
 
 import asyncio
+from collections import deque
 from typing import NamedTuple
 
 import structlog
@@ -94,7 +95,7 @@ class Acknowledger:
         self._metrics = metrics
         self._batch = max(1, min(LARGEST_BATCH, prefetch // 2))
         self._tracker = AckTracker()
-        self._returned: list[int] = []
+        self._returned: deque[int] = deque()
         self._unwritten = 0
         self._due = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
@@ -150,9 +151,12 @@ class Acknowledger:
         self._cancel_timer()
 
     async def _write(self, *, all_of_them: bool = False) -> None:
-        """What is given back goes first: until the broker knows it, a frame for many would acknowledge it with them."""
+        """What is given back goes first, in the order in which it was given back.
+
+        Until the broker knows it, a frame for many would acknowledge it with them.
+        """
         while self._returned:
-            tag = self._returned.pop()
+            tag = self._returned.popleft()
             await self._channel.basic_nack(tag, requeue=True, wait=False)
             self._tracker.settled_otherwise(tag)
         for ack in self._tracker.take(all_of_them=all_of_them):
