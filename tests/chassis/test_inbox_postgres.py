@@ -1,6 +1,8 @@
 """What only the PostgreSQL inbox does: its table, its clearing up, its connections."""
 
 import asyncio
+import os
+import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
 from typing import Any
@@ -11,6 +13,7 @@ import pytest
 
 from chassis.inbox import InboxUnavailable, Lease
 from chassis.inbox.postgres import PostgresInbox
+from chassis.postgres.database import Database
 from tests.brokers.postgres import postgres_server
 
 Connection = psycopg.AsyncConnection[tuple[Any, ...]]
@@ -97,6 +100,18 @@ async def test_a_database_without_the_table_is_unavailable(url: str, admin: Conn
             await inbox.ping()
     finally:
         await inbox.close()
+
+
+@pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="this system cannot limit it")
+@pytest.mark.parametrize(("given", "milliseconds"), [("", 30_000), ("tcp_user_timeout=7000", 7_000)])
+async def test_a_network_that_swallows_everything_is_noticed(url: str, given: str, milliseconds: int) -> None:
+    database = Database(f"{url}{'&' if '?' in url else '?'}{given}", connections=4, timeout=5.0, patience=5.0)
+    await database.open()
+    async with database.statement() as connection:
+        with socket.socket(fileno=os.dup(connection.fileno())) as seen:
+            assert seen.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+            assert seen.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == milliseconds
+    await database.close()
 
 
 def test_a_url_that_is_none_is_refused_without_telling_its_password() -> None:

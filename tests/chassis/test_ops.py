@@ -1,5 +1,6 @@
 """The HTTP port: health, metrics, version."""
 
+import asyncio
 import socket
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -100,3 +101,16 @@ async def test_the_port_is_free_again_afterwards() -> None:
         pass
     with socket.socket() as probe:
         assert probe.connect_ex((HOST, port)) != 0
+
+
+@pytest.mark.parametrize(
+    "said", [b"", b"GET /livez HTTP/1.1\r\nHost: a\r\n", b"GET /livez HTTP/1.1\r\nHost: a\r\n\r\n"]
+)
+async def test_a_connection_that_says_nothing_more_is_closed(said: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("chassis.ops.IDLE_SECONDS", 0.1)
+    about = Metrics("billing-svc", "1.2.3", "0")
+    async with serve(HOST, 0, lifecycle=Lifecycle(), registry=about.registry, version={}) as port:
+        reader, writer = await asyncio.open_connection(HOST, port)
+        writer.write(said)
+        await asyncio.wait_for(reader.read(), 30)
+        writer.close()

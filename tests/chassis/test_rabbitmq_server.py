@@ -10,6 +10,7 @@ from urllib.parse import quote, urlsplit
 
 import aiormq
 import pytest
+from aiormq.channel import Channel
 from structlog.testing import capture_logs
 
 from chassis.bus import BusUnavailable, Delivery, NoBusMetrics, Subscription, Verdict
@@ -209,6 +210,30 @@ async def test_acknowledgements_are_batched(lab: RabbitLab, stack: AsyncExitStac
     await bus.close()
     assert len(metrics.counts) < 100
     assert sum(metrics.counts) == 500
+
+
+async def test_a_replica_does_not_publish_on_the_channel_it_consumes_on(
+    lab: RabbitLab, stack: AsyncExitStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    used: dict[str, set[int]] = {"basic_consume": set(), "basic_publish": set()}
+
+    def watch(name: str) -> None:
+        does = getattr(Channel, name)
+
+        def noted(channel: Channel, *args: Any, **options: Any) -> Any:
+            used[name].add(channel.number)
+            return does(channel, *args, **options)
+
+        monkeypatch.setattr(Channel, name, noted)
+
+    for name in used:
+        watch(name)
+    replica = await stack.enter_async_context(Replica(lab))
+    await replica.bus.publish(event())
+    await replica.until(1)
+    assert used["basic_consume"]
+    assert used["basic_publish"]
+    assert not used["basic_consume"] & used["basic_publish"]
 
 
 async def test_one_slow_handler_does_not_use_up_the_prefetch(lab: RabbitLab, stack: AsyncExitStack) -> None:

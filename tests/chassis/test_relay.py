@@ -349,3 +349,28 @@ async def test_a_store_that_goes_away_and_comes_back_loses_nothing(
             while not await gone():
                 await asyncio.sleep(0.01)
     assert Counter(broker.ids) == Counter(names(50) * 2), "published, not removed, published again under the same ids"
+
+
+async def test_a_store_that_hangs_between_publishing_and_removing_is_not_waited_for(
+    db: Database, inbox: PostgresInbox, server: tuple[str, Server]
+) -> None:
+    await store(inbox, names(3))
+    broker = Broker()
+    published, go_on = asyncio.Event(), asyncio.Event()
+
+    async def wait() -> None:
+        published.set()
+        await go_on.wait()
+
+    broker.before = wait
+    async with relaying(inbox, broker) as one:
+        await published.wait()
+        await asyncio.to_thread(server[1].suspend)
+        try:
+            go_on.set()
+            await eventually(lambda: not one.relay.working)
+        finally:
+            server[1].resume()
+        await eventually(lambda: one.relay.working)
+        await db.until("SELECT count(*) = 0 FROM chassis_outbox")
+    assert set(broker.ids) == set(names(3))

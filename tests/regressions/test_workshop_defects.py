@@ -15,6 +15,8 @@ Most are here, one test each. What another test already proves with more than co
     a delay that keeps the message in hand                  test_nats_bus.test_messages_that_wait_for_a_retry_hold_up_nobody
     a transient exchange                                    test_rabbitmq_server.test_a_service_has_a_quorum_queue_bound_to_exactly_its_types
     events published without a name or a store              test_rabbitmq_messages.test_an_event_is_durable_typed_and_named
+    one channel to publish and to consume on                test_rabbitmq_server.test_a_replica_does_not_publish_on_the_channel_it_consumes_on
+    an HTTP server without timeouts                         test_ops.test_a_connection_that_says_nothing_more_is_closed
     CI that runs what is not there                          test_repository.test_what_ci_runs_can_be_run
 
 Those of its deployment, its Dockerfile and its vendored libraries cannot exist here.

@@ -11,6 +11,8 @@ from chassis.lifecycle import Health, Lifecycle
 
 CLOSE_SECONDS = 1.0
 """For answers that are on their way when the block ends."""
+IDLE_SECONDS = 75.0
+"""A connection without a whole request for so long is closed; longer than between two scrapes."""
 
 
 class PortTaken(OSError):
@@ -44,7 +46,7 @@ async def serve(
     app.add_routes(
         [web.get("/livez", livez), web.get("/readyz", readyz), web.get("/metrics", metrics), web.get("/version", about)]
     )
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=CLOSE_SECONDS)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=CLOSE_SECONDS, keepalive_timeout=IDLE_SECONDS)
     await runner.setup()
     try:
         site = web.TCPSite(runner, host, port)

@@ -5,7 +5,7 @@ A PgBouncer in between has to support prepared statements (1.22 or later).
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from selectors import EVENT_READ, DefaultSelector
 from typing import Any
@@ -23,6 +23,13 @@ Connection = psycopg.AsyncConnection[tuple[Any, ...]]
 CLOSE_SECONDS = 5.0
 _LOCK_WAIT = "1s"
 """A short statement waits so long for a row: only somebody who stands still holds one for longer."""
+_NETWORK = {
+    "keepalives_idle": 15,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 30_000,
+}
+"""A network that swallows everything is noticed within half a minute, not after hours. The URL may say otherwise."""
 
 
 class Database:
@@ -36,7 +43,14 @@ class Database:
     def __init__(self, url: str, *, connections: int, timeout: float, patience: float) -> None:
         self.url = url
         self.timeout = timeout
-        self._where = _address(url)
+        given = _parts(url)
+        self._where = f"{given.get('host', 'localhost')}:{given.get('port', 5432)}/{given.get('dbname', '')}"
+        self.options: Mapping[str, Any] = {
+            "autocommit": True,
+            "connect_timeout": max(2, round(timeout)),
+            **{name: value for name, value in _NETWORK.items() if name not in given},
+        }
+        """How to connect, beside the URL."""
         self._patience = patience
         self._handlers = connections - max(2, connections // 4)
         self._statements = self._pool("statements", least=1, most=connections - self._handlers, patience=timeout)
@@ -98,7 +112,7 @@ class Database:
 
         pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(
             self.url,
-            kwargs={"autocommit": True, "connect_timeout": max(2, round(self.timeout))},
+            kwargs=dict(self.options),
             min_size=least,
             max_size=most,
             open=False,
@@ -132,10 +146,9 @@ async def _check(pool: AsyncConnectionPool[Connection], connection: Connection) 
         raise
 
 
-def _address(url: str) -> str:
-    """Host, port and database of `url`: what may be shown. Raises ValueError, without the password in it."""
+def _parts(url: str) -> Mapping[str, Any]:
+    """What `url` says of a connection. Raises ValueError, without the password in it."""
     try:
-        parts = conninfo_to_dict(url)
+        return conninfo_to_dict(url)
     except psycopg.ProgrammingError:
         raise ValueError("the inbox URL is not of the form postgresql://[user:password@]host:port/database") from None
-    return f"{parts.get('host', 'localhost')}:{parts.get('port', 5432)}/{parts.get('dbname', '')}"

@@ -16,7 +16,7 @@ from psycopg.types.json import Jsonb
 from chassis.bus import Message
 from chassis.envelope import AMQP_PREFIX, from_headers, to_headers
 from chassis.outbox import Backlog, Publish, Relayed
-from chassis.postgres.database import Database
+from chassis.postgres.database import Connection, Database
 
 _log = structlog.get_logger(__name__)
 
@@ -99,28 +99,36 @@ class PostgresOutbox:
 
     async def relay(self, limit: int, publish: Publish) -> Relayed:
         async with self._database.transaction() as connection:
-            await connection.execute(_LIMIT_IDLING)
-            rows = await (await connection.execute(_TAKE, {"source": self._source, "limit": limit})).fetchall()
+            async with asyncio.timeout(self._database.timeout):
+                await connection.execute(_LIMIT_IDLING)
+                rows = await (await connection.execute(_TAKE, {"source": self._source, "limit": limit})).fetchall()
             if not rows:
                 return Relayed()
             messages = [Message(from_headers(headers, AMQP_PREFIX), body) for _, headers, body in rows]
             errors = await publish(messages)
             results = list(zip((row[0] for row in rows), messages, errors, strict=True))
-            confirmed = [position for position, _, error in results if error is None]
-            await connection.execute(_REMOVE, {"source": self._source, "positions": confirmed})
-            if confirmed or len(results) == 1:
-                for position, message, error in results:
-                    if error is not None:
-                        await connection.execute(
-                            _PUT_OFF, {"source": self._source, "position": position, "error": repr(error)[:2048]}
-                        )
-                        _log.error(
-                            "an event in the outbox could not be published; it is tried again",
-                            event_id=message.envelope.id,
-                            type=message.envelope.type,
-                            error=repr(error),
-                        )
-            return Relayed(len(confirmed), len(results) - len(confirmed))
+            async with asyncio.timeout(self._database.timeout):
+                return await self._settle(connection, results)
+
+    async def _settle(
+        self, connection: Connection, results: Sequence[tuple[int, Message, Exception | None]]
+    ) -> Relayed:
+        """Remove what is confirmed, put off what is not: unless it is all of several, which is no event's own fault."""
+        confirmed = [position for position, _, error in results if error is None]
+        await connection.execute(_REMOVE, {"source": self._source, "positions": confirmed})
+        if confirmed or len(results) == 1:
+            for position, message, error in results:
+                if error is not None:
+                    await connection.execute(
+                        _PUT_OFF, {"source": self._source, "position": position, "error": repr(error)[:2048]}
+                    )
+                    _log.error(
+                        "an event in the outbox could not be published; it is tried again",
+                        event_id=message.envelope.id,
+                        type=message.envelope.type,
+                        error=repr(error),
+                    )
+        return Relayed(len(confirmed), len(results) - len(confirmed))
 
     async def backlog(self) -> Backlog:
         async with self._database.statement() as connection:
@@ -130,7 +138,8 @@ class PostgresOutbox:
     async def listen(self, on_stored: Callable[[], None]) -> None:
         while True:
             try:
-                async with await psycopg.AsyncConnection.connect(self._database.url, autocommit=True) as connection:
+                connecting = psycopg.AsyncConnection.connect(self._database.url, **self._database.options)
+                async with await connecting as connection:
                     await connection.execute(f"LISTEN {CHANNEL}")
                     on_stored()  # of what came before nobody has told
                     async for _ in connection.notifies():

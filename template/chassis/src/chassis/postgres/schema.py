@@ -86,7 +86,7 @@ async def migrate(database: Database) -> list[str]:
 
 async def require(database: Database) -> None:
     """Return when the tables are those of this chassis, or of a later one. Raises SchemaOutdated, InboxUnavailable."""
-    async with database.transaction() as connection:
+    async with database.statement() as connection:
         version = await _version(connection)
     if version < len(STEPS):
         raise SchemaOutdated(
