@@ -34,6 +34,8 @@ class Bench:
     folder: Path
     env: Mapping[str, str]
     """Binds git to the bench."""
+    stores: tuple[Path, ...]
+    """Object databases whose objects the service may lack: that of all renders, and the bench's own."""
 
     def entries(self, tree: str) -> dict[str, Entry]:
         """The files of `tree`, of a render, of the service or made here. Raises GitFailed."""
@@ -63,7 +65,7 @@ def open_bench(service: Service) -> Iterator[Bench]:
         (folder / "config").write_text(_CONFIG)
         (folder / "objects/info/alternates").write_text(f"{service.objects}\n{store() / 'objects'}\n")
         env = git.isolated_environment(_MERGING) | git.NEUTRAL_IDENTITY | {"GIT_DIR": str(folder)}
-        yield Bench(folder, env)
+        yield Bench(folder, env, (store() / "objects", folder / "objects"))
 
 
 def _commit_of(branch: str, parent: str | None, content: Entries | str) -> bytes:

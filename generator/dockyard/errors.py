@@ -80,6 +80,16 @@ class CannotCache(DockyardError):
         )
 
 
+class BrokenCache(DockyardError):
+    """The cache holds something else than was put there; nothing of it was used."""
+
+    def __init__(self, folder: Path, reason: str) -> None:
+        super().__init__(
+            f"Dockyard's cache {folder} is damaged: {one_line(reason)}. Delete that folder, which is made anew, "
+            "and run this again."
+        )
+
+
 class BadData(DockyardError):
     """A `--data` that is not `question=answer`."""
 

@@ -1,5 +1,9 @@
 """What a template's CHANGELOG.md says of the way from one version to another. Knows nothing of services."""
 
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+
 from dockyard import git
 from dockyard.template import Template
 
@@ -8,8 +12,8 @@ _FILE = "CHANGELOG.md"
 
 def between(old: Template, new: Template) -> str:
     """The lines that `new` has and `old` has not, below their headings; empty without such a file, or without news."""
-    after = _lines(new)
-    before = set(_lines(old)) if after else set()
+    after = _lines(new.source.repository, new.commit)
+    before = set(_lines(old.source.repository, old.commit)) if after else set()
     kept: list[str] = []
     headings: dict[int, str] = {}
     for line in after:
@@ -24,9 +28,10 @@ def between(old: Template, new: Template) -> str:
     return "\n".join(kept)
 
 
-def _lines(template: Template) -> list[str]:
+@lru_cache(maxsize=64)
+def _lines(repository: Path, commit: str) -> Sequence[str]:
     try:
-        text = git.run("show", f"{template.commit}:{_FILE}", folder=template.source.repository)
+        text = git.run("show", f"{commit}:{_FILE}", folder=repository)
     except git.GitFailed:
         return []
     return [line.rstrip() for line in text.splitlines()]

@@ -7,6 +7,7 @@ settled here into a commit, and into the most precise release tag that marks it.
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import yaml
@@ -18,6 +19,8 @@ from dockyard.source import Source, locate
 
 _CONFIG_FILE = re.compile(r"copier\.ya?ml", re.IGNORECASE)
 _RELEASES_TO_NAME = 5
+_REMEMBERED = 64
+"""Versions of templates, the last ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +169,9 @@ def resolve(source: Source, ref: str) -> str | None:
     return found.strip()
 
 
-def _config(source: Source, commit: str) -> dict[str, Any]:
+@lru_cache(maxsize=_REMEMBERED)
+def _config(source: Source, commit: str) -> Mapping[str, Any]:
+    """What copier.yml says, which never changes: of a fleet, nearly all ask for the same two commits."""
     names = git.run("ls-tree", "--name-only", commit, folder=source.repository).splitlines()
     found = [name for name in names if _CONFIG_FILE.fullmatch(name)]
     if len(found) != 1:
