@@ -23,6 +23,8 @@ from tests.chassis.inbox_labs import LABS, Lab
 
 LONG = 60.0
 SHORT = 1.0
+HELD = 3.0
+"""Seconds of a lease that is soon over, and in which a busy machine gets something done."""
 DIGEST = payload_digest(b"a payload")
 OTHER_DIGEST = payload_digest(b"another payload")
 
@@ -113,7 +115,7 @@ async def test_a_lease_that_is_over_is_taken_over_with_a_higher_fence(connect: C
 
 
 async def test_an_extended_lease_outlives_its_first_term(connect: Connect, key: str) -> None:
-    inbox, other = await connect(SHORT), await connect(SHORT)
+    inbox, other = await connect(HELD), await connect(HELD)
     lease = await _claimed(inbox, key)
     never_extended = _new_key()
     await _claimed(inbox, never_extended)
@@ -130,7 +132,7 @@ async def test_an_extended_lease_outlives_its_first_term(connect: Connect, key: 
 
 
 async def test_a_fence_that_was_taken_over_can_neither_extend_nor_complete(connect: Connect, key: str) -> None:
-    first, second = await connect(SHORT), await connect(SHORT)
+    first, second = await connect(HELD), await connect(HELD)
     lost = await _claimed(first, key)
     holder = await _claimed_in_the_end(second, key)
     with pytest.raises(LeaseLost):
@@ -203,7 +205,7 @@ async def test_a_key_can_be_claimed_again_when_its_retention_is_over(connect: Co
 
 
 async def test_a_completed_key_outlives_the_lease_term(connect: Connect, key: str) -> None:
-    inbox = await connect(SHORT)
+    inbox = await connect(HELD)
     lease = await _claimed(inbox, key)
     claimed_later = _new_key()
     await _claimed(inbox, claimed_later)

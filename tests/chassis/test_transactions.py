@@ -300,7 +300,7 @@ async def test_while_handlers_hold_all_connections_others_wait_a_while_and_come_
         holding.release()
         await go_on.wait()
 
-    async with replica(service(hold), db.url, connections=4, patience=0.05) as one:
+    async with replica(service(hold), db.url, connections=4, patience=1.0) as one:
         holders = [delivered(EVENT, f"e-{number}") for number in range(2)]
         handling = [one.begin(delivery) for delivery in holders]
         for _ in holders:
