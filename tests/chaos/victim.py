@@ -29,6 +29,8 @@ MARKED = "marked"
 """The id of the event that the fault happens to."""
 BESIDE = "beside-"
 """Events whose ids begin so are in the middle of their handling, before their effect, when the fault happens."""
+KILLER = "killer"
+"""The id of an event that kills the process that handles it, each time."""
 STUBBORN = "stubborn"
 """The id of an event whose handler never ends, whoever cancels it."""
 
@@ -88,6 +90,8 @@ ledger = sqlite3.connect(os.environ.get("CHAOS_SINK", ":memory:"), isolation_lev
 @service.on(UserSignedUp)
 async def handle_signup(event: UserSignedUp, ctx: Context) -> None:
     await fault.hold(ctx.event_id)
+    if ctx.event_id == KILLER:
+        os.kill(os.getpid(), signal.SIGKILL)
     if ctx.event_id == STUBBORN:
         await _for_ever()
     await asyncio.sleep(pause)
