@@ -3,10 +3,9 @@
 from dataclasses import dataclass
 
 from dockyard import lifecycle
-from dockyard.errors import DockyardError
+from dockyard.errors import Defect, DockyardError
 from dockyard.fleet import clones
 from dockyard.fleet.roster import Member
-from dockyard.fleet.stand import defect
 from dockyard.tree import shown
 
 
@@ -26,5 +25,5 @@ def patch(member: Member, to: str | None) -> Patch:
     except DockyardError as error:
         return Patch(member.name, b"", str(error))
     except Exception as error:  # noqa: BLE001 - a defect met in one service must not stop the others
-        return Patch(member.name, b"", defect(error))
+        return Patch(member.name, b"", str(Defect(error)))
     return Patch(member.name, text)

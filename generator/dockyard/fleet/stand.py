@@ -3,7 +3,6 @@
 Raises nothing: what is wrong with a service is part of the answer, so that no service stops the others.
 """
 
-import traceback
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -13,7 +12,7 @@ from typing import Any
 
 from dockyard import git, lifecycle, source
 from dockyard.bench import open_bench
-from dockyard.errors import DockyardError, one_line
+from dockyard.errors import Defect, DockyardError, one_line
 from dockyard.fleet import branches, clones
 from dockyard.fleet.roster import Member
 from dockyard.hindrances import DirtyService
@@ -122,14 +121,7 @@ def isolated(member: Member, work: Callable[[Path], Row]) -> Row:
     except DockyardError as error:
         return replace(row(member, State.ERROR), message=str(error))
     except Exception as error:  # noqa: BLE001 - a defect met in one service must not stop the others
-        return replace(row(member, State.ERROR), message=defect(error))
-
-
-def defect(error: Exception) -> str:
-    """The sentence on an error that nobody foresaw."""
-    at = traceback.extract_tb(error.__traceback__)[-1]
-    reason = one_line(f"{type(error).__name__}: {error} ({Path(at.filename).name}:{at.lineno})")
-    return f"a defect of dockyard: {reason}; please report it."
+        return replace(row(member, State.ERROR), message=str(Defect(error)))
 
 
 def lost(member: Member) -> Row:
