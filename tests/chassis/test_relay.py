@@ -86,6 +86,18 @@ class Broker(Bus):
         return [message.envelope.id for message in self.published]
 
 
+def held() -> tuple[Broker, asyncio.Event, asyncio.Event]:
+    """A broker that answers nobody until the second event is set; the first is set once somebody waits for it."""
+    broker, begun, go_on = Broker(), asyncio.Event(), asyncio.Event()
+
+    async def wait() -> None:
+        begun.set()
+        await go_on.wait()
+
+    broker.before = wait
+    return broker, begun, go_on
+
+
 class Relaying:
     """A relay of billing-svc, its broker and its metrics."""
 
@@ -323,16 +335,9 @@ async def test_a_store_that_goes_away_and_comes_back_loses_nothing(
     db: Database, inbox: PostgresInbox, server: tuple[str, Server]
 ) -> None:
     await store(inbox, names(50))
-    broker = Broker()
-    published, go_on = asyncio.Event(), asyncio.Event()
-
-    async def wait() -> None:
-        published.set()
-        await go_on.wait()
-
-    broker.before = wait
+    broker, begun, go_on = held()
     async with relaying(inbox, broker) as one:
-        await published.wait()
+        await begun.wait()
         await asyncio.to_thread(server[1].kill)
         go_on.set()
         await eventually(lambda: not one.relay.working)
@@ -355,16 +360,9 @@ async def test_a_store_that_hangs_between_publishing_and_removing_is_not_waited_
     db: Database, inbox: PostgresInbox, server: tuple[str, Server]
 ) -> None:
     await store(inbox, names(3))
-    broker = Broker()
-    published, go_on = asyncio.Event(), asyncio.Event()
-
-    async def wait() -> None:
-        published.set()
-        await go_on.wait()
-
-    broker.before = wait
+    broker, begun, go_on = held()
     async with relaying(inbox, broker) as one:
-        await published.wait()
+        await begun.wait()
         await asyncio.to_thread(server[1].suspend)
         try:
             go_on.set()
