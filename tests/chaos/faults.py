@@ -1,4 +1,4 @@
-"""The faults. Each is over, and its victim started again, when it returns; `inject` chooses one by chance."""
+"""The faults. Each is over, and its victim started again, when it returns; `chosen` takes them by chance."""
 
 import random
 import time
@@ -102,9 +102,17 @@ WEIGHTS = REPLICAS | OUTAGES
 PATIENCE = 60.0
 
 
-def inject(made: World, chance: random.Random) -> None:
-    """One fault by chance, and its recovery."""
-    fault: Fault = chance.choices(list(WEIGHTS), weights=list(WEIGHTS.values()))[0]
+def chosen(count: int, chance: random.Random) -> list[Fault]:
+    """So many faults by chance, in any order; each kind at least once, if there are enough."""
+    kinds = list(WEIGHTS)
+    certain = kinds if count >= len(kinds) else []
+    faults = certain + chance.choices(kinds, weights=list(WEIGHTS.values()), k=count - len(certain))
+    chance.shuffle(faults)
+    return faults
+
+
+def inject(made: World, fault: Fault, chance: random.Random) -> None:
+    """`fault`, and its recovery."""
     name = fault.__name__.replace("_", " ")
     made.faults[name] += 1
     begun = time.time()

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tests.chaos import table
-from tests.chaos.faults import inject
+from tests.chaos.faults import chosen, inject
 from tests.chaos.load import publish_until_confirmed
 from tests.chaos.repeats import out_of_turn
 from tests.chaos.report import Report
@@ -23,9 +23,9 @@ PATIENCE = 300.0
 def play(bus: str, store: str, service: Path, folder: Path, *, events: int, faults: int, seed: int) -> Report:
     """Publish `events` and inject `faults`, both by chance from `seed`, until every event has met its end.
 
-    What has met none when patience is over is lost.
+    What has met none when patience is over is lost. Each pair of bus and store has faults of its own.
     """
-    chance = random.Random(seed)
+    chance = random.Random(f"{seed} {bus} {store}")
     with world(bus, service, folder, store=store) as made:
         if store == "postgres":
             table.create(made.store_url)
@@ -96,5 +96,5 @@ async def _publish(made: World, batch: Sequence[str], kinds: Mapping[str, str], 
 
 
 def _storm(made: World, faults: int, chance: random.Random) -> None:
-    for _ in range(faults):
-        inject(made, chance)
+    for fault in chosen(faults, chance):
+        inject(made, fault, chance)
