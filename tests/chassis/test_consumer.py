@@ -519,6 +519,31 @@ async def test_without_a_claim_nothing_is_handled_and_the_bus_pauses_until_the_s
     await line.consumer.drain(0)
 
 
+async def test_after_a_long_outage_of_broker_and_store_what_is_done_is_not_done_again_by_another_replica(
+    started: Callable[[Pipeline], Pipeline], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("chassis.outage.GRACE_SECONDS", 0.1)
+    handler, handler_of_other = Probe(publishes), Probe(publishes)
+    line = started(pipeline(handler, lease=0.06))
+    other = started(pipeline(handler_of_other, lease=0.06, shares_inbox_of=line))
+    line.bus.refusing = True
+    delivery = delivered(EVENT)
+    running = line.begin(delivery)
+    await eventually(lambda: line.bus.tries > 0)
+    line.inbox.fail("claim", "extend", "ping")
+    await eventually(lambda: not (line.consumer.store_reachable or other.consumer.store_reachable))
+    line.now += 61  # the lease is over
+    await asyncio.sleep(0.06)
+    line.inbox.broken.clear()
+    await eventually(lambda: other.consumer.store_reachable)
+    assert (await other.take(delivered(EVENT))).outcome == "later"
+    line.bus.refusing = False
+    await running
+    assert delivery.outcome == "done"
+    assert (await other.take(delivered(EVENT))).outcome == "done"
+    assert (len(handler.calls), handler_of_other.calls) == (1, [])
+
+
 async def test_the_bus_is_paused_once_however_many_events_miss_the_store() -> None:
     line = pipeline(Probe())
     line.inbox.fail("claim", "ping")

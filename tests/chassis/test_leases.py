@@ -5,14 +5,15 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from chassis.inbox import InboxUnavailable, Lease, LeaseLost
+from chassis.inbox import InboxUnavailable, Lease, LeaseLost, Refusal, Refused
 from chassis.leases import LeaseKeeper, Work
+from tests.chassis.pipeline import eventually
 
 TERM = 60.0
 
 
 class Store:
-    """Extends a lease by a new fence, when it is let to; every other operation is not asked for here."""
+    """Extends a lease by a new fence, when it is let to; gives `claim_gives` for a claim, and answers unless `away`."""
 
     def __init__(self) -> None:
         self.extended: list[Lease] = []
@@ -20,6 +21,16 @@ class Store:
         self.answer = asyncio.Event()
         self.answer.set()
         self.error: Exception | None = None
+        self.claim_gives: Lease | Refused = Refused(Refusal.BUSY, 1.0)
+        self.away: InboxUnavailable | None = None
+
+    async def claim(self, key: str, digest: str) -> Lease | Refused:
+        assert (key, digest) == ("key", "digest")
+        return self.claim_gives
+
+    async def ping(self) -> None:
+        if self.away is not None:
+            raise self.away
 
     async def extend(self, lease: Lease) -> Lease:
         self.asked.set()
@@ -33,11 +44,12 @@ class Store:
 class Bench:
     """A keeper with a clock that moves by hand, and a task that stands for a handler at work."""
 
-    def __init__(self) -> None:
+    def __init__(self, term: float = TERM) -> None:
         self.now = 1000.0
         self.store = Store()
         self.lost = 0
-        self.keeper = LeaseKeeper(self.store, TERM, self._count, lambda: self.now)  # type: ignore[arg-type]
+        self.away: list[InboxUnavailable] = []
+        self.keeper = LeaseKeeper(self.store, term, self._count, self.away.append, lambda: self.now)  # type: ignore[arg-type]
         self.handler = asyncio.create_task(asyncio.Event().wait())
 
     def _count(self) -> None:
@@ -150,3 +162,51 @@ async def test_a_defect_in_one_extension_leaves_the_others_alive(bench: Bench) -
     bench.store.error = None
     await bench.keeper.extend_due()
     assert (work.lost, work.lease.fence) == (False, 2)
+
+
+async def test_a_lease_that_is_over_although_its_handler_has_returned_is_claimed_again(bench: Bench) -> None:
+    work = bench.hold()
+    work.end()
+    bench.store.error = InboxUnavailable("away")
+    bench.now += 2 * TERM
+    await bench.keeper.extend_due()
+    assert not work.lost
+    bench.store.error = LeaseLost("it was over")
+    bench.store.claim_gives = Lease("key", "digest", 7)
+    await bench.keeper.extend_due()
+    assert (work.lost, work.lease.fence, bench.keeper.seconds_left(work), bench.lost) == (False, 7, TERM, 0)
+
+
+async def test_a_lease_that_somebody_else_has_now_is_lost_also_when_the_handler_has_returned(bench: Bench) -> None:
+    work = bench.hold()
+    work.end()
+    bench.now += TERM
+    bench.store.error = LeaseLost("taken over")
+    await bench.keeper.extend_due()
+    assert (work.lost, bench.lost, bench.handler.cancelling()) == (True, 1, 0)
+
+
+async def test_a_key_of_an_order_is_not_claimed_again_beside_what_may_have_passed_it(bench: Bench) -> None:
+    key = bench.hold()
+    event = bench.keeper.hold(bench.handler, Lease("key", "digest", 2), bench.now, beside=key)
+    event.end()
+    await bench.keeper.let_go(event)
+    bench.now += TERM
+    bench.store.error = LeaseLost("it was over")
+    bench.store.claim_gives = Lease("key", "digest", 7)
+    await bench.keeper.extend_due()
+    assert (key.lost, bench.handler.cancelling()) == (True, 0)
+
+
+@pytest.mark.parametrize("holds", [True, False])
+async def test_a_store_that_is_away_is_told_of_whether_or_not_anything_is_held(holds: bool) -> None:
+    bench = Bench(term=0.01)
+    bench.store.away = bench.store.error = InboxUnavailable("away")
+    if holds:
+        bench.hold()
+        bench.now += 1
+    keeping = asyncio.create_task(bench.keeper.run())
+    await eventually(lambda: bench.store.away in bench.away)
+    keeping.cancel()
+    bench.handler.cancel()
+    await asyncio.wait([keeping, bench.handler])

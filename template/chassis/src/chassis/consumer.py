@@ -107,9 +107,16 @@ class Consumer:
         self._metrics = metrics
         self._unknown = metrics.for_type("unknown")
         self._judge = Judge(identity, policy)
-        self._leases = LeaseKeeper(inbox, limits.lease, metrics.leases_lost.inc)
         self._pauses = Pauses(bus, metrics.paused)
-        self._outage = StoreOutage(inbox, self._pauses, limits.probe)
+        self._leases = LeaseKeeper(inbox, limits.lease, metrics.leases_lost.inc, self._on_unavailable)
+        self._outage = StoreOutage(
+            inbox,
+            self._pauses,
+            self._leases.extend_due,
+            probe_seconds=limits.probe,
+            # Half of a term is left of every lease at least, and it takes time to see that the store is away.
+            short_seconds=limits.lease / 4,
+        )
         self._failures = FailurePause(breaker, self._pauses)
 
         def intake(
@@ -145,7 +152,8 @@ class Consumer:
 
         self._shared = intake(entries, inbox, self._leases, metrics, buries=True)
         unclaimed = Unclaimed()
-        keeper = LeaseKeeper(unclaimed, limits.lease, metrics.leases_lost.inc)  # never runs: nobody takes these claims
+        # Never runs: nobody takes these claims.
+        keeper = LeaseKeeper(unclaimed, limits.lease, metrics.leases_lost.inc, self._on_unavailable)
         self._for_each = intake(for_each or {}, unclaimed, keeper, metrics.without_claims(), buries=False)
         self._in_flight: set[asyncio.Task[Any]] = set()
         self._draining = False
@@ -193,6 +201,9 @@ class Consumer:
             self._keeping.cancel()
         self._metrics.abandoned.inc(len(late))
         return len(late)
+
+    def _on_unavailable(self, error: InboxUnavailable) -> None:
+        self._outage.report(error)
 
     async def on_delivery(self, delivery: Delivery) -> None:
         """Take one delivery of the shared subscription to its outcome."""

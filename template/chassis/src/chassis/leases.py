@@ -1,7 +1,7 @@
 """Keeps the leases of running handlers alive: one task for all of them, no timer for each.
 
 A handler whose lease is lost is cancelled, because somebody else may be at work on the event. One that has returned is
-not: the effect has happened.
+not: the effect has happened, and its lease, when it is over because the store was away, is claimed again.
 """
 
 import asyncio
@@ -12,7 +12,7 @@ from typing import Any
 
 import structlog
 
-from chassis.inbox import Inbox, InboxUnavailable, Lease, LeaseLost, Transaction
+from chassis.inbox import Inbox, InboxUnavailable, Lease, LeaseLost, Refused, Transaction
 
 _log = structlog.get_logger(__name__)
 
@@ -23,7 +23,8 @@ class Work:
 
     `transaction` is that of the handler, if it asked for one: then this holds the claim, not the lease.
     `ended`: the handler has returned; nothing may begin a transaction any more, and nothing is cancelled: what is left
-    to do does not need the lease. `beside` is work of the same task that ends with it.
+    to do does not need the lease. `beside` is work of the same task that ends with it. `returned`: it is the handler of
+    this very work that has returned.
     """
 
     task: asyncio.Task[Any]
@@ -31,6 +32,7 @@ class Work:
     until: float
     lost: bool = False
     ended: bool = False
+    returned: bool = False
     transaction: Transaction | None = None
     beside: "Work | None" = None
     beginning: asyncio.Lock = field(default_factory=asyncio.Lock, repr=False)
@@ -38,7 +40,7 @@ class Work:
 
     def end(self) -> None:
         """The handler has returned."""
-        self.ended = True
+        self.ended = self.returned = True
         if self.beside is not None:
             self.beside.ended = True
 
@@ -46,15 +48,22 @@ class Work:
 class LeaseKeeper:
     """`seconds` is the lease's term; each lease is extended once less than two thirds of it are left.
 
-    `clock` gives seconds; tests pass their own.
+    `on_unavailable` is told when the store does not answer, also while no lease is held. `clock` gives seconds; tests
+    pass their own.
     """
 
     def __init__(
-        self, inbox: Inbox, seconds: float, on_lost: Callable[[], None], clock: Callable[[], float] = monotonic
+        self,
+        inbox: Inbox,
+        seconds: float,
+        on_lost: Callable[[], None],
+        on_unavailable: Callable[[InboxUnavailable], None],
+        clock: Callable[[], float] = monotonic,
     ) -> None:
         self._inbox = inbox
         self._seconds = seconds
         self._on_lost = on_lost
+        self._on_unavailable = on_unavailable
         self._clock = clock
         self._held: set[Work] = set()
 
@@ -80,10 +89,13 @@ class LeaseKeeper:
         return work.until - self._clock()
 
     async def run(self) -> None:
-        """Extend what is due, for ever."""
+        """Extend what is due, for ever; with nothing in hand, see whether the store is there."""
         while True:
             await asyncio.sleep(self._seconds / 6)
-            await self.extend_due()
+            if self._held:
+                await self.extend_due()
+            else:
+                await self._look()
 
     async def extend_due(self) -> None:
         """Extend each lease of which less than two thirds are left."""
@@ -94,19 +106,40 @@ class LeaseKeeper:
         work.extending = asyncio.Event()
         asked_at = self._clock()
         try:
-            work.lease = await self._inbox.extend(work.lease)
+            work.lease = await self._kept(work)
             work.until = asked_at + self._seconds
         except LeaseLost:
             self._lose(work)
         except InboxUnavailable as error:
             _log.warning("a lease could not be extended", error=str(error))
-            if self.seconds_left(work) <= 0:
+            self._on_unavailable(error)
+            if self.seconds_left(work) <= 0 and not work.returned:
                 self._lose(work)
         except Exception:  # noqa: BLE001 - logged with its stack; the other leases must be kept alive
             _log.exception("a defect of the inbox adapter: a lease could not be extended")
         finally:
             work.extending.set()
             work.extending = None
+
+    async def _kept(self, work: Work) -> Lease:
+        """The lease of `work` for another term. Raises LeaseLost, InboxUnavailable."""
+        try:
+            return await self._inbox.extend(work.lease)
+        except LeaseLost:
+            if not work.returned:
+                raise
+            claim = await self._inbox.claim(work.lease.key, work.lease.digest)
+            if isinstance(claim, Refused):
+                raise
+            return claim
+
+    async def _look(self) -> None:
+        try:
+            await self._inbox.ping()
+        except InboxUnavailable as error:
+            self._on_unavailable(error)
+        except Exception:  # noqa: BLE001 - logged with its stack; this task keeps the leases of everything to come
+            _log.exception("a defect of the inbox adapter: its ping failed")
 
     def _lose(self, work: Work) -> None:
         """Count the lost lease and cancel the handler, unless it has returned."""

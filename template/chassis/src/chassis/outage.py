@@ -1,7 +1,9 @@
 """An outage of the inbox store: the bus is paused until the store answers again, by itself."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from contextvars import Context
+from time import monotonic
 
 import structlog
 
@@ -11,16 +13,31 @@ from chassis.pauses import Pauses
 _log = structlog.get_logger(__name__)
 
 
+GRACE_SECONDS = 2.5
+"""From the return of a store until all replicas have found it and kept their claims: see how soon clients reconnect."""
+
+
 class StoreOutage:
     """Nothing is handled without a claim, so nothing is taken while claims cannot be asked for.
 
-    The store is asked every `probe_seconds`.
+    The store is asked every `probe_seconds`. When it is back, `keep` extends the claims of this replica. After more
+    than `short_seconds` leases may be over: then nothing is taken until the other replicas have extended theirs too.
     """
 
-    def __init__(self, inbox: Inbox, pauses: Pauses, probe_seconds: float) -> None:
+    def __init__(
+        self,
+        inbox: Inbox,
+        pauses: Pauses,
+        keep: Callable[[], Awaitable[None]],
+        *,
+        probe_seconds: float,
+        short_seconds: float,
+    ) -> None:
         self._inbox = inbox
         self._pauses = pauses
+        self._keep = keep
         self._probe_seconds = probe_seconds
+        self._short_seconds = short_seconds
         self._recovery: asyncio.Task[None] | None = None
         self._stopped = False
 
@@ -42,9 +59,13 @@ class StoreOutage:
             self._recovery.cancel()
 
     async def _recover(self) -> None:
+        begun = monotonic()
         await self._pauses.in_effect()
         while not await self._answers():  # noqa: ASYNC110 - the store sends no event
             await asyncio.sleep(self._probe_seconds)
+        await self._keep()
+        if monotonic() - begun > self._short_seconds:
+            await asyncio.sleep(GRACE_SECONDS)
         self._recovery = None
         _log.info("the inbox store is back, the consumer resumes")
         self._pauses.lift("store")
