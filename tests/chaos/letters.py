@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import subprocess
+import sys
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,23 +81,25 @@ async def _publish(bus_url: str, oversize: int, broken: int) -> None:
             await publisher.publish_raw({}, b"%d" % number)
 
 
+_MEASURE = """
+import pathlib, resource, subprocess, sys
+done = subprocess.run(sys.argv[2:], stdin=subprocess.DEVNULL)
+pathlib.Path(sys.argv[1]).write_text(str(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss))
+sys.exit(done.returncode)
+"""
+"""Runs a command from a process that is small itself: at first a command is as large as whoever starts it."""
+
+
 def _measured(replica: Replica, *arguments: str) -> tuple[int, str]:
     """The largest resident size of a command, and what it said."""
-    log = replica.log.with_suffix(".out")
-    with log.open("w+") as out:
-        process = subprocess.Popen(
-            [str(part) for part in [*replica.program, *arguments]],
-            cwd=replica.folder,
-            env={**os.environ, **replica.env},
-            stdin=subprocess.DEVNULL,
-            stdout=out,
-        )
-        try:
-            _, status, usage = os.wait4(process.pid, 0)
-            process.returncode = os.waitstatus_to_exitcode(status)
-        finally:
-            if process.returncode is None:
-                process.kill()
-                process.wait()
-        assert process.returncode == 0, replica.log.read_text()
-        return usage.ru_maxrss * 1024, log.read_text()
+    size = replica.log.with_suffix(".size")
+    done = subprocess.run(
+        [sys.executable, "-c", _MEASURE, size, *replica.program, *arguments],
+        cwd=replica.folder,
+        env={**os.environ, **replica.env},
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+        timeout=PATIENCE,
+    )
+    return int(size.read_text()) * 1024, done.stdout
