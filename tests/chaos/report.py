@@ -9,6 +9,9 @@ from typing import Any
 from tests.chaos.repeats import Effects
 from tests.chaos.world import PREFETCH
 
+MOST_IN_HAND = 2 * PREFETCH
+"""What a process still has of a connection that was lost, waiting for a confirm, and what the next one brought."""
+
 
 @dataclass(frozen=True, slots=True)
 class Report:
@@ -80,7 +83,7 @@ class Report:
         promises: dict[str, Sequence[str]] = {
             "lost": self.lost,
             "repeated otherwise": effects.unexplained,
-            "repeated after one kill, more than were in hand": [str(most)] if most > PREFETCH else [],
+            "repeated after one kill, more than were in hand": [str(most)] if most > MOST_IN_HAND else [],
             "twice at a keyed sink": effects.twice_at_a_keyed_sink,
             "twice in the database": self.written_twice,
             "outgoing events lost": self.outgoing_lost,
