@@ -131,6 +131,7 @@ class LeaseKeeper:
             claim = await self._inbox.claim(work.lease.key, work.lease.digest)
             if isinstance(claim, Refused):
                 raise
+            self._on_lost()  # it was over for a while, whoever noticed
             return claim
 
     async def _look(self) -> None:
