@@ -7,15 +7,9 @@ import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from hashlib import sha1
-from pathlib import Path
-from stat import S_IMODE, S_IRGRP, S_IROTH, S_IRUSR
-from zlib import decompress
-from zlib import error as ZlibError  # noqa: N812 - an exception, whatever its name
 
-from dockyard import git, worktree
+from dockyard import git, objects, worktree
 from dockyard.bench import Bench
-from dockyard.errors import BrokenCache
 from dockyard.hindrances import BranchTaken
 from dockyard.service import Service
 from dockyard.tree import Entry
@@ -25,7 +19,6 @@ _TRAILER = "Dockyard-Tree"
 # Of one part of a name, see git-check-ref-format; the percent sign, so that no two folders have one name.
 _NOT_IN_REFS = re.compile(r"[\x00-\x20\x7f~^:?*\[\\%]|^\.|\.(?=\.)|\.\Z|\.(?=lock\Z)|@(?=\{)")
 _NO_REF = "0" * 40
-_READABLE = S_IRUSR | S_IRGRP | S_IROTH
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +65,7 @@ def commit(bench: Bench, plans: Sequence[Plan]) -> Committed:
     trees = [_whole(bench, plan) for plan in plans]
     if before is not None and _trees_since(service, before) == trees:
         return Committed(branch, before, is_new=False, fallback_identity=False)
-    bring(bench, service, trees)
+    objects.bring(bench, service, trees)
     tip = service.head
     for plan, tree in zip(plans, trees, strict=True):
         text = os.fsencode(_message(plan, tree))
@@ -95,59 +88,8 @@ def in_place(bench: Bench, plan: Plan) -> None:
     All or nothing, see `worktree.write`, whose errors it raises.
     """
     service, merge = plan.service, plan.merge
-    bring(bench, service, [merge.tree, *(stage.entry.oid for stage in merge.stages)])
+    objects.bring(bench, service, [merge.tree, *(stage.entry.oid for stage in merge.stages)])
     worktree.write(service, worktree.changes(service, merge.before, merge.after), merge.stages)
-
-
-def bring(bench: Bench, service: Service, objects: Sequence[str]) -> None:
-    """Put `objects` and what they refer to into the service's repository, where it lacks them. Raises BrokenCache."""
-    wanted = "".join(f"{oid}\n" for oid in objects) + f"^{service.head}^{{tree}}\n"
-    listed = git.run(
-        *("rev-list", "--objects", "--no-object-names", "--stdin"),
-        folder=bench.folder,
-        env=bench.env,
-        stdin=wanted.encode(),
-    )
-    # Nearly all lie in a file each; a link costs next to nothing beside a process that packs and one that unpacks.
-    left = [oid for oid in listed.splitlines() if not any(_linked(oid, each, service.objects) for each in bench.stores)]
-    if left:
-        pack = git.output(
-            # It goes to the next process and no further: nothing in it has to be small.
-            *("-c", "pack.compression=0", "pack-objects", "--stdout", "--quiet", "--window=0", "--threads=1"),
-            folder=bench.folder,
-            env=bench.env,
-            stdin="".join(f"{oid}\n" for oid in left).encode(),
-        )
-        env = git.isolated_environment()
-        git.output("unpack-objects", "-q", folder=service.root, env=env, stdin=pack)
-        try:
-            # Git unpacks what it is given, whether or not that is what the file was named after.
-            git.run("rev-list", "--objects", "--quiet", "--stdin", folder=service.root, env=env, stdin=wanted.encode())
-        except git.GitFailed as error:
-            raise BrokenCache(bench.stores[0].parent, error.reason) from error
-
-
-def _linked(oid: str, store: Path, objects: Path) -> bool:
-    """Whether `objects` has the object now, by a link to the file that `store` has of it, which must be whole."""
-    name = f"{oid[:2]}/{oid[2:]}"
-    file, link = store / name, objects / name
-    try:
-        if sha1(decompress(file.read_bytes()), usedforsecurity=False).hexdigest() != oid:
-            return False
-        wanted = objects.stat().st_mode
-        if wanted & _READABLE & ~file.stat().st_mode:
-            # A repository that people share, and objects that are for this user alone.
-            return False
-        if not link.parent.is_dir():
-            link.parent.mkdir(exist_ok=True)
-            link.parent.chmod(S_IMODE(wanted))
-        link.hardlink_to(file)
-    except FileExistsError:
-        return True
-    except (OSError, ZlibError):
-        # Not there, packed, on another disk, broken: git can tell, and do it in its own way.
-        return False
-    return True
 
 
 def _whole(bench: Bench, plan: Plan) -> str:

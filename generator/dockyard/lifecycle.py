@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from dockyard import apply, worktree
+from dockyard import apply, objects, worktree
 from dockyard.bench import Bench, open_bench
 from dockyard.drift import Drift, chosen, drift, patch
 from dockyard.errors import CannotGoTogether
@@ -162,7 +162,7 @@ def restore(path: Path, names: Collection[str] = ()) -> Restored:
         require_clean(service, paths)
         wanted = {name: found.rendered[name] for name in paths}
         before = _committed(service, {name: found.present[name] for name in paths if name in found.present})
-        apply.bring(bench, service, [entry.oid for entry in wanted.values()])
+        objects.bring(bench, service, [entry.oid for entry in wanted.values()])
         worktree.write(service, worktree.changes(service, before, wanted), among=paths)
         return Restored(service, tuple(paths), tuple(warnings))
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from dockyard import apply, worktree
+from dockyard import objects, worktree
 from dockyard.bench import Bench
 from dockyard.service import Service
 from tests.generator.conftest import Dockyard, Repository, git
@@ -27,13 +27,13 @@ def outdated(evolving: Repository, service: Made) -> Made:
 
 def once_planned(act: Callable[[], object], monkeypatch: pytest.MonkeyPatch) -> None:
     """Call `act` when the result is known, and before anything is written."""
-    real = apply.bring
+    real = objects.bring
 
-    def acting(bench: Bench, service: Service, objects: list[str]) -> None:
+    def acting(bench: Bench, service: Service, wanted: list[str]) -> None:
         act()
-        real(bench, service, objects)
+        real(bench, service, wanted)
 
-    monkeypatch.setattr(apply, "bring", acting)
+    monkeypatch.setattr(objects, "bring", acting)
 
 
 def before_the_first_move(act: Callable[[], object], monkeypatch: pytest.MonkeyPatch) -> None:

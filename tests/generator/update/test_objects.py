@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from dockyard import apply, source
+from dockyard import source
+from dockyard.objects import _linked
 from tests.generator.conftest import Dockyard, Repository, git
 from tests.generator.update import services
 from tests.generator.update.services import LINES, Made
@@ -80,10 +81,10 @@ def test_a_broken_object_in_the_cache_never_gets_into_a_service(
 
 def test_a_link_keeps_the_bytes_and_makes_its_folder_as_the_others(store: Path, objects: Path, oid: str) -> None:
     objects.chmod(0o2775)
-    assert apply._linked(oid, store / "objects", objects)
+    assert _linked(oid, store / "objects", objects)
     assert file_of(oid, objects).read_bytes() == file_of(oid, store / "objects").read_bytes()
     assert S_IMODE(file_of(oid, objects).parent.stat().st_mode) == S_IMODE(objects.stat().st_mode)
-    assert apply._linked(oid, store / "objects", objects), "what is there is there"
+    assert _linked(oid, store / "objects", objects), "what is there is there"
 
 
 @pytest.mark.parametrize("content", [b"", b"no zlib", None])
@@ -94,7 +95,7 @@ def test_what_is_not_the_object_is_not_linked(store: Path, objects: Path, oid: s
         file.unlink()
     else:
         file.write_bytes(content)
-    assert not apply._linked(oid, store / "objects", objects)
+    assert not _linked(oid, store / "objects", objects)
     assert list(objects.iterdir()) == []
 
 
@@ -102,9 +103,9 @@ def test_an_object_for_one_user_alone_is_not_linked_into_a_shared_repository(
     store: Path, objects: Path, oid: str
 ) -> None:
     file_of(oid, store / "objects").chmod(0o400)
-    assert not apply._linked(oid, store / "objects", objects)
+    assert not _linked(oid, store / "objects", objects)
     objects.chmod(0o700)
-    assert apply._linked(oid, store / "objects", objects)
+    assert _linked(oid, store / "objects", objects)
 
 
 def _refuse(*_: Any) -> None:
