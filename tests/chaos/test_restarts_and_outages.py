@@ -9,6 +9,8 @@ import pytest
 
 from chassis import _jetstream
 from chassis.bus.rabbitmq.bus import reconnect_delay
+from chassis.consumer import Limits
+from chassis.outage import GRACE_SECONDS
 from tests.chaos.load import publish_until_confirmed
 from tests.chaos.outages import Of, outage
 from tests.chaos.restarts import restart
@@ -73,3 +75,9 @@ def test_a_handler_that_ignores_its_cancellation_does_not_keep_the_process_from_
 def test_a_broker_that_is_away_is_asked_again_at_least_every_three_seconds() -> None:
     assert max(reconnect_delay(failures) for failures in range(1_000)) <= 3
     assert _jetstream._BACKOFF_MAX_SECONDS <= 3
+
+
+def test_after_an_outage_every_replica_has_found_the_store_before_anything_is_taken() -> None:
+    probe = Limits(handler_timeout=20, lease=30, max_body=1).probe
+    assert _jetstream._BACKOFF_MAX_SECONDS + probe < GRACE_SECONDS
+    assert GRACE_SECONDS + _jetstream._BACKOFF_MAX_SECONDS + probe < RECOVERY_SECONDS

@@ -202,9 +202,6 @@ class Consumer:
         self._metrics.abandoned.inc(len(late))
         return len(late)
 
-    def _on_unavailable(self, error: InboxUnavailable) -> None:
-        self._outage.report(error)
-
     async def on_delivery(self, delivery: Delivery) -> None:
         """Take one delivery of the shared subscription to its outcome."""
         await self._receive(delivery, self._shared)
@@ -212,6 +209,9 @@ class Consumer:
     async def on_delivery_for_each(self, delivery: Delivery) -> None:
         """Take one delivery of the subscription of this replica to its outcome."""
         await self._receive(delivery, self._for_each)
+
+    def _on_unavailable(self, error: InboxUnavailable) -> None:
+        self._outage.report(error)
 
     async def _receive(self, delivery: Delivery, intake: _Intake) -> None:
         task = asyncio.current_task()
