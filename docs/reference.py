@@ -27,7 +27,7 @@ import dockyard.cli
 from chassis.bus import Failure
 from chassis.bus.nats.copies import letter_lines
 from chassis.bus.rabbitmq.messages import Received, dead_properties, retry_properties
-from chassis.envelope import AMQP_PREFIX, NATS_PREFIX, Envelope, to_headers
+from chassis.contracts.envelope import AMQP_PREFIX, NATS_PREFIX, Envelope, to_headers
 from chassis.service import Service
 from chassis.settings import PREFIX, Settings
 from chassis.telemetry.metrics import Metrics

@@ -84,7 +84,7 @@ def test_no_file_names_a_package_index() -> None:
 
 def test_the_chassis_holds_no_template_syntax() -> None:
     chassis = tuple(path for path in files() if path.startswith("template/chassis/"))
-    assert "template/chassis/src/chassis/consumer.py" in chassis
+    assert "template/chassis/src/chassis/handling/consumer.py" in chassis
     assert [path for path in chassis if path.endswith(".jinja")] == []
     assert lines_with(_SYNTAX, chassis) == []
 

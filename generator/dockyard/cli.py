@@ -90,8 +90,8 @@ def new(
 ) -> None:
     """Lay down a new service: rendered, locked and committed, or nothing at all."""
     from dockyard import new as services  # noqa: PLC0415 - other commands need not wait for it
-    from dockyard.source import default_source  # noqa: PLC0415 - as above
-    from dockyard.template import open_template  # noqa: PLC0415 - as above
+    from dockyard.rendering.source import default_source  # noqa: PLC0415 - as above
+    from dockyard.rendering.template import open_template  # noqa: PLC0415 - as above
 
     path = services.place(name, into)
     answers = services.parse_data(data or [])
@@ -146,11 +146,15 @@ def update(
     json: _Json = False,
 ) -> None:
     """Bring a service to a newer version of its template, as a commit on the branch dockyard/VERSION."""
-    from dockyard import lifecycle, record, show  # noqa: PLC0415 - other commands need not wait for it
+    from dockyard import (  # noqa: PLC0415 - other commands need not wait for it
+        commands,
+        record,
+        show,
+    )
     from dockyard.new import parse_data  # noqa: PLC0415 - as above
 
     answers = parse_data(data or [])
-    done = lifecycle.update(path, to=to, data=answers, dry_run=dry_run, in_place=in_place, by_release=step)
+    done = commands.update(path, to=to, data=answers, dry_run=dry_run, in_place=in_place, by_release=step)
     code = 1 if done.conflicts else 0
     _warn(done.warnings)
     if json:
@@ -165,9 +169,13 @@ def update(
 @app.command()
 def check(path: _Service = Path(), *, json: _Json = False) -> None:
     """Say whether a service is outdated or has drifted; for CI."""
-    from dockyard import lifecycle, record, show  # noqa: PLC0415 - other commands need not wait for it
+    from dockyard import (  # noqa: PLC0415 - other commands need not wait for it
+        commands,
+        record,
+        show,
+    )
 
-    found = lifecycle.check(path)
+    found = commands.check(path)
     code = 0 if found.is_well else 1
     _warn(found.warnings)
     if json:
@@ -187,9 +195,9 @@ def diff(
     json: _Json = False,
 ) -> None:
     """Show the drift of a service as a patch: what it has made of its managed files."""
-    from dockyard import lifecycle, record  # noqa: PLC0415 - other commands need not wait for it
+    from dockyard import commands, record  # noqa: PLC0415 - other commands need not wait for it
 
-    found = lifecycle.diff(path, to, colour=sys.stdout.isatty() and not json)
+    found = commands.diff(path, to, colour=sys.stdout.isatty() and not json)
     code = 1 if found.patch else 0
     _warn(found.warnings)
     if json:
@@ -210,9 +218,13 @@ def restore(
     json: _Json = False,
 ) -> None:
     """Bring managed files back to what the recorded version rendered."""
-    from dockyard import lifecycle, record, show  # noqa: PLC0415 - other commands need not wait for it
+    from dockyard import (  # noqa: PLC0415 - other commands need not wait for it
+        commands,
+        record,
+        show,
+    )
 
-    done = lifecycle.restore(path, [os.path.normpath(name) for name in files or ()])
+    done = commands.restore(path, [os.path.normpath(name) for name in files or ()])
     _warn(done.warnings)
     if json:
         _print_json(record.restored(done))
@@ -236,10 +248,10 @@ def adopt(
     json: _Json = False,
 ) -> None:
     """Take in a service without an answers file: find the version and the answers nearest to it, and record them."""
-    from dockyard import adopt as services  # noqa: PLC0415 - other commands need not wait for it
     from dockyard import record, show  # noqa: PLC0415 - as above
+    from dockyard.adopting import adopt as services  # noqa: PLC0415 - other commands need not wait for it
     from dockyard.new import parse_data  # noqa: PLC0415 - as above
-    from dockyard.source import default_source  # noqa: PLC0415 - as above
+    from dockyard.rendering.source import default_source  # noqa: PLC0415 - as above
 
     answers = parse_data(data or [])
     _say("comparing versions and answers with the service's files", style="dim")

@@ -10,16 +10,16 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from dockyard import apply, objects, worktree
-from dockyard.bench import Bench, open_bench
-from dockyard.drift import Drift, chosen, drift, patch
 from dockyard.errors import CannotGoTogether
 from dockyard.hindrances import DirtyService
+from dockyard.programs.tree import Entries, shown
+from dockyard.rendering.source import Source
 from dockyard.service import Service, files, open_service, place, require_clean
-from dockyard.source import Source
-from dockyard.tree import Entries, shown
-from dockyard.update import Plan, after, plan
-from dockyard.versions import Step, behind, recorded_template, source_of, step, steps
+from dockyard.updating import apply, objects, worktree
+from dockyard.updating.drift import Drift, chosen, drift, patch
+from dockyard.updating.plan import Plan, after, plan
+from dockyard.updating.scratch_repository import Bench, open_bench
+from dockyard.updating.versions import Step, behind, recorded_template, source_of, step, steps
 
 
 class Outcome(StrEnum):

@@ -14,10 +14,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from dockyard import git, toolchain
 from dockyard.errors import BadData, BadName, CannotWrite, NameGivenTwice, NameTaken, UnknownQuestion
-from dockyard.render import render
-from dockyard.template import Template
+from dockyard.programs import git, toolchain
+from dockyard.rendering.render import render
+from dockyard.rendering.template import Template
 
 _KEBAB_CASE = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 _ENDINGS = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}

@@ -6,13 +6,13 @@ A field is never renamed, retyped or removed under the same schema number; new o
 from collections.abc import Mapping
 from typing import Any
 
-from dockyard.adopt import Adopted
-from dockyard.lifecycle import Checked, Difference, Restored, Updated
-from dockyard.merge import File, State
+from dockyard.adopting.adopt import Adopted
+from dockyard.commands import Checked, Difference, Restored, Updated
+from dockyard.programs.tree import shown
+from dockyard.rendering.template import Template
 from dockyard.service import Service
-from dockyard.template import Template
-from dockyard.tree import shown
-from dockyard.update import Plan, Question
+from dockyard.updating.merge import File, State
+from dockyard.updating.plan import Plan, Question
 
 SCHEMA = 1
 Record = Mapping[str, Any]

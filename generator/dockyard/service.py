@@ -9,11 +9,11 @@ from pathlib import Path
 
 import yaml
 
-from dockyard import git
 from dockyard.errors import BrokenAnswers, NotAService
 from dockyard.hindrances import DirtyService, UnmergedService
-from dockyard.render import Recorded
-from dockyard.tree import Entries, entries
+from dockyard.programs import git
+from dockyard.programs.tree import Entries, entries
+from dockyard.rendering.render import Recorded
 
 _ANSWERS = ".copier-answers.yml"
 _SHA1_LENGTH = 40

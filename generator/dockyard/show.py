@@ -10,12 +10,12 @@ from rich.progress import track
 from rich.table import Table
 from rich.text import Text
 
-from dockyard.adopt import Adopted
-from dockyard.lifecycle import Checked, Outcome, Restored, Updated
-from dockyard.merge import File, State
-from dockyard.template import Template
-from dockyard.tree import shown
-from dockyard.update import Plan
+from dockyard.adopting.adopt import Adopted
+from dockyard.commands import Checked, Outcome, Restored, Updated
+from dockyard.programs.tree import shown
+from dockyard.rendering.template import Template
+from dockyard.updating.merge import File, State
+from dockyard.updating.plan import Plan
 
 _STYLE = {
     State.CONFLICT: "bold red",

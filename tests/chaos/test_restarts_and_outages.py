@@ -7,10 +7,10 @@ from typing import get_args
 
 import pytest
 
-from chassis import _jetstream
 from chassis.bus.rabbitmq.bus import reconnect_delay
-from chassis.consumer import Limits
-from chassis.outage import GRACE_SECONDS
+from chassis.handling.consumer import Limits
+from chassis.handling.outage import GRACE_SECONDS
+from chassis.jetstream import connection
 from tests.chaos.load import publish_until_confirmed
 from tests.chaos.outages import Of, outage
 from tests.chaos.restarts import restart
@@ -74,10 +74,10 @@ def test_a_handler_that_ignores_its_cancellation_does_not_keep_the_process_from_
 
 def test_a_broker_that_is_away_is_asked_again_at_least_every_three_seconds() -> None:
     assert max(reconnect_delay(failures) for failures in range(1_000)) <= 3
-    assert _jetstream._BACKOFF_MAX_SECONDS <= 3
+    assert connection._BACKOFF_MAX_SECONDS <= 3
 
 
 def test_after_an_outage_every_replica_has_found_the_store_before_anything_is_taken() -> None:
     probe = Limits(handler_timeout=20, lease=30, max_body=1).probe
-    assert _jetstream._BACKOFF_MAX_SECONDS + probe < GRACE_SECONDS
-    assert GRACE_SECONDS + _jetstream._BACKOFF_MAX_SECONDS + probe < RECOVERY_SECONDS
+    assert connection._BACKOFF_MAX_SECONDS + probe < GRACE_SECONDS
+    assert GRACE_SECONDS + connection._BACKOFF_MAX_SECONDS + probe < RECOVERY_SECONDS

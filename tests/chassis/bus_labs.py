@@ -14,7 +14,7 @@ from chassis.bus.memory import MemoryBroker, MemoryBus
 from chassis.bus.nats import NatsBus
 from chassis.bus.rabbitmq import RabbitBus
 from chassis.bus.rabbitmq.topology import EXCHANGE
-from chassis.envelope import AMQP_PREFIX, AMQP_PREFIX_ALTERNATIVE, NATS_PREFIX, Envelope, to_headers
+from chassis.contracts.envelope import AMQP_PREFIX, AMQP_PREFIX_ALTERNATIVE, NATS_PREFIX, Envelope, to_headers
 from tests.brokers.nats import nats
 from tests.brokers.process import Server as ServerProcess
 from tests.brokers.rabbitmq import shared_rabbitmq

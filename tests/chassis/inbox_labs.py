@@ -13,7 +13,7 @@ from redis.asyncio import Redis
 from chassis.inbox import Inbox
 from chassis.inbox.memory import MemoryInbox
 from chassis.inbox.nats_kv import NatsKvInbox
-from chassis.inbox.postgres import PostgresInbox
+from chassis.inbox.postgres.inbox import PostgresInbox
 from chassis.inbox.redis import RedisInbox
 from tests.brokers.nats import nats
 from tests.brokers.postgres import postgres_server

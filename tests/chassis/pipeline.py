@@ -8,19 +8,19 @@ from typing import Any
 from google.protobuf.message import Message as Body
 
 from chassis import Context
-from chassis.breaker import Breaker
 from chassis.bus import BusUnavailable, DeadLetter, Failure, Message
 from chassis.bus.memory import MemoryBus
-from chassis.consumer import Consumer, Entry, Identity, Limits, Route
-from chassis.contracts import event_type, to_event
-from chassis.envelope import AMQP_PREFIX, Envelope, from_headers, to_headers
+from chassis.contracts.envelope import AMQP_PREFIX, Envelope, from_headers, to_headers
+from chassis.contracts.event_types import event_type, to_event
+from chassis.handling.breaker import Breaker
+from chassis.handling.consumer import Consumer, Entry, Identity, Limits, Route
+from chassis.handling.turns import Turns
 from chassis.inbox import InboxUnavailable, Lease, Refused
 from chassis.inbox.memory import MemoryInbox
-from chassis.publisher import Publisher
+from chassis.publishing.publisher import Publisher
 from chassis.retry import RetryPolicy
 from chassis.telemetry.metrics import Metrics
 from chassis.telemetry.traces import NoTraces, Traces
-from chassis.turns import Turns
 
 PATIENCE = 20.0  # seconds until a test gives up; never a measure of speed
 

@@ -12,8 +12,8 @@ from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
 from chassis import Service
-from chassis.consumer import Consumer
-from chassis.inbox.postgres import PostgresInbox
+from chassis.handling.consumer import Consumer
+from chassis.inbox.postgres.inbox import PostgresInbox
 from chassis.settings import load
 from chassis.telemetry.metrics import Metrics
 from chassis.telemetry.traces import NoTraces

@@ -6,7 +6,7 @@ import pytest
 
 from chassis.bus import DeadLetter, Failure, Subscription
 from chassis.bus.memory import MemoryBroker, MemoryBus
-from chassis.deadletter import Filter, discard, replay, select
+from chassis.deadletters import Filter, discard, replay, select
 
 TYPE = "acme.signup.v1.UserSignedUp"
 NOW = datetime(2026, 1, 2, 12, 0, tzinfo=UTC)

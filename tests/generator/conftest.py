@@ -1,83 +1,17 @@
-"""Throw-away templates and a command line bound to a home of its own."""
+"""Throw-away templates and services, and a command line bound to a home of its own."""
 
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from uv import find_uv_bin
 
 from dockyard.cli import main
-
-COPIER_YML = """\
-_subdirectory: template
-_envops: {undefined: jinja2.StrictUndefined}
-
-service_name: {type: str, default: example-svc}
-owner:
-  type: str
-  default: platform
-  validator: "{% if owner != owner | lower %}must be lower case{% endif %}"
-bus:
-  type: str
-  default: rabbitmq
-  choices: [rabbitmq, nats]
-package:
-  type: str
-  when: false
-  default: "{{ service_name | replace('-', '_') }}"
-"""
-FILES = {
-    "copier.yml": COPIER_YML,
-    "template/{{_copier_conf.answers_file}}.jinja": "{{ _copier_answers | to_nice_yaml -}}\n",
-    "template/pyproject.toml.jinja": '[project]\nname = "{{ package }}"\nversion = "0"\nrequires-python = ">=3.11"\n',
-    "template/release.txt": "one\n",
-    "template/.gitignore": "*.log\n",
-}
-
-
-def git(folder: Path, *arguments: str) -> str:
-    """Standard output of a git command that must succeed."""
-    return subprocess.run(["git", "-C", str(folder), *arguments], check=True, capture_output=True, text=True).stdout
-
-
-def listing(folder: Path) -> list[str]:
-    """Every path below a folder."""
-    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
-
-
-@dataclass(frozen=True, slots=True)
-class Repository:
-    """A template's git repository."""
-
-    path: Path
-
-    def commit(self, files: Mapping[str, str], tag: str | None = None) -> str:
-        """Commit `files`, tag the commit, and return its id."""
-        for name, text in files.items():
-            file = self.path / name
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_text(text)
-        git(self.path, "add", "--all")
-        git(self.path, "commit", "--quiet", "--message=a change")
-        if tag:
-            git(self.path, "tag", tag)
-        return git(self.path, "rev-parse", "HEAD").strip()
-
-
-@dataclass(frozen=True, slots=True)
-class Ran:
-    """What a command left."""
-
-    code: int
-    out: str
-    err: str
-
-
-Dockyard = Callable[..., Ran]
+from tests.generator import services
+from tests.generator.lab import FILES, Dockyard, Ran, Repository, git
+from tests.generator.services import Made
 
 
 @pytest.fixture(scope="session")
@@ -140,5 +74,38 @@ def dockyard(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
         code = ending.value.code
         assert isinstance(code, int)
         return Ran(code, captured.out, captured.err)
+
+    return run
+
+
+@pytest.fixture
+def evolving(tmp_path: Path, home: Path) -> Repository:
+    """The template of `services`, released as v1.0.0."""
+    path = tmp_path / "evolving"
+    path.mkdir()
+    git(path, "init", "--quiet")
+    made = Repository(path)
+    services.release(made, services.FILES, "v1.0.0")
+    return made
+
+
+@pytest.fixture
+def service(evolving: Repository, into: Path) -> Made:
+    """A service of v1.0.0."""
+    return services.lay_down_service(evolving, into / "billing-svc", "v1.0.0")
+
+
+@pytest.fixture
+def refused(dockyard: Dockyard, service: Made) -> Dockyard:
+    """Run a command on `service` that must be refused with a sentence, leaving the service as it was."""
+
+    def run(*arguments: str | Path) -> Ran:
+        before = service.state()
+        ran = dockyard(*arguments)
+        assert ran.code == 2, ran.out + ran.err
+        assert ran.err.splitlines()[-1].startswith("dockyard: ")
+        assert "Traceback" not in ran.err
+        assert service.state() == before
+        return ran
 
     return run

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.generator.conftest import Dockyard, Repository, git, listing
+from tests.generator.lab import Dockyard, Repository, git, listing
 
 
 def test_a_service_is_rendered_locked_and_committed_once(

@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.generator.conftest import Repository, listing
+from tests.generator.lab import Repository, listing
 
 DEADLINE_SECONDS = 60
 ENDLESS = "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}"

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from uv import find_uv_bin
 
-from tests.generator.conftest import Dockyard, git, listing
+from tests.generator.lab import Dockyard, git, listing
 from tests.template import lab
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.generator.conftest import COPIER_YML, Dockyard, Ran, Repository, git, listing
+from tests.generator.lab import COPIER_YML, Dockyard, Ran, Repository, git, listing
 
 
 @pytest.fixture

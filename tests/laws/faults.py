@@ -11,7 +11,8 @@ from typing import ParamSpec, TypeVar
 import pytest
 from hypothesis import strategies as st
 
-from dockyard import git, worktree
+from dockyard.programs import git
+from dockyard.updating import worktree
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")

@@ -8,9 +8,9 @@ import copier
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dockyard import lifecycle
+from dockyard import commands
+from dockyard.commands import Outcome, Updated
 from dockyard.errors import DockyardError
-from dockyard.lifecycle import Outcome, Updated
 from tests.laws import faults, model
 from tests.laws.ground import Ground, git
 from tests.laws.model import File, Files, Scenario
@@ -23,7 +23,7 @@ from tests.laws.tally import counted, law
 @counted
 def test_an_untouched_service_becomes_a_fresh_render(ground: Ground, scenario: Scenario) -> None:
     ground.lay_out(scenario)
-    done = lifecycle.update(ground.service, in_place=True)
+    done = commands.update(ground.service, in_place=True)
     assert done.conflicts == 0
     assert ground.files() == model.untouched_after(scenario)
 
@@ -33,7 +33,7 @@ def test_an_untouched_service_becomes_a_fresh_render(ground: Ground, scenario: S
 @counted
 def test_each_line_of_the_team_is_in_the_result_or_in_a_reported_conflict(ground: Ground, scenario: Scenario) -> None:
     ground.lay_out(scenario)
-    done = lifecycle.update(ground.service, in_place=True)
+    done = commands.update(ground.service, in_place=True)
     there = model.lines(ground.files(), "team") | model.lines(sides_of_conflicts(ground, done), "team")
     assert model.lines(scenario.service, "team") <= there
 
@@ -43,7 +43,7 @@ def test_each_line_of_the_team_is_in_the_result_or_in_a_reported_conflict(ground
 @counted
 def test_the_teams_files_stay_to_the_byte(ground: Ground, scenario: Scenario) -> None:
     ground.lay_out(scenario)
-    lifecycle.update(ground.service, in_place=True)
+    commands.update(ground.service, in_place=True)
     newest, before, after = scenario.versions[-1], scenario.service, ground.files()
     assert {path: after.get(path) for path in before if model.owns(newest, path)} == {
         path: file for path, file in before.items() if model.owns(newest, path)
@@ -59,9 +59,9 @@ def test_what_a_dry_run_predicts_comes_true(ground: Ground, scenario: Scenario, 
     ground.lay_out(scenario)
     before = ground.state()
     by_release = way == "release by release"
-    predicted = lifecycle.update(ground.service, dry_run=True, by_release=by_release)
+    predicted = commands.update(ground.service, dry_run=True, by_release=by_release)
     assert ground.state() == before
-    done = lifecycle.update(ground.service, in_place=way == "in place", by_release=by_release)
+    done = commands.update(ground.service, in_place=way == "in place", by_release=by_release)
     assert (done.tree, outcomes(done)) == (predicted.tree, outcomes(predicted))
     if done.outcome is Outcome.WRITTEN:
         assert ground.files() == ground.files(predicted.tree)
@@ -84,10 +84,10 @@ def test_what_a_dry_run_predicts_comes_true(ground: Ground, scenario: Scenario, 
 @counted
 def test_updating_twice_is_updating_once(ground: Ground, scenario: Scenario) -> None:
     ground.lay_out(scenario)
-    lifecycle.update(ground.service, in_place=True)
+    commands.update(ground.service, in_place=True)
     ground.commit("the update, its conflicts as they are")
     once = ground.state()
-    assert lifecycle.update(ground.service, in_place=True).outcome is Outcome.NOTHING
+    assert commands.update(ground.service, in_place=True).outcome is Outcome.NOTHING
     assert ground.state() == once
 
 
@@ -107,7 +107,7 @@ def test_a_failure_at_any_step_leaves_the_service_as_it_was(
     try:
         with faults.at(step, fault):
             # On a branch no file moves.
-            lifecycle.update(ground.service, in_place=in_place or step.is_move)
+            commands.update(ground.service, in_place=in_place or step.is_move)
     except (DockyardError, OSError, faults.Interrupted):
         assert ground.state() == before
 
@@ -120,16 +120,16 @@ def test_a_killed_update_is_done_or_undone_by_the_next_command(
 ) -> None:
     ground.lay_out(scenario)
     before = ground.state()
-    predicted = lifecycle.update(ground.service, dry_run=True)
+    predicted = commands.update(ground.service, dry_run=True)
 
     def update_until_killed() -> None:
         with faults.at(step, faults.kill):
-            lifecycle.update(ground.service, in_place=True)
+            commands.update(ground.service, in_place=True)
 
     faults.survived(update_until_killed)
     # A service with conflicts, or with a finished update, is not clean: the command says so, having tidied up.
     with suppress(DockyardError):
-        lifecycle.update(ground.service, dry_run=True)
+        commands.update(ground.service, dry_run=True)
     assert ground.state() == before or ground.files() == ground.files(predicted.tree)
 
 
@@ -138,7 +138,7 @@ def test_a_killed_update_is_done_or_undone_by_the_next_command(
 @counted
 def test_dockyard_and_copier_agree_where_copier_loses_nothing(ground: Ground, scenario: Scenario) -> None:
     ground.lay_out(scenario)
-    done = lifecycle.update(ground.service, in_place=True)
+    done = commands.update(ground.service, in_place=True)
     ours = managed(scenario, ground.files())
     git(ground.service, "reset", "--quiet", "--hard")
     newest = f"v{len(scenario.versions)}.0.0"

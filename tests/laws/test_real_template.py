@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dockyard import lifecycle
-from dockyard.merge import owned
+from dockyard import commands
+from dockyard.updating.merge import owned
 from tests.laws import ground as land
 from tests.laws import model
 from tests.laws.ground import Ground
@@ -73,7 +73,7 @@ def test_an_untouched_service_of_the_real_template_becomes_a_fresh_render(
     service = laid_down(number)
     ground.lay_out_template([_RELEASE, newer])
     ground.lay_out_service(service)
-    done = lifecycle.update(ground.service, in_place=True)
+    done = commands.update(ground.service, in_place=True)
     after, fresh = land.on_disk(ground.service), _fresh(ground, home, "v2.0.0", _ANSWERS[number])
     assert done.conflicts == 0
     assert _managed(after) == _managed(fresh)
@@ -89,8 +89,8 @@ def test_each_line_of_a_team_on_the_real_template_is_in_the_result_or_in_a_repor
     service = data.draw(edited_service(laid_down(number)))
     ground.lay_out_template([_RELEASE, newer])
     ground.lay_out_service(service)
-    predicted = lifecycle.update(ground.service, dry_run=True)
-    done = lifecycle.update(ground.service, in_place=True)
+    predicted = commands.update(ground.service, dry_run=True)
+    done = commands.update(ground.service, in_place=True)
     there = model.lines(ground.files(), "team") | model.lines(sides_of_conflicts(ground, done), "team")
     assert model.lines(service, "team") <= there
     assert done.tree == predicted.tree
@@ -110,7 +110,7 @@ def test_a_service_of_an_older_commit_becomes_a_fresh_render(
     lab.lay_down_template(template)
     lab.commit_all(template, "the template of the working tree")
 
-    done = lifecycle.update(service, to="HEAD", in_place=True)
+    done = commands.update(service, to="HEAD", in_place=True)
 
     after = land.on_disk(service)
     (tmp_path / "again").mkdir()

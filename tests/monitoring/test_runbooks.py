@@ -12,7 +12,7 @@ import typer
 import yaml
 
 import chassis.cli
-from chassis.inbox.postgres import PostgresInbox
+from chassis.inbox.postgres.inbox import PostgresInbox
 from chassis.service import Service
 from chassis.settings import PREFIX, Settings
 from tests.brokers.binaries import find

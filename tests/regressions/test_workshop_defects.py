@@ -34,7 +34,7 @@ from acme.signup.v1.user_signed_up_pb2 import UserSignedUp
 from chassis import Context
 from chassis.bus import Failure
 from chassis.bus.rabbitmq.topology import shared_queue
-from chassis.lifecycle import STUCK_SECONDS, Lifecycle
+from chassis.replica.lifecycle import STUCK_SECONDS, Lifecycle
 from chassis.settings import Settings
 from tests.chassis.pipeline import Delivered, Handler, Pipeline, delivered, eventually
 

@@ -53,7 +53,7 @@ def test_code_and_contracts_are_clean_whatever_the_name(render: lab.Render, answ
 def test_the_chassis_in_a_service_is_the_chassis_of_the_template(template: Path, rendered: Path) -> None:
     written = {path.removeprefix("template/"): data for path, data in lab.tree(template).items()}
     chassis = {path: data for path, data in lab.tree(rendered).items() if path.startswith("chassis/")}
-    assert "chassis/src/chassis/envelope.py" in chassis
+    assert "chassis/src/chassis/contracts/envelope.py" in chassis
     assert chassis == {path: data for path, data in written.items() if path.startswith("chassis/")}
 
 

@@ -30,7 +30,12 @@ def service(evolving: Path, tmp_path: Path) -> Path:
 def evolve(repository: Path) -> None:
     """A further commit: managed and seeded files changed, added and deleted."""
     folder = repository / "template"
-    for path in ("Makefile.jinja", "mypy.ini", "chassis/src/chassis/envelope.py", "tests/test_handlers.py.jinja"):
+    for path in (
+        "Makefile.jinja",
+        "mypy.ini",
+        "chassis/src/chassis/contracts/envelope.py",
+        "tests/test_handlers.py.jinja",
+    ):
         with (folder / path).open("a", encoding="utf-8") as file:
             file.write("# newer\n")
     (folder / "README.md.jinja").write_text("# Another README of {{ service_name }}\n", "utf-8")

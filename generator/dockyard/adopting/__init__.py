@@ -1,0 +1,1 @@
+"""From files without a record to a service with one. Prints nothing."""

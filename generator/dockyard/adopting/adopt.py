@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dockyard import git
-from dockyard.bench import Bench, open_bench
+from dockyard.adopting.evidence import Likeness, Shelf, likeness, nearness, readings, share
 from dockyard.errors import (
     BrokenAnswers,
     CannotCache,
@@ -22,14 +21,15 @@ from dockyard.errors import (
     RecordedAlready,
     UnknownQuestion,
 )
-from dockyard.evidence import Likeness, Shelf, likeness, nearness, readings, share
 from dockyard.hindrances import CannotApply
-from dockyard.merge import owned
-from dockyard.render import Recorded, Render, render_tree
+from dockyard.programs import git
+from dockyard.programs.tree import Entries
+from dockyard.rendering.render import Recorded, Render, render_tree
+from dockyard.rendering.source import Source, locate
+from dockyard.rendering.template import Template, newest_first, recorded_version, template_at, version_tags
 from dockyard.service import Service, files, open_service, open_unrecorded
-from dockyard.source import Source, locate
-from dockyard.template import Template, newest_first, recorded_version, template_at, version_tags
-from dockyard.tree import Entries
+from dockyard.updating.merge import owned
+from dockyard.updating.scratch_repository import Bench, open_bench
 
 _MOST_RELEASES = 60
 _MOST_COMMITS = 30

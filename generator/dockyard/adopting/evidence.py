@@ -9,9 +9,9 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from dockyard import git
-from dockyard.bench import Bench
-from dockyard.tree import Entries, Entry
+from dockyard.programs import git
+from dockyard.programs.tree import Entries, Entry
+from dockyard.updating.scratch_repository import Bench
 
 _MOST_READINGS = 3
 _LINK, _SUBMODULE = "120000", "160000"

@@ -6,14 +6,14 @@ Compares renders with the service's files; decides nothing.
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from dockyard import git
-from dockyard.bench import open_bench
 from dockyard.errors import CannotCache, DockyardError
-from dockyard.merge import owned
-from dockyard.render import render_tree
+from dockyard.programs import git
+from dockyard.rendering.render import render_tree
+from dockyard.rendering.source import Source
+from dockyard.rendering.template import Template, newest_first, template_at, version_tags
 from dockyard.service import Service, files
-from dockyard.source import Source
-from dockyard.template import Template, newest_first, template_at, version_tags
+from dockyard.updating.merge import owned
+from dockyard.updating.scratch_repository import open_bench
 
 _CANDIDATES = 12
 

@@ -12,8 +12,8 @@ from dockyard import new
 from dockyard.demo import stage, team
 from dockyard.demo.ledger import Provider, balance
 from dockyard.demo.show import Show
-from dockyard.source import default_source
-from dockyard.template import open_template
+from dockyard.rendering.source import default_source
+from dockyard.rendering.template import open_template
 
 SIGN_UP = '{"user_id": "ada", "email": "ada@example.com"}'
 POISON = '{"user_id": "bob", "email": "bob-has-no-domain"}'

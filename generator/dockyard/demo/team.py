@@ -3,7 +3,7 @@
 import shutil
 from pathlib import Path
 
-from dockyard import git, toolchain
+from dockyard.programs import git, toolchain
 
 _TEAM = Path(__file__).parent / "team"
 _POISONED = 'name, _domain = event.email.split("@")'

@@ -1,10 +1,10 @@
 """The branches on which updates wait to be merged. Knows git and versions of the template; touches no person's work."""
 
-from dockyard import git
-from dockyard.apply import is_dockyards, room_of
-from dockyard.lifecycle import Updated
+from dockyard.commands import Updated
+from dockyard.programs import git
+from dockyard.rendering.template import Template, resolve
 from dockyard.service import Service
-from dockyard.template import Template, resolve
+from dockyard.updating.apply import is_dockyards, room_of
 
 _HEADS = "refs/heads/"
 

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dockyard.errors import CannotGoTogether
-from dockyard.tree import shown
+from dockyard.programs.tree import shown
 
 if TYPE_CHECKING:
     from dockyard.fleet.roster import Member, Roster
-    from dockyard.fleet.stand import Aim, Row
+    from dockyard.fleet.status import Aim, Row
 
 _INTERRUPTED = 130
 
@@ -110,7 +110,7 @@ def update(
 ) -> None:
     """Bring every service to a newer version of its template, each on a branch of its own."""
     from dockyard.fleet import run, show  # noqa: PLC0415 - other commands need not wait for it
-    from dockyard.fleet.advance import Wish  # noqa: PLC0415 - as above
+    from dockyard.fleet.update import Wish  # noqa: PLC0415 - as above
     from dockyard.fleet.waves import Wave  # noqa: PLC0415 - as above
 
     wishes = {"--push": push, "--pr": pr, "--verify": verify}
@@ -163,7 +163,7 @@ def _surveyed(whole: "Roster", members: "Sequence[Member]", to: str | None, jobs
 
 
 def _aim(whole: "Roster", to: str | None) -> "Aim":
-    from dockyard.fleet.stand import Aim  # noqa: PLC0415 - other commands need not wait for it
+    from dockyard.fleet.status import Aim  # noqa: PLC0415 - other commands need not wait for it
 
     return Aim(whole.template, to, whole.answers)
 

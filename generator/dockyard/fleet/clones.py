@@ -8,9 +8,10 @@ from collections.abc import Mapping
 from hashlib import sha256
 from pathlib import Path
 
-from dockyard import git, network, source
 from dockyard.errors import ServiceUnreachable
 from dockyard.fleet.roster import Member
+from dockyard.programs import git, network
+from dockyard.rendering import source
 
 
 def folder(member: Member) -> Path:

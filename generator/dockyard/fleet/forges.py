@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, urlencode
 
-from dockyard import git, network
 from dockyard.errors import one_line
 from dockyard.fleet.roster import Forge
+from dockyard.programs import git, network
 from dockyard.service import Service
 
 REMOTE = "origin"

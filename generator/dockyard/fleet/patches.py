@@ -2,11 +2,11 @@
 
 from dataclasses import dataclass
 
-from dockyard import lifecycle
+from dockyard import commands
 from dockyard.errors import Defect, DockyardError
 from dockyard.fleet import clones
 from dockyard.fleet.roster import Member
-from dockyard.tree import shown
+from dockyard.programs.tree import shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +21,7 @@ class Patch:
 def patch(member: Member, to: str | None) -> Patch:
     """The patch of `member`; paths begin with its name."""
     try:
-        text = lifecycle.diff(clones.folder(member), to, folder=shown(member.name)).patch
+        text = commands.diff(clones.folder(member), to, folder=shown(member.name)).patch
     except DockyardError as error:
         return Patch(member.name, b"", str(error))
     except Exception as error:  # noqa: BLE001 - a defect met in one service must not stop the others

@@ -18,7 +18,7 @@ from typing import TypeVar
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-_PRELOADED = ["copier", "dockyard.fleet.advance"]
+_PRELOADED = ["copier", "dockyard.fleet.update"]
 _AT_WORK = Lock()
 _GRACE = 30.0
 """Seconds that a process has to undo what it is at when the one that started it is gone."""

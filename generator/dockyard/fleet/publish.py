@@ -3,15 +3,15 @@
 Knows git remotes and what a reviewer wants to know; `offer` knows the forges' programs.
 """
 
-from dockyard import git, network
-from dockyard.apply import Committed, is_dockyards, room_of
+from dockyard.commands import Updated
 from dockyard.errors import CannotPush, CannotWithdraw
 from dockyard.fleet.branches import is_before
-from dockyard.fleet.offer import REMOTE, Offer, Request, offer
+from dockyard.fleet.forges import REMOTE, Offer, Request, offer
 from dockyard.fleet.roster import Member
-from dockyard.lifecycle import Updated
+from dockyard.programs import git, network
+from dockyard.programs.tree import shown
 from dockyard.service import Service
-from dockyard.tree import shown
+from dockyard.updating.apply import Committed, is_dockyards, room_of
 
 
 def publish(member: Member, committed: Committed, done: Updated, *, is_offered: bool) -> Offer:

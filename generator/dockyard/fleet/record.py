@@ -5,9 +5,9 @@ from typing import Any
 
 from dockyard.fleet.patches import Patch
 from dockyard.fleet.roster import Roster
-from dockyard.fleet.stand import Row
+from dockyard.fleet.status import Row
+from dockyard.programs.tree import shown
 from dockyard.record import SCHEMA, Record, question
-from dockyard.tree import shown
 
 
 def rows(command: str, roster: Roster, found: Iterable[Row], *, exit_code: int) -> Record:

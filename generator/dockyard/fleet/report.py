@@ -18,9 +18,9 @@ from markupsafe import Markup
 
 from dockyard.errors import CannotWriteReport
 from dockyard.fleet.roster import Member, Roster
-from dockyard.fleet.stand import Release, Row, State, history
+from dockyard.fleet.status import Release, Row, State, history
 from dockyard.fleet.timeline import Timeline, timeline
-from dockyard.tree import shown
+from dockyard.programs.tree import shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ def write(file: Path, roster: Roster, members: Iterable[Member], rows: Sequence[
 def page(roster: Roster, rows: Sequence[Row], histories: Mapping[str, Sequence[Release]], now: datetime) -> str:
     """The page's text; `histories` are the versions that each service had."""
     environment = Environment(
-        loader=PackageLoader("dockyard.fleet", "page"),
+        loader=PackageLoader("dockyard", "pages"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -93,7 +93,7 @@ def _shared(pairs: Iterable[tuple[str, str]]) -> list[_Shared]:
 
 
 def _part(name: str) -> str:
-    return (Path(__file__).parent / "page" / name).read_text(encoding="utf-8")
+    return (Path(__file__).parents[1] / "pages" / name).read_text(encoding="utf-8")
 
 
 def _printable(value: object) -> object:

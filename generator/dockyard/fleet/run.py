@@ -12,20 +12,21 @@ from dataclasses import replace
 from functools import partial
 from hashlib import sha256
 
-from dockyard import network, source
 from dockyard.errors import DockyardError, FleetBusy, UnknownRef
 from dockyard.fleet import branches, clones
-from dockyard.fleet.advance import Wish, advance
-from dockyard.fleet.offer import is_offered
+from dockyard.fleet.forges import is_offered
 from dockyard.fleet.patches import Patch, patch
 from dockyard.fleet.pool import mapped
 from dockyard.fleet.roster import Member, Roster
-from dockyard.fleet.stand import IN_FILE, LOST, Aim, Row, State, lost, row, stand
+from dockyard.fleet.status import IN_FILE, LOST, Aim, Row, State, lost, row, stand
+from dockyard.fleet.update import Wish, advance
 from dockyard.fleet.waves import Wave, in_waves
+from dockyard.programs import network
+from dockyard.rendering import source
+from dockyard.rendering.source import Source
+from dockyard.rendering.template import template_at
 from dockyard.service import open_service
-from dockyard.source import Source
-from dockyard.template import template_at
-from dockyard.versions import source_of, step
+from dockyard.updating.versions import source_of, step
 
 
 def survey(members: Sequence[Member], aim: Aim, *, jobs: int) -> Iterator[Row]:

@@ -11,8 +11,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from dockyard.fleet.stand import Row, State
-from dockyard.tree import shown
+from dockyard.fleet.status import Row, State
+from dockyard.programs.tree import shown
 
 STYLE = {
     State.CURRENT: "green",

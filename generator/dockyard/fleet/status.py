@@ -10,16 +10,18 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from dockyard import git, lifecycle, source
-from dockyard.bench import open_bench
+from dockyard import commands
 from dockyard.errors import Defect, DockyardError, one_line
 from dockyard.fleet import branches, clones
 from dockyard.fleet.roster import Member
 from dockyard.hindrances import DirtyService
+from dockyard.programs import git
+from dockyard.programs.tree import shown
+from dockyard.rendering import source
 from dockyard.service import Service, open_service, require_clean
-from dockyard.tree import shown
-from dockyard.update import Plan, Question, plan
-from dockyard.versions import source_of
+from dockyard.updating.plan import Plan, Question, plan
+from dockyard.updating.scratch_repository import open_bench
+from dockyard.updating.versions import source_of
 
 
 class State(StrEnum):
@@ -138,7 +140,7 @@ def new_answers(service: Service, aim: Aim) -> dict[str, str]:
     """Those of the fleet's answers that this service lacks and its template knows."""
     if not aim.answers:
         return {}
-    from dockyard.versions import step  # noqa: PLC0415 - only fleets with answers need it
+    from dockyard.updating.versions import step  # noqa: PLC0415 - only fleets with answers need it
 
     asked = step(service, source_of(service), aim.to).target.questions
     return {
@@ -200,7 +202,7 @@ def _stand(member: Member, place: Path, aim: Aim) -> Row:
     service = open_service(place)
     if is_foreign(service, aim):
         return foreign(member, service, aim)
-    checked = lifecycle.check(place, aim.to)
+    checked = commands.check(place, aim.to)
     found = replace(
         row(member, State.OUTDATED if checked.behind else State.CURRENT),
         template=service.recorded.source,

@@ -7,13 +7,13 @@ from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 
-from dockyard import lifecycle, source
-from dockyard.apply import Committed
+from dockyard import commands
+from dockyard.commands import Outcome, Updated
 from dockyard.errors import DockyardError
-from dockyard.fleet import forge, trial
+from dockyard.fleet import publish, verify
 from dockyard.fleet.branches import supersede
 from dockyard.fleet.roster import Member
-from dockyard.fleet.stand import (
+from dockyard.fleet.status import (
     Aim,
     Row,
     State,
@@ -26,8 +26,9 @@ from dockyard.fleet.stand import (
     remarked,
     row,
 )
-from dockyard.lifecycle import Outcome, Updated
+from dockyard.rendering import source
 from dockyard.service import Service, open_service
+from dockyard.updating.apply import Committed
 
 _STATE = {
     Outcome.NOTHING: State.CURRENT,
@@ -68,7 +69,7 @@ def _advance(member: Member, place: Path, aim: Aim, wish: Wish) -> Row:
         return made
     if gone:
         made = remarked(made, f"it replaces {', '.join(gone)}")
-    if wish.verify and (failure := trial.run(service, done.committed.commit)) is not None:
+    if wish.verify and (failure := verify.run(service, done.committed.commit)) is not None:
         return replace(made, state=State.FAILED, message=failure)
     if wish.push or wish.offer:
         return _handed_over(made, member, done.committed, done, wish)
@@ -80,7 +81,7 @@ def _advance(member: Member, place: Path, aim: Aim, wish: Wish) -> Row:
 def _handed_over(made: Row, member: Member, committed: Committed, done: Updated, wish: Wish) -> Row:
     try:
         with _alone(done.service):
-            handed = forge.publish(member, committed, done, is_offered=wish.offer)
+            handed = publish.publish(member, committed, done, is_offered=wish.offer)
     except DockyardError as error:
         return replace(made, state=State.ERROR, message=str(error))
     made = replace(made, url=handed.url)
@@ -90,11 +91,11 @@ def _handed_over(made: Row, member: Member, committed: Committed, done: Updated,
 def _updated(service: Service, aim: Aim, wish: Wish) -> Updated:
     data = new_answers(service, aim)
     if wish.in_place and not wish.dry_run:
-        predicted = lifecycle.update(service.root, to=aim.to, data=data, dry_run=True)
+        predicted = commands.update(service.root, to=aim.to, data=data, dry_run=True)
         if predicted.conflicts:
             # A person who updates one service solves them there and then; nobody does in a hundred.
             return replace(predicted, outcome=Outcome.BLOCKED)
-    return lifecycle.update(service.root, to=aim.to, data=data, dry_run=wish.dry_run, in_place=wish.in_place)
+    return commands.update(service.root, to=aim.to, data=data, dry_run=wish.dry_run, in_place=wish.in_place)
 
 
 @contextmanager

@@ -6,8 +6,8 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from dockyard import git
 from dockyard.errors import one_line
+from dockyard.programs import git
 from dockyard.service import Service
 
 PATIENCE = 1800.0

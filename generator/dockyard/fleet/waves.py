@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from dockyard.fleet.roster import Member
-from dockyard.fleet.stand import Row, State, row
+from dockyard.fleet.status import Row, State, row
 
 _TAKEN_ON = {State.UPDATED, State.FAILED, State.OUTDATED}
 

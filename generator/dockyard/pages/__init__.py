@@ -1,0 +1,1 @@
+"""Self-contained HTML pages: one builder for all of them."""

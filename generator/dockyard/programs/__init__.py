@@ -1,0 +1,1 @@
+"""What runs outside of Python: git, the network, the toolchain, folders. Knows no template and no service."""

@@ -12,8 +12,8 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from dockyard import network
 from dockyard.errors import GitTooOld, ToolFailed, ToolMissing
+from dockyard.programs import network
 
 # Set by git for its hooks; inherited, they would point our git at the user's repository. And the format of hashes: that
 # of services and templates is SHA-1, whatever the user likes for new repositories.

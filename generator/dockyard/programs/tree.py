@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 from uuid import uuid4
 
-from dockyard import git
+from dockyard.programs import git
 
 
 class Entry(NamedTuple):

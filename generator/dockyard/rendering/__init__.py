@@ -1,0 +1,1 @@
+"""From a version of a template and answers to a tree of files. Knows no service."""

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 
-from dockyard import git
-from dockyard.template import Template
+from dockyard.programs import git
+from dockyard.rendering.template import Template
 
 _FILE = "CHANGELOG.md"
 

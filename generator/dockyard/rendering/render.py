@@ -19,12 +19,12 @@ from typing import Any
 
 import yaml
 
-from dockyard import git
 from dockyard.errors import BadAnswer, CannotCache, DockyardError, RenderFailed, ToolFailed
-from dockyard.scratch import scratch
-from dockyard.skeleton import Skeleton, prepare
-from dockyard.source import cache
-from dockyard.template import Template, recorded_version
+from dockyard.programs import git
+from dockyard.programs.scratch import scratch
+from dockyard.rendering.skeleton import Skeleton, prepare
+from dockyard.rendering.source import cache
+from dockyard.rendering.template import Template, recorded_version
 
 _REFUSED = re.compile(
     r"(?:Validation error for question|Invalid choice for|Question) ['\"](\w+)['\"]:? (.*)", re.DOTALL
@@ -212,7 +212,7 @@ def _copy(template: Template, source: str, into: Path, answers: Mapping[str, Any
     import copier  # noqa: PLC0415 - a third of a second that other commands need not wait for
     from plumbum import ProcessExecutionError  # noqa: PLC0415 - Copier brings it
 
-    from dockyard.compiling import compiled_once  # noqa: PLC0415 - Jinja takes its time too
+    from dockyard.rendering.compiling import compiled_once  # noqa: PLC0415 - Jinja takes its time too
 
     try:
         with compiled_once():

@@ -18,11 +18,11 @@ from unicodedata import normalize
 
 from pathspec import PathSpec
 
-from dockyard import git
 from dockyard.errors import CannotCache
-from dockyard.scratch import scratch
-from dockyard.source import cache
-from dockyard.template import Template
+from dockyard.programs import git
+from dockyard.programs.scratch import scratch
+from dockyard.rendering.source import cache
+from dockyard.rendering.template import Template
 
 _LAYOUT = "1"
 _DEFAULT_SUFFIX = ".jinja"

@@ -15,7 +15,6 @@ from hashlib import sha256
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from dockyard import git
 from dockyard.errors import (
     CannotCache,
     CredentialsInSource,
@@ -24,6 +23,7 @@ from dockyard.errors import (
     NoTemplate,
     SourceUnreachable,
 )
+from dockyard.programs import git
 
 _ALIASES = {"gh:": "https://github.com/", "gl:": "https://gitlab.com/"}
 _SSH_SHORTHAND = re.compile(r"(?:[^/@:\s]+@)?[^/@:\s]+:(?!//)[^@\s]+")

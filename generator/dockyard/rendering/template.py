@@ -13,9 +13,9 @@ from typing import Any
 import yaml
 from packaging.version import InvalidVersion, Version
 
-from dockyard import git
 from dockyard.errors import NotATemplate, UnknownRef
-from dockyard.source import Source, locate
+from dockyard.programs import git
+from dockyard.rendering.source import Source, locate
 
 _CONFIG_FILE = re.compile(r"copier\.ya?ml", re.IGNORECASE)
 _RELEASES_TO_NAME = 5

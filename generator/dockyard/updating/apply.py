@@ -8,12 +8,13 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from dockyard import git, objects, worktree
-from dockyard.bench import Bench
 from dockyard.hindrances import BranchTaken
+from dockyard.programs import git
+from dockyard.programs.tree import Entry
 from dockyard.service import Service
-from dockyard.tree import Entry
-from dockyard.update import Plan
+from dockyard.updating import objects, worktree
+from dockyard.updating.plan import Plan
+from dockyard.updating.scratch_repository import Bench
 
 _TRAILER = "Dockyard-Tree"
 # Of one part of a name, see git-check-ref-format; the percent sign, so that no two folders have one name.

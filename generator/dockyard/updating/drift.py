@@ -12,14 +12,14 @@ from enum import StrEnum
 from functools import cache
 from pathlib import Path, PurePosixPath
 
-from dockyard import git
-from dockyard.bench import Bench
 from dockyard.errors import NotManaged
-from dockyard.merge import owned
-from dockyard.render import render_tree
+from dockyard.programs import git
+from dockyard.programs.tree import Entries, Entry
+from dockyard.rendering.render import render_tree
+from dockyard.rendering.template import Template
 from dockyard.service import Service
-from dockyard.template import Template
-from dockyard.tree import Entries, Entry
+from dockyard.updating.merge import owned
+from dockyard.updating.scratch_repository import Bench
 
 
 class How(StrEnum):

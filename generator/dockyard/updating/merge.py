@@ -12,9 +12,9 @@ from typing import NamedTuple
 
 from pathspec import GitIgnoreSpec
 
-from dockyard import git
-from dockyard.bench import Bench
-from dockyard.tree import Entries, Entry
+from dockyard.programs import git
+from dockyard.programs.tree import Entries, Entry
+from dockyard.updating.scratch_repository import Bench
 
 _CONTENTS = "CONFLICT (contents)"
 _SUBMODULE = "160000"

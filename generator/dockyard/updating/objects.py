@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from hashlib import sha1
 from pathlib import Path
 
-from dockyard import git
-from dockyard.bench import Bench
 from dockyard.errors import BrokenCache
+from dockyard.programs import git
 from dockyard.service import Service
+from dockyard.updating.scratch_repository import Bench
 
 _READABLE = stat.S_IRUSR | stat.S_IRGRP | stat.S_IROTH
 

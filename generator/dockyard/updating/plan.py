@@ -7,14 +7,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from dockyard.bench import Bench
 from dockyard.errors import UnknownQuestion
-from dockyard.merge import Merge, Side, merge, owned
-from dockyard.notes import between
-from dockyard.render import Recorded, render_tree
+from dockyard.rendering.notes import between
+from dockyard.rendering.render import Recorded, render_tree
+from dockyard.rendering.template import Template
 from dockyard.service import Service
-from dockyard.template import Template
-from dockyard.versions import Step
+from dockyard.updating.merge import Merge, Side, merge, owned
+from dockyard.updating.scratch_repository import Bench
+from dockyard.updating.versions import Step
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,11 +9,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from dockyard import git
-from dockyard.render import store
-from dockyard.scratch import scratch
+from dockyard.programs import git
+from dockyard.programs.scratch import scratch
+from dockyard.programs.tree import Entries, Entry, entries, write
+from dockyard.rendering.render import store
 from dockyard.service import Service
-from dockyard.tree import Entries, Entry, entries, write
 
 _CONFIG = "[core]\n\trepositoryformatversion = 0\n\tbare = true\n"
 # What merge-tree of older gits does whatever the configuration says; newer ones would heed the user's.

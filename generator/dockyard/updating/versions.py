@@ -7,12 +7,12 @@ from dataclasses import dataclass, replace
 
 from packaging.version import Version
 
-from dockyard import git
+from dockyard.adopting.nearest import nearest
 from dockyard.errors import CommitGone, Downgrade, FloatingVersion
-from dockyard.nearest import nearest
+from dockyard.programs import git
+from dockyard.rendering.source import Source, locate
+from dockyard.rendering.template import Tag, Template, newest_first, resolve, template_at, version_tags
 from dockyard.service import Service
-from dockyard.source import Source, locate
-from dockyard.template import Tag, Template, newest_first, resolve, template_at, version_tags
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,12 +15,12 @@ from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path, PurePosixPath
 
-from dockyard import git
 from dockyard.hindrances import CannotApply, DirtyService, HiddenChanges, InTheWay, MovedOn, Occupied, SavedMeanwhile
-from dockyard.journal import Journal, digest, fingerprint, has_moved_all, read, undo, uninterrupted, write_down
-from dockyard.journal import rename as _rename
+from dockyard.programs import git
+from dockyard.programs.tree import Entries, Entry, shown
 from dockyard.service import Service, require_clean
-from dockyard.tree import Entries, Entry, shown
+from dockyard.updating.journal import Journal, digest, fingerprint, has_moved_all, read, undo, uninterrupted, write_down
+from dockyard.updating.journal import rename as _rename
 
 _OURS = b"dockyard is at work\n"
 _Mark = tuple[int, ...]

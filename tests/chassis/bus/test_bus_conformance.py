@@ -11,7 +11,7 @@ from typing import Self
 import pytest
 
 from chassis.bus import Backlog, BusUnavailable, DeadLetter, Delivery, Failure, Message, Subscription, Verdict
-from chassis.envelope import Envelope, EnvelopeError
+from chassis.contracts.envelope import Envelope, EnvelopeError
 from tests.chassis.bus_labs import LABS, Lab
 
 SIGNED_UP = "acme.signup.v1.UserSignedUp"

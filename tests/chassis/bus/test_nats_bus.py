@@ -12,10 +12,9 @@ from nats.js.api import StreamConfig
 
 from chassis.bus import BusUnavailable, Delivery, Failure, Message, Subscription, Verdict
 from chassis.bus.nats import NatsBus
-from chassis.envelope import NATS_PREFIX, Envelope, EnvelopeError, to_headers
+from chassis.contracts.envelope import NATS_PREFIX, Envelope, EnvelopeError, to_headers
 from tests.brokers.nats import Nats, nats
-from tests.chassis.bus_labs import NatsLab
-from tests.chassis.test_bus_conformance import (
+from tests.chassis.bus.test_bus_conformance import (
     FAILURE,
     OPENED,
     PATIENCE,
@@ -28,6 +27,7 @@ from tests.chassis.test_bus_conformance import (
     patient_letters,
     publisher,
 )
+from tests.chassis.bus_labs import NatsLab
 
 SERVICE = "billing-svc"
 
@@ -131,7 +131,7 @@ async def test_a_message_that_kills_the_process_is_condemned_and_its_neighbours_
 async def test_a_message_that_is_lost_with_its_connection_again_and_again_does_not_look_like_a_crash(
     lab: NatsLab, stack: AsyncExitStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("chassis._jetstream._BACKOFF_MAX_SECONDS", 0.2)
+    monkeypatch.setattr("chassis.jetstream.connection._BACKOFF_MAX_SECONDS", 0.2)
 
     async def lose(delivery: Delivery) -> None:
         if len(replica.got) > 4:

@@ -27,7 +27,7 @@ from chassis.bus.rabbitmq.topology import (
     server_version,
     shared_queue,
 )
-from chassis.envelope import Envelope
+from chassis.contracts.envelope import Envelope
 
 FAILURE = Failure("rejected", message="no such plan: “gold”", attempts=3, service="billing-svc")
 EVENT = {"cloudEvents:id": "e-1", "cloudEvents:source": "signup-svc", "cloudEvents:type": "acme.v1.A"}

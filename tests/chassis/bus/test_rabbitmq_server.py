@@ -17,8 +17,7 @@ from chassis.bus import BusUnavailable, Delivery, NoBusMetrics, Subscription, Ve
 from chassis.bus.rabbitmq import RabbitBus
 from chassis.bus.rabbitmq.topology import DELIVERY_LIMIT
 from tests.brokers.rabbitmq import RabbitMQ, shared_rabbitmq
-from tests.chassis.bus_labs import RabbitLab
-from tests.chassis.test_bus_conformance import (
+from tests.chassis.bus.test_bus_conformance import (
     FAILURE,
     OPENED,
     PATIENCE,
@@ -32,6 +31,7 @@ from tests.chassis.test_bus_conformance import (
     patient_letters,
     publisher,
 )
+from tests.chassis.bus_labs import RabbitLab
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ from chassis import Context, Service
 from chassis.bus import BusUnavailable, DeadLetter, Failure, Message, Subscription
 from chassis.bus.memory import MemoryBroker, MemoryBus
 from chassis.cli import main
-from chassis.contracts import to_event
+from chassis.contracts.event_types import to_event
 from tests.brokers.postgres import postgres_server
 
 SECRET = "hunter2"  # noqa: S105 - a secret nobody keeps

@@ -13,7 +13,7 @@ from acme.signup.v1.user_signed_up_pb2 import UserSignedUp
 from acme.signup.v2 import user_signed_up_pb2 as v2
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from chassis.contracts import (
+from chassis.contracts.event_types import (
     ContractError,
     event_type,
     find_message,
@@ -131,7 +131,7 @@ def test_a_body_that_json_cannot_show_is_refused_with_the_type() -> None:
 def test_contracts_beside_a_known_one_are_loaded(generated_contracts: Path) -> None:
     code = (
         "from acme.signup.v1.user_signed_up_pb2 import UserSignedUp\n"
-        "from chassis.contracts import ContractError, load_contracts, message_class\n"
+        "from chassis.contracts.event_types import ContractError, load_contracts, message_class\n"
         "try:\n    message_class('acme.billing.v1.AccountOpened')\n"
         "except ContractError:\n    pass\n"
         "else:\n    raise SystemExit('loaded before')\n"
@@ -147,7 +147,7 @@ def test_the_fast_protobuf_is_in_use_here() -> None:
 
 def test_the_slow_protobuf_is_refused() -> None:
     code = (
-        "from chassis.contracts import ContractError, require_fast_protobuf\n"
+        "from chassis.contracts.event_types import ContractError, require_fast_protobuf\n"
         "try:\n    require_fast_protobuf()\n"
         "except ContractError as error:\n    print(error)\n"
     )

@@ -10,7 +10,7 @@ from google.protobuf import descriptor_pb2, descriptor_pool, json_format, messag
 from google.protobuf.message import Message
 from grpc_tools import protoc
 
-from chassis.examples import example
+from chassis.contracts.examples import example
 
 CONTRACT = """
 syntax = "proto3";

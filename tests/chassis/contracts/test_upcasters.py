@@ -13,8 +13,8 @@ from google.protobuf.message import Message
 
 from chassis import Context, Reject, Service
 from chassis.bus.memory import MemoryBus
-from chassis.contracts import event_without_version, to_event
-from chassis.envelope import AMQP_PREFIX, to_headers
+from chassis.contracts.envelope import AMQP_PREFIX, to_headers
+from chassis.contracts.event_types import event_without_version, to_event
 from chassis.inbox import Lease, Refused
 from chassis.inbox.memory import MemoryInbox
 from chassis.service import RegistrationError

@@ -9,10 +9,10 @@ import pytest
 from acme.signup.v1.user_signed_up_pb2 import UserSignedUp
 
 from chassis import Context, Reject, RetryAfter
-from chassis.breaker import Breaker, State
 from chassis.bus import Subscription
-from chassis.contracts import event_type, to_event
-from chassis.envelope import AMQP_PREFIX, to_headers
+from chassis.contracts.envelope import AMQP_PREFIX, to_headers
+from chassis.contracts.event_types import event_type, to_event
+from chassis.handling.breaker import Breaker, State
 from tests.chassis.conftest import LogLines
 from tests.chassis.pipeline import PATIENCE, Handler, Pipeline, delivered, eventually
 

@@ -9,7 +9,7 @@ from acme.signup.v1.user_signed_up_pb2 import UserSignedUp
 
 from chassis import Context, Service
 from chassis.bus import DeadLetter, Subscription, Verdict
-from chassis.contracts import to_event
+from chassis.contracts.event_types import to_event
 from chassis.inbox.memory import MemoryInbox
 from chassis.settings import load
 from chassis.telemetry.traces import NoTraces

@@ -8,8 +8,8 @@ from acme.billing.v1.account_opened_pb2 import AccountOpened
 from acme.signup.v1.user_signed_up_pb2 import UserSignedUp
 
 from chassis import Context, Reject, RetryAfter
-from chassis.attempts import BUSY_SECONDS
 from chassis.bus import BusUnavailable, Message
+from chassis.handling.attempts import BUSY_SECONDS
 from chassis.inbox import InboxUnavailable, Lease, LeaseLost
 from tests.chassis.conftest import LogLines
 from tests.chassis.pipeline import Handler, Pipeline, delivered, eventually
@@ -303,7 +303,7 @@ async def test_an_error_without_words_is_named() -> None:
 async def test_a_handler_that_takes_too_long_is_cancelled_and_has_failed() -> None:
     line = pipeline(Probe(never), handler_timeout=0.001, max_attempts=1)
     failure = (await line.take(delivered(EVENT))).buried
-    assert failure.error == "chassis.attempts.HandlerTimeout"
+    assert failure.error == "chassis.handling.attempts.HandlerTimeout"
     assert "CHASSIS_HANDLER_TIMEOUT_SECONDS" in failure.message
 
 
@@ -426,7 +426,7 @@ async def test_an_event_too_large_to_publish_is_a_dead_letter_at_once_and_nothin
     line = pipeline(verbose)
     failure = (await line.take(delivered(EVENT))).buried
     assert failure.reason == "unpublishable"
-    assert failure.error == "chassis.publisher.TooLarge"
+    assert failure.error == "chassis.publishing.publisher.TooLarge"
     assert "CHASSIS_MAX_BODY_BYTES" in failure.message
     assert line.bus.published == []
 
@@ -522,7 +522,7 @@ async def test_without_a_claim_nothing_is_handled_and_the_bus_pauses_until_the_s
 async def test_after_a_long_outage_of_broker_and_store_what_is_done_is_not_done_again_by_another_replica(
     started: Callable[[Pipeline], Pipeline], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("chassis.outage.GRACE_SECONDS", 0.1)
+    monkeypatch.setattr("chassis.handling.outage.GRACE_SECONDS", 0.1)
     handler, handler_of_other = Probe(publishes), Probe(publishes)
     line = started(pipeline(handler, lease=0.06))
     other = started(pipeline(handler_of_other, lease=0.06, shares_inbox_of=line))

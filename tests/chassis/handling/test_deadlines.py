@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from chassis.deadlines import Deadlines
+from chassis.handling.deadlines import Deadlines
 
 
 async def test_a_task_that_is_not_done_in_time_is_cancelled() -> None:

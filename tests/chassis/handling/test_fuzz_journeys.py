@@ -13,8 +13,8 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from chassis.bus import DeadLetter, Delivery, Verdict
+from tests.chassis.bus.test_bus_conformance import FAILURE, SIGNED_UP, Replica, eventually
 from tests.chassis.bus_labs import NatsLab, RabbitLab, nats_lab, rabbitmq_lab
-from tests.chassis.test_bus_conformance import FAILURE, SIGNED_UP, Replica, eventually
 
 BODIES = st.one_of(st.binary(max_size=200), st.sampled_from([b"", b"\x00" * 70_000, b"\r\n\r\n", bytes(range(256))]))
 

@@ -10,9 +10,9 @@ from acme.signup.v1.user_signed_up_pb2 import UserSignedUp
 from google.protobuf.message import Message
 
 from chassis import Context, Reject, RetryAfter
-from chassis.breaker import Breaker, State
+from chassis.handling.breaker import Breaker, State
+from chassis.handling.turns import Slots, Turns
 from chassis.inbox import Lease
-from chassis.turns import Slots, Turns
 from tests.chassis.pipeline import PATIENCE, Delivered, Handler, Pipeline, delivered, eventually
 
 pytestmark = pytest.mark.usefixtures("log_lines")

@@ -5,8 +5,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from chassis.handling.leases import LeaseKeeper, Work
 from chassis.inbox import InboxUnavailable, Lease, LeaseLost, Refusal, Refused
-from chassis.leases import LeaseKeeper, Work
 from tests.chassis.pipeline import eventually
 
 TERM = 60.0

@@ -14,7 +14,7 @@ from acme.signup.v1.user_signed_up_pb2 import UserSignedUp
 from chassis import Context, Reject, Service
 from chassis.bus import Bus, DeadLetter, Verdict
 from chassis.bus.memory import MemoryBroker, MemoryBus
-from chassis.contracts import to_event
+from chassis.contracts.event_types import to_event
 from chassis.inbox import Inbox
 from chassis.inbox.memory import MemoryInbox
 from chassis.settings import load

@@ -3,7 +3,7 @@
 import asyncio
 
 from chassis.bus.memory import MemoryBus
-from chassis.pauses import Pauses
+from chassis.handling.pauses import Pauses
 from chassis.telemetry.metrics import Metrics
 
 

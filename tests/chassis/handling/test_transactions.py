@@ -11,7 +11,7 @@ from acme.signup.v1.user_signed_up_pb2 import UserSignedUp
 from psycopg.rows import dict_row
 
 from chassis import Context, Reject, Service
-from chassis.envelope import derived_id
+from chassis.contracts.envelope import derived_id
 from chassis.inbox import Refusal, Refused, inbox_key, payload_digest
 from tests.brokers.postgres import postgres_server
 from tests.chassis.pipeline import PATIENCE, Pipeline, delivered

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from chassis.turns import LONGEST_SECONDS, Lines, NoTurn, Slots
+from chassis.handling.turns import LONGEST_SECONDS, Lines, NoTurn, Slots
 from tests.chassis.pipeline import PATIENCE, eventually
 
 

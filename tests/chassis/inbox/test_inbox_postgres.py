@@ -12,8 +12,8 @@ import psycopg
 import pytest
 
 from chassis.inbox import InboxUnavailable, Lease
-from chassis.inbox.postgres import PostgresInbox
-from chassis.postgres.database import Database
+from chassis.inbox.postgres.database import Database
+from chassis.inbox.postgres.inbox import PostgresInbox
 from tests.brokers.postgres import postgres_server
 
 Connection = psycopg.AsyncConnection[tuple[Any, ...]]

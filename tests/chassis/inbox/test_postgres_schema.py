@@ -7,8 +7,8 @@ from contextlib import AsyncExitStack
 import pytest
 
 from chassis.inbox import InboxUnavailable, Lease, Refusal, Refused
-from chassis.inbox.postgres import PostgresInbox
-from chassis.postgres.schema import STEPS, SchemaOutdated
+from chassis.inbox.postgres.inbox import PostgresInbox
+from chassis.inbox.postgres.schema import STEPS, SchemaOutdated
 from tests.brokers.postgres import postgres_server
 from tests.chassis.postgres_lab import Database, database
 

@@ -6,9 +6,9 @@ from math import isnan
 
 import pytest
 
-from chassis.backlog import watch
 from chassis.bus import Backlog, BusUnavailable
 from chassis.bus.memory import MemoryBus
+from chassis.replica.backlog import watch
 from chassis.telemetry.metrics import Metrics
 from tests.chassis.conftest import LogLines
 from tests.chassis.pipeline import eventually

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from chassis.lifecycle import STUCK_SECONDS, Health, Lifecycle
+from chassis.replica.lifecycle import STUCK_SECONDS, Health, Lifecycle
 
 
 def test_without_conditions_a_replica_is_ready() -> None:
@@ -46,7 +46,7 @@ async def test_each_beat_renews_liveness_and_reports_the_lag(monkeypatch: pytest
     now = 0.0
     lags: list[float] = []
     beaten = asyncio.Event()
-    monkeypatch.setattr("chassis.lifecycle.HEARTBEAT_SECONDS", 0.001)
+    monkeypatch.setattr("chassis.replica.lifecycle.HEARTBEAT_SECONDS", 0.001)
     lifecycle = Lifecycle(lambda: now)
 
     def on_lag(seconds: float) -> None:
@@ -75,7 +75,7 @@ async def test_a_signal_begins_the_drain(number: signal.Signals) -> None:
 def test_a_second_signal_ends_the_process_at_once(number: signal.Signals) -> None:
     code = (
         "import asyncio\n"
-        "from chassis.lifecycle import Lifecycle\n"
+        "from chassis.replica.lifecycle import Lifecycle\n"
         "async def main():\n"
         "    lifecycle = Lifecycle()\n"
         "    lifecycle.handle_signals()\n"

@@ -10,8 +10,8 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_prometheus
 
-from chassis.lifecycle import Lifecycle
-from chassis.ops import PortTaken, serve
+from chassis.replica.lifecycle import Lifecycle
+from chassis.replica.probes import PortTaken, serve
 from chassis.telemetry.metrics import Metrics
 
 HOST = "127.0.0.1"
@@ -48,7 +48,7 @@ async def test_a_live_replica_says_so(ops: Ops) -> None:
 
 
 async def test_a_stuck_replica_is_not_live(ops: Ops, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("chassis.lifecycle.STUCK_SECONDS", 0.0)
+    monkeypatch.setattr("chassis.replica.lifecycle.STUCK_SECONDS", 0.0)
     response = await ops.get("/livez")
     assert response.status == 503
     assert (await response.json())["reasons"] == ["event_loop_stuck"]
@@ -107,7 +107,7 @@ async def test_the_port_is_free_again_afterwards() -> None:
     "said", [b"", b"GET /livez HTTP/1.1\r\nHost: a\r\n", b"GET /livez HTTP/1.1\r\nHost: a\r\n\r\n"]
 )
 async def test_a_connection_that_says_nothing_more_is_closed(said: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("chassis.ops.IDLE_SECONDS", 0.1)
+    monkeypatch.setattr("chassis.replica.probes.IDLE_SECONDS", 0.1)
     about = Metrics("billing-svc", "1.2.3", "0")
     async with serve(HOST, 0, lifecycle=Lifecycle(), registry=about.registry, version={}) as port:
         reader, writer = await asyncio.open_connection(HOST, port)

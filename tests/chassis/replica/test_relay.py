@@ -9,13 +9,13 @@ import pytest
 from acme.billing.v1.account_opened_pb2 import AccountOpened
 
 from chassis.bus import BusUnavailable, Message
-from chassis.contracts import to_event
+from chassis.contracts.event_types import to_event
 from chassis.inbox import InboxUnavailable, Lease
-from chassis.inbox.postgres import PostgresInbox
-from chassis.outbox import Backlog, Publish, Relayed
-from chassis.postgres.outbox import PostgresOutbox
-from chassis.publisher import Publisher
-from chassis.relay import Relay
+from chassis.inbox.outbox import Backlog, Publish, Relayed
+from chassis.inbox.postgres.inbox import PostgresInbox
+from chassis.inbox.postgres.outbox import PostgresOutbox
+from chassis.publishing.publisher import Publisher
+from chassis.replica.relay import Relay
 from chassis.telemetry.metrics import Metrics
 from chassis.telemetry.traces import NoTraces
 from tests.brokers.postgres import postgres_server
@@ -50,9 +50,9 @@ async def inbox(db: Database) -> AsyncIterator[PostgresInbox]:
 
 @pytest.fixture(autouse=True)
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("chassis.relay.RETRY_SECONDS", 0.01)
-    monkeypatch.setattr("chassis.relay.POLL_SECONDS", (0.01, 0.1))
-    monkeypatch.setattr("chassis.relay.WATCH_SECONDS", 0.01)
+    monkeypatch.setattr("chassis.replica.relay.RETRY_SECONDS", 0.01)
+    monkeypatch.setattr("chassis.replica.relay.POLL_SECONDS", (0.01, 0.1))
+    monkeypatch.setattr("chassis.replica.relay.WATCH_SECONDS", 0.01)
 
 
 class Broker(Bus):
@@ -224,7 +224,7 @@ async def test_the_outbox_is_measured_also_by_who_does_not_publish(db: Database,
 async def test_a_relay_of_the_same_process_is_woken(
     db: Database, inbox: PostgresInbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("chassis.relay.POLL_SECONDS", (NEVER, NEVER))
+    monkeypatch.setattr("chassis.replica.relay.POLL_SECONDS", (NEVER, NEVER))
     async with relaying(inbox) as one:
         for number in range(20):
             await store(inbox, [f"e-{number}"])
@@ -234,7 +234,7 @@ async def test_a_relay_of_the_same_process_is_woken(
 async def test_a_relay_of_another_process_is_woken(
     db: Database, inbox: PostgresInbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("chassis.relay.POLL_SECONDS", (NEVER, NEVER))
+    monkeypatch.setattr("chassis.replica.relay.POLL_SECONDS", (NEVER, NEVER))
     elsewhere = PostgresInbox(db.url, 60.0, 3600.0)
     await elsewhere.open()
     try:
@@ -295,7 +295,7 @@ async def test_a_drain_ends_although_a_cancellation_is_lost(
         return Backlog(0, 0.0)
 
     monkeypatch.setattr(PostgresOutbox, "backlog", backlog)
-    monkeypatch.setattr("chassis.relay.CANCEL_SECONDS", 0.01)
+    monkeypatch.setattr("chassis.replica.relay.CANCEL_SECONDS", 0.01)
     one = Relaying(inbox)
     one.relay.start(publishing=False, listening=False)
     await measuring.wait()

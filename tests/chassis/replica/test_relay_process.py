@@ -14,9 +14,9 @@ import pytest
 from acme.billing.v1.account_opened_pb2 import AccountOpened
 from nats import connect as connect_nats
 
-from chassis.contracts import to_event
+from chassis.contracts.event_types import to_event
 from chassis.inbox import Lease
-from chassis.inbox.postgres import PostgresInbox
+from chassis.inbox.postgres.inbox import PostgresInbox
 from tests.brokers.nats import Nats, nats
 from tests.brokers.postgres import postgres_server
 from tests.brokers.process import Server, free_port

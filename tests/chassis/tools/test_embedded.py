@@ -12,14 +12,14 @@ import pytest
 
 from chassis.bus import Message
 from chassis.bus.nats import NatsBus
-from chassis.embedded import ServerMissingError, embedded_nats
-from chassis.envelope import Envelope
+from chassis.contracts.envelope import Envelope
+from chassis.tools.embedded import ServerMissingError, embedded_nats
 from tests.brokers.process import free_port, listens
 
 PARENT = """
 import asyncio, sys
 from pathlib import Path
-from chassis.embedded import embedded_nats
+from chassis.tools.embedded import embedded_nats
 
 async def main():
     async with embedded_nats(Path(sys.argv[1])) as url:

@@ -6,11 +6,12 @@ from pathlib import Path
 import pytest
 from acme.signup.v1.user_signed_up_pb2 import UserSignedUp
 
-from chassis import bus, load
+from chassis import bus
 from chassis.bus import BusUnavailable, Subscription
 from chassis.bus.memory import MemoryBroker, MemoryBus
-from chassis.contracts import to_event
-from chassis.load import Durations, Plan, Tally
+from chassis.contracts.event_types import to_event
+from chassis.tools import load
+from chassis.tools.load import Durations, Plan, Tally
 from tests.chassis.bus_labs import LABS
 
 TYPE = "acme.signup.v1.UserSignedUp"

@@ -10,9 +10,9 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 from prometheus_client import generate_latest
 
-from chassis.cli.scrape import Reading, read
 from chassis.cli.session import UsageError
 from chassis.telemetry.metrics import Metrics
+from chassis.tools.scrape import Reading, read
 
 TYPE = "acme.signup.v1.UserSignedUp"
 

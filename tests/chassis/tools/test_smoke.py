@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from chassis.smoke import SmokeFailed, replica
+from chassis.tools.smoke import SmokeFailed, replica
 
 SERVER = """
 import os, signal, sys
@@ -40,7 +40,7 @@ async def test_another_exit_code_than_zero_fails() -> None:
 
 
 async def test_a_replica_that_ignores_sigterm_fails(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("chassis.smoke._CLOSE_SECONDS", 0.1)
+    monkeypatch.setattr("chassis.tools.smoke._CLOSE_SECONDS", 0.1)
     async with replica(program("signal.SIG_IGN"), patience=30) as one:
         await one.ready()
         with pytest.raises(SmokeFailed, match=r"still ran 0\.2 s after SIGTERM"):

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.generator.conftest import Dockyard, Repository
-from tests.generator.update import services
-from tests.generator.update.services import LINES, Made
+from tests.generator import services
+from tests.generator.lab import Dockyard, Repository
+from tests.generator.services import LINES, Made
 
 ANSWERS_FILE = ".copier-answers.yml"
 CHOICES = """\

@@ -15,9 +15,9 @@ import psutil
 import pytest
 
 from dockyard.fleet import pool
-from tests.generator.conftest import Dockyard, git
 from tests.generator.fleet.conftest import Fleet, branches, rows, states
-from tests.generator.update.services import Made
+from tests.generator.lab import Dockyard, git
+from tests.generator.services import Made
 
 PATIENCE = 120.0
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.generator.conftest import Dockyard, git
 from tests.generator.fleet.conftest import Fleet, rows, states
 from tests.generator.fleet.test_fleet_interrupted import is_running, until
+from tests.generator.lab import Dockyard, git
 
 ELSEWHERE = "git@git.example.com:acme/{}.git"
 Ssh = Callable[[str], Path]

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.generator.conftest import Dockyard
+from tests.generator import services
 from tests.generator.fleet.conftest import DRIFTED, IN_CONFLICT, Fleet, rows
-from tests.generator.update import services
-from tests.generator.update.test_records import assert_is_record
+from tests.generator.lab import Dockyard
+from tests.generator.updating.test_records import assert_is_record
 
 ASKING = {"copier.yml": services.QUESTIONS + "region: {type: str, default: eu, help: Where it runs.}\n"}
 

@@ -6,11 +6,11 @@ from textwrap import dedent
 
 import pytest
 
-from dockyard.fleet import offer
-from tests.generator.conftest import Dockyard, git
+from dockyard.fleet import forges
+from tests.generator import services
 from tests.generator.fleet.conftest import IN_CONFLICT, Fleet, rows, states
-from tests.generator.update import services
-from tests.generator.update.services import LINES, Made
+from tests.generator.lab import Dockyard, git
+from tests.generator.services import LINES, Made
 
 
 @pytest.fixture
@@ -361,7 +361,7 @@ def test_without_the_program_the_page_that_opens_one_is_named(
     address: str,
     page: str,
 ) -> None:
-    monkeypatch.setattr(offer.shutil, "which", lambda _: None)
+    monkeypatch.setattr(forges.shutil, "which", lambda _: None)
     git(tmp_path, "config", "--global", f"url.{remote}.insteadOf", address)
     (fleet.folder / "fleet.toml").write_text(f'[[services]]\nurl = "{address}"\n')
     fleet.release()

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.generator.conftest import Dockyard, git
+from tests.generator import services
 from tests.generator.fleet.conftest import DRIFTED, IN_CONFLICT, Fleet, branches, rows, states
-from tests.generator.update import services
-from tests.generator.update.services import LINES, Made
+from tests.generator.lab import Dockyard, git
+from tests.generator.services import LINES, Made
 
 PASSING = {"GNUmakefile": "test:\n\ttest -f added.txt\n"}
 FAILING = {"GNUmakefile": "test:\n\techo it is broken >&2; exit 3\n"}

@@ -9,13 +9,13 @@ import pytest
 
 from dockyard.fleet.report import page
 from dockyard.fleet.roster import Roster
-from dockyard.fleet.stand import Release, Row, State
+from dockyard.fleet.status import Release, Row, State
 from dockyard.fleet.timeline import HEIGHT, OLDER, WIDTH, timeline
-from dockyard.update import Question
+from dockyard.updating.plan import Question
 from tests.brokers.binaries import MissingProgramError
-from tests.generator.conftest import Dockyard, git
 from tests.generator.fleet.browser import chromium
 from tests.generator.fleet.conftest import DRIFTED, IN_CONFLICT, Fleet
+from tests.generator.lab import Dockyard, git
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)>\"'&{{ 7*7 }}\u202e\x1b[2J"

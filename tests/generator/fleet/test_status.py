@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from dockyard.fleet import run
-from tests.generator.conftest import Dockyard, git
+from tests.generator import services
 from tests.generator.fleet.conftest import DRIFTED, IN_CONFLICT, Fleet, rows, states
-from tests.generator.update import services
+from tests.generator.lab import Dockyard, git
 
 
 def test_status_tells_version_drift_predicted_conflicts_and_open_branches(dockyard: Dockyard, fleet: Fleet) -> None:
@@ -110,7 +110,7 @@ def test_a_defect_met_in_one_service_is_reported_there(
             raise ZeroDivisionError("division by zero")
         return real(path, to)
 
-    monkeypatch.setattr("dockyard.lifecycle.check", check)
+    monkeypatch.setattr("dockyard.commands.check", check)
 
     found = rows(dockyard, "status", fleet.folder, code=1)
 

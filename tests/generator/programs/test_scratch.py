@@ -6,10 +6,10 @@ from time import time
 
 import pytest
 
-from dockyard.scratch import scratch
-from tests.generator.conftest import Dockyard, Repository
-from tests.generator.update import services
-from tests.generator.update.services import Made
+from dockyard.programs.scratch import scratch
+from tests.generator import services
+from tests.generator.lab import Dockyard, Repository
+from tests.generator.services import Made
 
 _DAY = 24 * 60 * 60
 

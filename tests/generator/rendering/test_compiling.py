@@ -2,7 +2,7 @@
 
 from jinja2 import DictLoader, Environment, StrictUndefined
 
-from dockyard.compiling import compiled_once
+from dockyard.rendering.compiling import compiled_once
 
 SQUARE = {"variable_start_string": "[[", "variable_end_string": "]]"}
 

@@ -9,14 +9,14 @@ from pathlib import Path
 import copier
 import pytest
 
-from dockyard import render
-from dockyard.render import Recorded, render_tree, store
-from dockyard.skeleton import prepare
-from dockyard.source import cache
-from dockyard.template import Template, open_template
-from tests.generator.conftest import Dockyard, Repository, git
-from tests.generator.update import services
-from tests.generator.update.services import Made
+from dockyard.rendering import render
+from dockyard.rendering.render import Recorded, render_tree, store
+from dockyard.rendering.skeleton import prepare
+from dockyard.rendering.source import cache
+from dockyard.rendering.template import Template, open_template
+from tests.generator import services
+from tests.generator.lab import Dockyard, Repository, git
+from tests.generator.services import Made
 from tests.template import lab
 
 ANSWERS = {"service_name": "billing-svc"}

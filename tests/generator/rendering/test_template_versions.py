@@ -7,9 +7,9 @@ import pytest
 import yaml
 from copier import run_update
 
-from dockyard.render import render
-from dockyard.template import open_template
-from tests.generator.conftest import Dockyard, Ran, Repository, git
+from dockyard.rendering.render import render
+from dockyard.rendering.template import open_template
+from tests.generator.lab import Dockyard, Ran, Repository, git
 
 
 @pytest.fixture
@@ -147,7 +147,7 @@ def test_short_names_of_hosts_are_spelled_out(new: Dockyard, repository: Reposit
 def test_without_a_template_option_the_environment_names_it(
     dockyard: Dockyard, into: Path, repository: Repository, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("dockyard.source.__file__", str(tmp_path / "installed/dockyard/source.py"))
+    monkeypatch.setattr("dockyard.rendering.source.__file__", str(tmp_path / "installed/dockyard/rendering/source.py"))
     monkeypatch.setenv("DOCKYARD_TEMPLATE", str(repository.path))
 
     assert dockyard("new", "billing-svc", "--into", into, "--defaults").code == 0
@@ -157,7 +157,7 @@ def test_without_a_template_option_the_environment_names_it(
 def test_without_any_template_it_says_how_to_name_one(
     dockyard: Dockyard, into: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("dockyard.source.__file__", str(tmp_path / "installed/dockyard/source.py"))
+    monkeypatch.setattr("dockyard.rendering.source.__file__", str(tmp_path / "installed/dockyard/rendering/source.py"))
 
     ran = dockyard("new", "billing-svc", "--into", into, "--defaults")
 
@@ -168,7 +168,9 @@ def test_without_any_template_it_says_how_to_name_one(
 def test_a_checkout_is_its_own_template(
     dockyard: Dockyard, into: Path, repository: Repository, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dockyard.source.__file__", str(repository.path / "generator/dockyard/source.py"))
+    monkeypatch.setattr(
+        "dockyard.rendering.source.__file__", str(repository.path / "generator/dockyard/rendering/source.py")
+    )
 
     assert dockyard("new", "billing-svc", "--into", into, "--defaults").code == 0
     assert recorded(into)["_src_path"] == str(repository.path)

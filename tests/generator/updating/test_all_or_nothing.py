@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from dockyard import worktree
-from tests.generator.conftest import Dockyard, Repository, git
-from tests.generator.update import services
-from tests.generator.update.services import LINES, Made
+from dockyard.updating import worktree
+from tests.generator import services
+from tests.generator.lab import Dockyard, Repository, git
+from tests.generator.services import LINES, Made
 
 # Every kind of move: rewritten, deleted, added, in a new folder, a folder that goes away, one that becomes a file.
 NEWER: dict[str, str | bytes | None] = {

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.generator.conftest import Dockyard, Repository, git
-from tests.generator.update.services import Made
+from tests.generator.lab import Dockyard, Repository, git
+from tests.generator.services import Made
 
 
 @pytest.mark.parametrize("command", ["update", "check", "diff", "restore"])

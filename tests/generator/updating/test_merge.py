@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from tests.generator.conftest import Dockyard, Repository, git
-from tests.generator.update import services
-from tests.generator.update.services import LINES, Made
+from tests.generator import services
+from tests.generator.lab import Dockyard, Repository, git
+from tests.generator.services import LINES, Made
 
 NEWER = LINES.replace("line 2\n", "line 2, newer\n")
 OURS = LINES.replace("line 19\n", "line 19, ours\n")

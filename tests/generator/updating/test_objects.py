@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from dockyard import source
-from dockyard.objects import _linked
-from tests.generator.conftest import Dockyard, Repository, git
-from tests.generator.update import services
-from tests.generator.update.services import LINES, Made
+from dockyard.rendering import source
+from dockyard.updating.objects import _linked
+from tests.generator import services
+from tests.generator.lab import Dockyard, Repository, git
+from tests.generator.services import LINES, Made
 
 BLOB = "one line\n"
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from tests.generator.conftest import Dockyard, Repository
-from tests.generator.update import services
-from tests.generator.update.services import LINES, Made
+from tests.generator import services
+from tests.generator.lab import Dockyard, Repository
+from tests.generator.services import LINES, Made
 
 SCHEMA = Path(__file__).parents[3] / "docs/reference/records.schema.json"
 NEWER: dict[str, str | bytes | None] = {

@@ -7,10 +7,10 @@ from pathlib import Path
 import copier
 import pytest
 
-from dockyard import lifecycle
-from tests.generator.conftest import Dockyard, Repository
-from tests.generator.update import services
-from tests.generator.update.services import LINES, Made
+from dockyard import commands
+from tests.generator import services
+from tests.generator.lab import Dockyard, Repository
+from tests.generator.services import LINES, Made
 
 
 @pytest.mark.parametrize(
@@ -29,7 +29,7 @@ def test_an_error_that_nobody_foresaw(
     def fail(path: Path) -> None:
         raise error
 
-    monkeypatch.setattr(lifecycle, "check", fail)
+    monkeypatch.setattr(commands, "check", fail)
 
     ran = refused("check", service.root)
 

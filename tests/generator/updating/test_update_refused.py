@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.generator.conftest import Dockyard, Repository, git
-from tests.generator.update import services
-from tests.generator.update.services import LINES, Made
+from tests.generator import services
+from tests.generator.lab import Dockyard, Repository, git
+from tests.generator.services import LINES, Made
 
 NEWER: dict[str, str | bytes | None] = {"template/Makefile": LINES.replace("line 2\n", "line 2, newer\n")}
 

@@ -9,15 +9,15 @@ import typer
 from nats.aio.client import DEFAULT_FLUSH_TIMEOUT
 
 import chassis.cli
-from chassis import ops, relay
-from chassis._nats import DISCARD_SECONDS
 from chassis.bus import rabbitmq
 from chassis.bus.nats import NatsBus, lane
 from chassis.bus.rabbitmq import link
-from chassis.consumer import Limits
+from chassis.handling.consumer import Limits
 from chassis.inbox.nats_kv import NatsKvInbox
+from chassis.inbox.postgres import database
 from chassis.inbox.redis import RedisInbox
-from chassis.postgres import database
+from chassis.jetstream.wire import DISCARD_SECONDS
+from chassis.replica import probes, relay
 from chassis.service import Service
 from chassis.settings import Settings, load
 from chassis.telemetry import traces
@@ -44,7 +44,7 @@ def closing_seconds(bus: str, inbox: str) -> float:
     """From the drain's deadline to the end of the process, when nothing answers any more."""
     cancel = Limits(handler_timeout=30, lease=60, max_body=1).cancel + relay.CANCEL_SECONDS
     store = max(STORE_SECONDS[inbox], traces.SHUTDOWN_SECONDS)
-    return cancel + BUS_SECONDS[bus] + store + ops.CLOSE_SECONDS + chassis.cli.CANCEL_SECONDS
+    return cancel + BUS_SECONDS[bus] + store + probes.CLOSE_SECONDS + chassis.cli.CANCEL_SECONDS
 
 
 @pytest.mark.parametrize("component", ["worker", "relay", "migrate", "test"])

@@ -24,7 +24,7 @@ _INBOXES = {
     "tls": ("chassis.inbox.nats_kv", "NatsKvInbox", "nats"),
     "redis": ("chassis.inbox.redis", "RedisInbox", "redis"),
     "rediss": ("chassis.inbox.redis", "RedisInbox", "redis"),
-    "postgresql": ("chassis.inbox.postgres", "PostgresInbox", "postgres"),
+    "postgresql": ("chassis.inbox.postgres.inbox", "PostgresInbox", "postgres"),
 }
 
 ACK_WAIT_LEASES = 1.25

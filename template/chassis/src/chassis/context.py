@@ -9,8 +9,8 @@ from google.protobuf.message import Message
 from structlog.stdlib import BoundLogger
 
 from chassis import bus
-from chassis.contracts import to_event
-from chassis.envelope import Envelope, derived_id
+from chassis.contracts.envelope import Envelope, derived_id
+from chassis.contracts.event_types import to_event
 
 if TYPE_CHECKING:
     from psycopg import AsyncConnection

@@ -10,7 +10,7 @@ from typing import Any, get_args
 
 from chassis.bus import DeliveryMode
 from chassis.context import Context
-from chassis.versions import RegistrationError
+from chassis.contracts.upcasters import RegistrationError
 
 __all__ = ["Options", "Registered", "RegistrationError"]
 

@@ -10,23 +10,24 @@ from typing import TypeVar
 import structlog
 from google.protobuf.message import Message
 
-from chassis import adapters, backlog, ops
-from chassis.breaker import Breaker
+from chassis import adapters
 from chassis.bus import Bus, DeliveryMode, OnDelivery, Subscription
-from chassis.consumer import Consumer, Entry, Identity, Limits, Route
 from chassis.context import Context
-from chassis.contracts import event_type, require_fast_protobuf
+from chassis.contracts.event_types import event_type, require_fast_protobuf
+from chassis.contracts.upcasters import New, Old, Upcasters
+from chassis.handling.breaker import Breaker
+from chassis.handling.consumer import Consumer, Entry, Identity, Limits, Route
+from chassis.handling.turns import HOLD_SECONDS, Slots, Turns
 from chassis.inbox import Inbox, InboxUnavailable, TransactionalInbox
-from chassis.lifecycle import Lifecycle
-from chassis.publisher import Publisher
+from chassis.publishing.publisher import Publisher
 from chassis.registration import Options, Registered, RegistrationError
-from chassis.relay import Relay
+from chassis.replica import backlog, probes
+from chassis.replica.lifecycle import Lifecycle
+from chassis.replica.relay import Relay
 from chassis.retry import RetryPolicy
 from chassis.settings import Settings, SettingsError
 from chassis.telemetry.metrics import Metrics
 from chassis.telemetry.traces import Traces, open_traces
-from chassis.turns import HOLD_SECONDS, Slots, Turns
-from chassis.versions import New, Old, Upcasters
 
 __all__ = ["Event", "Handler", "RegistrationError", "Service"]
 
@@ -232,7 +233,7 @@ class Service:
         metrics.inbox_reachable.set_function(lambda: float(consumer.store_reachable))
         metrics.drain_deadline.set(settings.drain_seconds)
         about = {"service": self.name, "version": self.version, "chassis": _installed("dockyard-chassis")}
-        async with ops.serve(
+        async with probes.serve(
             settings.http_host, settings.http_port, lifecycle=lifecycle, registry=metrics.registry, version=about
         ) as port:
             types = [] if relay_alone else sorted(self.types)

@@ -21,9 +21,9 @@ from google.protobuf.message import Message
 from chassis.bus import Failure, OnDelivery
 from chassis.bus import Message as Outgoing
 from chassis.bus.memory import MemoryBus
-from chassis.contracts import message_class, to_event
-from chassis.envelope import AMQP_PREFIX, Envelope, format_time, from_headers, to_headers
-from chassis.golden import golden
+from chassis.contracts.envelope import AMQP_PREFIX, Envelope, format_time, from_headers, to_headers
+from chassis.contracts.event_types import message_class, to_event
+from chassis.contracts.golden import golden
 from chassis.inbox import Lease, Transaction, TransactionalInbox
 from chassis.inbox.memory import MemoryInbox
 from chassis.service import Service
@@ -62,7 +62,7 @@ class Harness:
             if self._database is None:
                 inbox = _Inbox(settings.lease_seconds, settings.retention_seconds)
             else:
-                from chassis.postgres.scratch import scratch_inbox  # noqa: PLC0415 - needs the extra `postgres`
+                from chassis.inbox.postgres.scratch import scratch_inbox  # noqa: PLC0415 - needs the extra `postgres`
 
                 opened = scratch_inbox(self._database, settings.lease_seconds, settings.retention_seconds)
                 inbox = _TransactionalInbox(await stack.enter_async_context(opened), bus.publish)

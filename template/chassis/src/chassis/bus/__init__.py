@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Literal, Protocol
 
-from chassis.envelope import Envelope
+from chassis.contracts.envelope import Envelope
 
 DeliveryMode = Literal["shared", "every_replica"]
 

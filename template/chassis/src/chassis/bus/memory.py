@@ -13,7 +13,7 @@ from itertools import count
 from typing import Any
 
 from chassis.bus import Backlog, DeadLetter, Failure, Message, OnDelivery, Subscription, Verdict
-from chassis.envelope import AMQP_PREFIX, CONTENT_TYPE, Envelope, format_time, from_headers, to_headers
+from chassis.contracts.envelope import AMQP_PREFIX, CONTENT_TYPE, Envelope, format_time, from_headers, to_headers
 
 _CANCEL_SECONDS = 2.0
 

@@ -20,17 +20,17 @@ from chassis.bus import BusUnavailable
 from chassis.cli import dlq, events, load
 from chassis.cli.session import Session, UsageError
 from chassis.cli.smoke import smoke
-from chassis.contracts import ContractError
-from chassis.dev import develop
-from chassis.embedded import ServerMissingError
+from chassis.contracts.event_types import ContractError
 from chassis.inbox import InboxUnavailable, TransactionalInbox
-from chassis.ops import PortTaken
-from chassis.publisher import TooLarge
+from chassis.publishing.publisher import TooLarge
+from chassis.replica.probes import PortTaken
 from chassis.service import Service
 from chassis.settings import Settings, SettingsError
-from chassis.smoke import SmokeFailed
 from chassis.telemetry import logs
 from chassis.telemetry.traces import TracesError
+from chassis.tools.dev import develop
+from chassis.tools.embedded import ServerMissingError
+from chassis.tools.smoke import SmokeFailed
 
 CANCEL_SECONDS = 2.0
 

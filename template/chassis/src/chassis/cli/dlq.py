@@ -10,11 +10,11 @@ from typing import Annotated, TypeVar
 
 import typer
 
-from chassis import deadletter
+from chassis import deadletters
 from chassis.bus import Bus, DeadLetter
 from chassis.cli import export, letters
 from chassis.cli.session import Session, UsageError
-from chassis.deadletter import Filter
+from chassis.deadletters import Filter
 
 Result = TypeVar("Result")
 Act = Callable[[Bus, str, Filter], Awaitable[Result]]
@@ -67,7 +67,7 @@ def _show(session: Session) -> Callable[..., None]:
     def command(id_: Annotated[str, typer.Argument(metavar="ID", help="Beginning of an entry's id.")]) -> None:
         """One entry: why it died, and the event, decoded where that is possible."""
         session.load_contracts()
-        found = _sweep(session, deadletter.select, Filter(id_prefix=id_))
+        found = _sweep(session, deadletters.select, Filter(id_prefix=id_))
         if not found:
             raise UsageError(f"no dead letter's id begins with {id_!r}: see `{session.service.name} dlq list`")
         if len(found) > 1:
@@ -118,7 +118,7 @@ def _replay(session: Session) -> Callable[..., None]:
         if dry_run:
             typer.echo(f"would replay {_visit(session, which, _ignore)}")
         else:
-            act = partial(deadletter.replay, per_second=rate)
+            act = partial(deadletters.replay, per_second=rate)
             typer.echo(f"replayed {_sweep(session, act, which)}")
 
     return command
@@ -140,14 +140,14 @@ def _discard(session: Session) -> Callable[..., None]:
         if not yes:
             count = _visit(session, which, _ignore)
             typer.confirm(f"Discard {count} dead letters for good?", abort=True)
-        typer.echo(f"discarded {_sweep(session, deadletter.discard, which)}")
+        typer.echo(f"discarded {_sweep(session, deadletters.discard, which)}")
 
     return command
 
 
 def _visit(session: Session, which: Filter, see: Callable[[DeadLetter], object]) -> int:
     """Show each that fits to `see`, keeping none: there may be many, and large ones. Returns how many."""
-    return _sweep(session, partial(deadletter.visit, see=see), which)
+    return _sweep(session, partial(deadletters.visit, see=see), which)
 
 
 def _sweep(session: Session, act: Act[Result], which: Filter) -> Result:

@@ -7,11 +7,11 @@ from typing import Annotated
 
 import typer
 
-from chassis import contracts
 from chassis.bus import Delivery, Subscription
 from chassis.cli.session import Session
-from chassis.envelope import EnvelopeError, format_time
-from chassis.publisher import check_size
+from chassis.contracts import event_types
+from chassis.contracts.envelope import EnvelopeError, format_time
+from chassis.publishing.publisher import check_size
 
 IN_FLIGHT = 100
 
@@ -45,26 +45,26 @@ def tail(session: Session) -> Callable[..., None]:
 
 async def _publish(session: Session, type_: str, json: str, id_: str | None, count: int) -> None:
     message_type = session.resolve_type(type_)
-    message = contracts.from_json(contracts.event_type(message_type), json)
-    check_size(contracts.event_type(message), message.ByteSize(), session.settings().max_body_bytes)
+    message = event_types.from_json(event_types.event_type(message_type), json)
+    check_size(event_types.event_type(message), message.ByteSize(), session.settings().max_body_bytes)
     source = f"{session.service.name}-cli"
     limit = asyncio.Semaphore(IN_FLIGHT)
     async with session.bus() as bus:
 
         async def one(number: int) -> str:
             name = id_ if id_ is None or count == 1 else f"{id_}-{number}"
-            event = contracts.to_event(message, source=source, id_=name)
+            event = event_types.to_event(message, source=source, id_=name)
             async with limit:
                 await bus.publish(event)
             return event.envelope.id
 
         ids = await asyncio.gather(*(one(number) for number in range(1, count + 1)))
-    what = contracts.event_type(message)
+    what = event_types.event_type(message)
     typer.echo(f"published {what} {ids[0]}" if count == 1 else f"published {count} of {what}")
 
 
 async def _tail(session: Session, names: list[str], limit: int | None) -> None:
-    types = frozenset(contracts.event_type(session.resolve_type(name)) for name in names) or None
+    types = frozenset(event_types.event_type(session.resolve_type(name)) for name in names) or None
     session.load_contracts()
     seen = 0
     enough = asyncio.Event()
@@ -91,7 +91,7 @@ def _described(delivery: Delivery) -> str:
         return f"not a CloudEvent ({error}), {len(delivery.body)} bytes"
     time = "" if envelope.time is None else f"{format_time(envelope.time)}  "
     try:
-        body = contracts.to_json(envelope.type, delivery.body)
-    except contracts.ContractError as error:
+        body = event_types.to_json(envelope.type, delivery.body)
+    except event_types.ContractError as error:
         body = f"{len(delivery.body)} bytes ({error})"
     return f"{time}{envelope.type}  {envelope.id}  from {envelope.source}\n{body}"

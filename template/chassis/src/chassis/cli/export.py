@@ -8,10 +8,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import mkstemp
 
-from chassis import contracts
 from chassis.bus import DeadLetter
 from chassis.cli import letters
 from chassis.cli.session import UsageError
+from chassis.contracts import event_types
 
 
 @contextmanager
@@ -44,8 +44,8 @@ def replacing(path: Path, *, force: bool) -> Iterator[Callable[[str], object]]:
 def line(letter: DeadLetter) -> str:
     """All there is of `letter`, as JSON: `body` in base64, `event` decoded, null where that is not possible."""
     try:
-        event = json.loads(contracts.to_json(letter.type, letter.body))
-    except contracts.ContractError:
+        event = json.loads(event_types.to_json(letter.type, letter.body))
+    except event_types.ContractError:
         event = None
     entry = letters.summary(letter) | {
         "service": letter.failure.service,

@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from rich.console import Console
 from rich.table import Table
 
-from chassis import contracts
 from chassis.bus import DeadLetter
+from chassis.contracts import event_types
 
 ID_SHOWN = 12
 
@@ -50,8 +50,8 @@ def described(letter: DeadLetter) -> str:
         lines += ["", letter.failure.stack.rstrip()]
     lines += ["", *(f"{name}: {_text(value)}" for name, value in letter.headers.items()), ""]
     try:
-        lines.append(contracts.to_json(letter.type, letter.body))
-    except contracts.ContractError:
+        lines.append(event_types.to_json(letter.type, letter.body))
+    except event_types.ContractError:
         lines.append(f"{letter.body!r}")
     return "\n".join(lines)
 

@@ -17,14 +17,15 @@ from google.protobuf.message import Message
 from rich.console import Console
 from rich.table import Table
 
-from chassis import bus, contracts, load
-from chassis.cli import scrape
-from chassis.cli.scrape import Reading
+from chassis import bus
 from chassis.cli.session import Session, UsageError
-from chassis.examples import example
-from chassis.load import Plan, Tally
-from chassis.publisher import check_size
+from chassis.contracts import event_types
+from chassis.contracts.examples import example
+from chassis.publishing.publisher import check_size
 from chassis.settings import Settings, masked
+from chassis.tools import load, scrape
+from chassis.tools.load import Plan, Tally
+from chassis.tools.scrape import Reading
 
 DEFAULT_COUNT = 1000
 _SCRAPE_SECONDS = 0.2
@@ -88,7 +89,7 @@ def command(session: Session) -> Callable[..., None]:
         _require_local(settings.bus, classes, yes=yes)
         event = _events(session, classes, body, settings)
         plan = Plan(DEFAULT_COUNT if count is None and seconds is None else count, seconds, rate, in_flight)
-        watched = Watched(metrics or [], frozenset(map(contracts.event_type, classes)), patience)
+        watched = Watched(metrics or [], frozenset(map(event_types.event_type, classes)), patience)
         result = Result()
         try:
             session.run(_run(session, plan, event, watched, result))
@@ -108,14 +109,14 @@ def _classes(session: Session, names: Sequence[str]) -> list[type[Message]]:
     session.load_contracts()
     if not session.service.types:
         raise UsageError("the service handles no event: say which TYPE to publish")
-    return [contracts.message_class(type_) for type_ in sorted(session.service.types)]
+    return [event_types.message_class(type_) for type_ in sorted(session.service.types)]
 
 
 def _require_local(url: str, classes: Sequence[type[Message]], *, yes: bool) -> None:
     if not yes and not all(_is_local(one) for one in url.split(",")):
         raise UsageError(
             f"{masked(url)} is not on this machine, and everybody there who takes "
-            f"{', '.join(map(contracts.event_type, classes))} would get these events: say --yes if that is meant"
+            f"{', '.join(map(event_types.event_type, classes))} would get these events: say --yes if that is meant"
         )
 
 
@@ -141,13 +142,13 @@ def _events(session: Session, classes: Sequence[type[Message]], body: str | None
         made = classes[number % len(classes)]
         if body is None:
             return example(made, random)
-        return contracts.from_json(contracts.event_type(made), body.replace("{n}", str(number)))
+        return event_types.from_json(event_types.event_type(made), body.replace("{n}", str(number)))
 
     for number in range(len(classes)):
         first = message(number)
-        check_size(contracts.event_type(first), first.ByteSize(), settings.max_body_bytes)
+        check_size(event_types.event_type(first), first.ByteSize(), settings.max_body_bytes)
     source = f"{session.service.name}-load"
-    return lambda number: contracts.to_event(message(number), source=source, id_=f"{run}-{number}")
+    return lambda number: event_types.to_event(message(number), source=source, id_=f"{run}-{number}")
 
 
 async def _run(session: Session, plan: Plan, event: Event, watched: Watched, result: Result) -> None:

@@ -8,12 +8,14 @@ from typing import Any
 
 from google.protobuf.message import Message
 
-from chassis import adapters, contracts, dev
+from chassis import adapters
 from chassis import settings as settings_module
 from chassis.bus import Bus, BusUnavailable, NoBusMetrics, OnDelivery, Subscription
+from chassis.contracts import event_types
 from chassis.service import Service
 from chassis.settings import Settings, SettingsError
 from chassis.telemetry import logs
+from chassis.tools import dev
 
 CONNECT_SECONDS = 5.0
 
@@ -67,11 +69,11 @@ class Session:
         """Import all generated contracts of the service."""
         messages = self.service.messages
         if messages:
-            contracts.load_contracts(messages[0])
+            event_types.load_contracts(messages[0])
 
     def resolve_type(self, name: str) -> type[Message]:
         """The message class of a full type name, or of a bare one such as UserSignedUp when that is enough."""
         self.load_contracts()
         if "." in name:
-            return contracts.message_class(name)
-        return contracts.find_message(name)
+            return event_types.message_class(name)
+        return event_types.find_message(name)

@@ -13,11 +13,11 @@ from urllib.parse import urlsplit
 import typer
 from google.protobuf.message import Message
 
-from chassis import contracts
 from chassis import settings as settings_module
 from chassis.cli.session import Session, UsageError
+from chassis.contracts import event_types
 from chassis.settings import Settings
-from chassis.smoke import replica
+from chassis.tools.smoke import replica
 
 _LOCAL = {"localhost", "127.0.0.1", "::1"}
 
@@ -49,9 +49,9 @@ async def _smoke(session: Session, settings: Settings, messages: Sequence[Messag
         if messages:
             bus = await stack.enter_async_context(session.bus())
             for message in messages:
-                event = contracts.to_event(message, source=f"{session.service.name}-cli", id_=f"smoke-{token_hex(8)}")
+                event = event_types.to_event(message, source=f"{session.service.name}-cli", id_=f"smoke-{token_hex(8)}")
                 await bus.publish(event)
-        for type_, count in Counter(map(contracts.event_type, messages)).items():
+        for type_, count in Counter(map(event_types.event_type, messages)).items():
             await one.handles(type_, count)
             typer.echo(f"handled {count} of {type_}")
         await one.drains(settings.drain_seconds)
@@ -78,4 +78,4 @@ def _event(path: Path) -> Message:
         raise UsageError(f"{path} cannot be read: {error.strerror}") from error
     except (ValueError, KeyError, TypeError) as error:
         raise UsageError(f'{path} is not an event: it must be JSON with "type" and "event" ({error!r})') from error
-    return contracts.from_json(type_, body)
+    return event_types.from_json(type_, body)

@@ -16,7 +16,7 @@ from google.protobuf.internal import api_implementation
 from google.protobuf.message import DecodeError, Message
 
 from chassis import bus
-from chassis.envelope import Envelope
+from chassis.contracts.envelope import Envelope
 
 __all__ = ["ContractError", "DecodeError", "Message"]
 

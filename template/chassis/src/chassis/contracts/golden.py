@@ -10,7 +10,7 @@ from pathlib import Path
 
 from google.protobuf.message import Message
 
-from chassis.contracts import ContractError, event_type, load_contracts, message_class, to_json
+from chassis.contracts.event_types import ContractError, event_type, load_contracts, message_class, to_json
 
 VARIABLE = "GOLDEN"
 

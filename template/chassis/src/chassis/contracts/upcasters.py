@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from google.protobuf.message import Message
 
-from chassis.contracts import event_type, is_newer
+from chassis.contracts.event_types import event_type, is_newer
 
 Old = TypeVar("Old", bound=Message)
 New = TypeVar("New", bound=Message)

@@ -10,24 +10,24 @@ from typing import Any
 import structlog
 from google.protobuf.message import Message
 
-from chassis.breaker import FailurePause
 from chassis.bus import BusUnavailable, Delivery, Unpublishable
 from chassis.bus import Message as Outgoing
 from chassis.context import Context
-from chassis.contracts import event_type, event_without_version
-from chassis.deadlines import Deadlines
-from chassis.endings import End, Ending, Judge, Retry
-from chassis.envelope import Envelope
+from chassis.contracts.envelope import Envelope
+from chassis.contracts.event_types import event_type, event_without_version
+from chassis.handling.breaker import FailurePause
+from chassis.handling.deadlines import Deadlines
+from chassis.handling.endings import End, Ending, Judge, Retry
+from chassis.handling.leases import LeaseKeeper, Work
+from chassis.handling.outage import StoreOutage
+from chassis.handling.transactions import Transactions
+from chassis.handling.turns import Turns
 from chassis.inbox import Inbox, InboxUnavailable, LeaseLost, Refusal, Refused, inbox_key, payload_digest
-from chassis.leases import LeaseKeeper, Work
-from chassis.outage import StoreOutage
-from chassis.publisher import Publisher
+from chassis.publishing.publisher import Publisher
 from chassis.retry import Reject
 from chassis.telemetry.logs import handling
 from chassis.telemetry.metrics import HandlerMetrics, Metrics
 from chassis.telemetry.traces import Carrier, Traces
-from chassis.transactions import Transactions
-from chassis.turns import Turns
 
 _log = structlog.get_logger(__name__)
 

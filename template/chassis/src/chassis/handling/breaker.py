@@ -13,7 +13,7 @@ from random import random
 
 import structlog
 
-from chassis.pauses import Pauses
+from chassis.handling.pauses import Pauses
 
 _log = structlog.get_logger(__name__)
 

@@ -13,24 +13,24 @@ from typing import Any
 import structlog
 from google.protobuf.message import DecodeError, Message
 
-from chassis.attempts import Attempts, Case, Route
-from chassis.breaker import Breaker, FailurePause
 from chassis.bus import Bus, BusUnavailable, Delivery, Failure
-from chassis.contracts import unknown_type_reason
-from chassis.endings import End, Ending, Identity, Judge, Retry
-from chassis.envelope import Envelope, EnvelopeError
-from chassis.in_turn import InTurn
+from chassis.contracts.envelope import Envelope, EnvelopeError
+from chassis.contracts.event_types import unknown_type_reason
+from chassis.contracts.upcasters import UpcastFailed
+from chassis.handling.attempts import Attempts, Case, Route
+from chassis.handling.breaker import Breaker, FailurePause
+from chassis.handling.endings import End, Ending, Identity, Judge, Retry
+from chassis.handling.in_turn import InTurn
+from chassis.handling.leases import LeaseKeeper
+from chassis.handling.outage import StoreOutage
+from chassis.handling.pauses import Pauses
+from chassis.handling.turns import HOLD_SECONDS, NoTurn, Turns
 from chassis.inbox import Inbox, InboxUnavailable
 from chassis.inbox.unclaimed import Unclaimed
-from chassis.leases import LeaseKeeper
-from chassis.outage import StoreOutage
-from chassis.pauses import Pauses
-from chassis.publisher import Publisher
+from chassis.publishing.publisher import Publisher
 from chassis.retry import RetryPolicy
 from chassis.telemetry.metrics import Metrics, TypeMetrics
 from chassis.telemetry.traces import Traces
-from chassis.turns import HOLD_SECONDS, NoTurn, Turns
-from chassis.versions import UpcastFailed
 
 __all__ = ["Consumer", "Entry", "Identity", "Limits", "Route"]
 

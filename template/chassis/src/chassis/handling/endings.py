@@ -10,7 +10,7 @@ from enum import Enum
 from random import random
 
 from chassis.bus import Delivery, Failure
-from chassis.envelope import format_time
+from chassis.contracts.envelope import format_time
 from chassis.retry import Later, RetryPolicy, age_since
 
 STACK_BYTES = 4096

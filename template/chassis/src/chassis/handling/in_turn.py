@@ -14,15 +14,15 @@ from typing import Any
 
 import structlog
 
-from chassis.attempts import Attempts, Case, Route
-from chassis.breaker import FailurePause
 from chassis.bus import BusUnavailable, Delivery, Failure
-from chassis.endings import End, Ending, Judge, Retry
-from chassis.envelope import Envelope, format_time
+from chassis.contracts.envelope import Envelope, format_time
+from chassis.handling.attempts import Attempts, Case, Route
+from chassis.handling.breaker import FailurePause
+from chassis.handling.endings import End, Ending, Judge, Retry
+from chassis.handling.leases import LeaseKeeper, Work
+from chassis.handling.outage import StoreOutage
+from chassis.handling.turns import NoTurn, Place, Turns
 from chassis.inbox import Inbox, InboxUnavailable, LeaseLost, Refused, inbox_key, payload_digest
-from chassis.leases import LeaseKeeper, Work
-from chassis.outage import StoreOutage
-from chassis.turns import NoTurn, Place, Turns
 
 _log = structlog.get_logger(__name__)
 

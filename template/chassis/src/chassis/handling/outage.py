@@ -7,8 +7,8 @@ from time import monotonic
 
 import structlog
 
+from chassis.handling.pauses import Pauses
 from chassis.inbox import Inbox, InboxUnavailable
-from chassis.pauses import Pauses
 
 _log = structlog.get_logger(__name__)
 

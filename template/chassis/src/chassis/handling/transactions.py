@@ -4,8 +4,8 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from chassis.bus import Message
+from chassis.handling.leases import LeaseKeeper, Work
 from chassis.inbox import Inbox, Lease, LeaseLost, Transaction, TransactionalInbox
-from chassis.leases import LeaseKeeper, Work
 
 if TYPE_CHECKING:
     from psycopg import AsyncConnection

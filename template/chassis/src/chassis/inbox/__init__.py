@@ -15,7 +15,7 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from chassis.bus import Message
-from chassis.outbox import Outbox
+from chassis.inbox.outbox import Outbox
 
 if TYPE_CHECKING:
     from psycopg import AsyncConnection

@@ -15,7 +15,8 @@ import base64
 import math
 from datetime import datetime
 
-from chassis._jetstream import (
+from chassis.inbox import InboxUnavailable, Lease, LeaseLost, Refusal, Refused
+from chassis.jetstream.connection import (
     NO_MESSAGE,
     NO_STREAM,
     STREAM_EXISTS,
@@ -24,8 +25,7 @@ from chassis._jetstream import (
     JetStreamError,
     Reply,
 )
-from chassis._nats import decode_headers, encode_headers
-from chassis.inbox import InboxUnavailable, Lease, LeaseLost, Refusal, Refused
+from chassis.jetstream.wire import decode_headers, encode_headers
 
 _EXPECTED = "Nats-Expected-Last-Subject-Sequence"
 _EXPIRES = "Nats-TTL"

@@ -21,7 +21,7 @@ import nats.errors
 import structlog
 from nats.aio.subscription import Subscription
 
-from chassis._nats import OnMessage, WireClient, status_of
+from chassis.jetstream.wire import OnMessage, WireClient, status_of
 
 _log = structlog.get_logger(__name__)
 
@@ -29,7 +29,7 @@ _CONNECT_SECONDS = 5.0  # for each URL
 _PING_SECONDS = 3
 _SILENT_PINGS = 3  # one may be unanswered because our own loop was blocked and has not read yet
 _BACKOFF_SECONDS = 0.2
-_BACKOFF_MAX_SECONDS = 1.5  # a replica shall be ready within 5 seconds of the server's return, see chassis.outage
+_BACKOFF_MAX_SECONDS = 1.5  # a replica shall be ready within 5 seconds of the server's return, see handling.outage
 _STEADY_SECONDS = 10.0  # a connection that lived this long was a good one: the next backoff starts anew
 
 Reply = dict[str, Any]

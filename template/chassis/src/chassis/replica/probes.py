@@ -7,7 +7,7 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 
-from chassis.lifecycle import Health, Lifecycle
+from chassis.replica.lifecycle import Health, Lifecycle
 
 CLOSE_SECONDS = 1.0
 """For answers that are on their way when the block ends."""

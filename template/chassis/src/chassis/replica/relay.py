@@ -11,8 +11,8 @@ import structlog
 
 from chassis.bus import Bus, Message
 from chassis.inbox import InboxUnavailable, TransactionalInbox
-from chassis.outbox import Relayed
-from chassis.publisher import Publisher
+from chassis.inbox.outbox import Relayed
+from chassis.publishing.publisher import Publisher
 from chassis.telemetry.metrics import Metrics
 
 _log = structlog.get_logger(__name__)

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import structlog
 
-from chassis.embedded import embedded_nats
 from chassis.service import Service
 from chassis.settings import Settings
+from chassis.tools.embedded import embedded_nats
 
 _log = structlog.get_logger(__name__)
 

@@ -27,8 +27,6 @@ from uuid import uuid4
 
 import nats.errors
 
-from chassis._jetstream import NO_CONSUMER, NO_MESSAGE, NO_STREAM, STREAM_EXISTS, JetStream, JetStreamError
-from chassis._nats import encode_headers, header_block
 from chassis.bus import (
     Backlog,
     BusMetrics,
@@ -44,7 +42,9 @@ from chassis.bus import (
 from chassis.bus.nats.copies import DEDUPLICATE, carried, originals, read_letter
 from chassis.bus.nats.lane import EVENTS, Lane
 from chassis.bus.nats.lanes import AloneLane, PrivateLane, SharedLane
-from chassis.envelope import CONTENT_TYPE, NATS_PREFIX, to_headers
+from chassis.contracts.envelope import CONTENT_TYPE, NATS_PREFIX, to_headers
+from chassis.jetstream.connection import NO_CONSUMER, NO_MESSAGE, NO_STREAM, STREAM_EXISTS, JetStream, JetStreamError
+from chassis.jetstream.wire import encode_headers, header_block
 
 _SUBJECTS = ["events.>", "replay.>", "delayed.>", "alone.>"]
 _TYPE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*", re.ASCII)

@@ -8,9 +8,9 @@ from dataclasses import fields
 from datetime import UTC, datetime
 from urllib.parse import quote, unquote
 
-from chassis._nats import decode_headers, header_block, header_lines
 from chassis.bus import DeadLetter, Failure
-from chassis.envelope import NATS_PREFIX, format_time
+from chassis.contracts.envelope import NATS_PREFIX, format_time
+from chassis.jetstream.wire import decode_headers, header_block, header_lines
 
 ATTEMPT = "chassis-attempt"
 FIRST_FAILURE = "chassis-first-failure"

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from hashlib import blake2b
 from typing import Protocol
 
-from chassis._nats import decode_headers, header_block
 from chassis.bus import Failure
 from chassis.bus.nats.copies import marks, originals
-from chassis.envelope import NATS_PREFIX, Envelope, EnvelopeError, from_headers
+from chassis.contracts.envelope import NATS_PREFIX, Envelope, EnvelopeError, from_headers
+from chassis.jetstream.wire import decode_headers, header_block
 
 
 class Settler(Protocol):

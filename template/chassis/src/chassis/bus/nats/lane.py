@@ -16,11 +16,11 @@ import nats.errors
 import structlog
 from nats.aio.subscription import Subscription as Inbox
 
-from chassis._jetstream import WRONG_LAST_SEQUENCE, JetStream, JetStreamError
-from chassis._nats import decode_headers, header_block, status_of
 from chassis.bus import BusMetrics, BusUnavailable, Failure, OnDelivery, Subscription
 from chassis.bus.nats.copies import DEDUPLICATE, carried, letter_lines, named
 from chassis.bus.nats.delivery import NatsDelivery
+from chassis.jetstream.connection import WRONG_LAST_SEQUENCE, JetStream, JetStreamError
+from chassis.jetstream.wire import decode_headers, header_block, status_of
 
 EVENTS = "EVENTS"
 HEADERS_AT_MOST = 65_535

@@ -11,13 +11,13 @@ from typing import Any
 
 import structlog
 
-from chassis._jetstream import CONSUMER_EXISTS, NO_CONSUMER, NO_CONSUMER_TO_UPDATE, JetStreamError
 from chassis.bus import BusUnavailable, Failure
 from chassis.bus.nats.copies import ATTEMPT, FIRST_FAILURE, named, schedule
 from chassis.bus.nats.delivery import NatsDelivery
 from chassis.bus.nats.filters import united
 from chassis.bus.nats.lane import EVENTS, Lane
-from chassis.envelope import format_time
+from chassis.contracts.envelope import format_time
+from chassis.jetstream.connection import CONSUMER_EXISTS, NO_CONSUMER, NO_CONSUMER_TO_UPDATE, JetStreamError
 
 _SUSPICIOUS = 5  # deliveries without an outcome after which a message may be what kills the process
 _CONDEMNED = 3  # deliveries on its own without an outcome after which it is

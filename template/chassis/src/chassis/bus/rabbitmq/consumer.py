@@ -17,7 +17,7 @@ from chassis.bus.rabbitmq.acks import Acknowledger
 from chassis.bus.rabbitmq.errors import broker_errors
 from chassis.bus.rabbitmq.messages import Received, dead_properties, retry_properties
 from chassis.bus.rabbitmq.topology import DELIVERY_LIMIT, EXCHANGE, Queue, Version, dead_letter_name, delay_queue
-from chassis.envelope import AMQP_PREFIX, Envelope, format_time, from_headers
+from chassis.contracts.envelope import AMQP_PREFIX, Envelope, format_time, from_headers
 
 NACK_IS_FREE = (4, 3)
 """Since this version the server does not count a nack as a failed delivery."""

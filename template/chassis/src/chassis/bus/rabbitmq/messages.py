@@ -15,7 +15,7 @@ from pamqp.common import FieldTable, FieldValue
 from pamqp.encode import encode_table_value
 
 from chassis.bus import DeadLetter, Failure, Message
-from chassis.envelope import AMQP_PREFIX, AMQP_PREFIX_ALTERNATIVE, CONTENT_TYPE, to_headers
+from chassis.contracts.envelope import AMQP_PREFIX, AMQP_PREFIX_ALTERNATIVE, CONTENT_TYPE, to_headers
 
 ATTEMPT = "chassis-attempt"
 FIRST_FAILURE = "chassis-first-failure"

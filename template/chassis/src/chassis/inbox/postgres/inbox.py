@@ -1,7 +1,7 @@
 """The inbox in PostgreSQL: a row a key, one statement an operation, the server's clock throughout.
 
 Claims commit by themselves. Completion commits together with the outgoing events, and with the handler's own writes
-when it made any: `chassis.postgres.transaction` holds the claim's row until then. Knows nothing of buses and handlers.
+when it made any: the module `transaction` holds the claim's row until then. Knows nothing of buses and handlers.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -13,11 +13,11 @@ import structlog
 
 from chassis.bus import Message
 from chassis.inbox import Lease, LeaseLost, Refusal, Refused, Transaction
-from chassis.outbox import Outbox
-from chassis.postgres import schema
-from chassis.postgres.database import Connection, Database
-from chassis.postgres.outbox import STORE, Bell, PostgresOutbox, stored
-from chassis.postgres.transaction import begin
+from chassis.inbox.outbox import Outbox
+from chassis.inbox.postgres import schema
+from chassis.inbox.postgres.database import Connection, Database
+from chassis.inbox.postgres.outbox import STORE, Bell, PostgresOutbox, stored
+from chassis.inbox.postgres.transaction import begin
 
 _log = structlog.get_logger(__name__)
 

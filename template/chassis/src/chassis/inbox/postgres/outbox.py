@@ -14,9 +14,9 @@ import structlog
 from psycopg.types.json import Jsonb
 
 from chassis.bus import Message
-from chassis.envelope import AMQP_PREFIX, from_headers, to_headers
-from chassis.outbox import Backlog, Publish, Relayed
-from chassis.postgres.database import Connection, Database
+from chassis.contracts.envelope import AMQP_PREFIX, from_headers, to_headers
+from chassis.inbox.outbox import Backlog, Publish, Relayed
+from chassis.inbox.postgres.database import Connection, Database
 
 _log = structlog.get_logger(__name__)
 

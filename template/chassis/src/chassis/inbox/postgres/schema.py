@@ -7,7 +7,7 @@ because replicas of both are at work while a release rolls out. Knows nothing of
 from typing import LiteralString
 
 from chassis.inbox import InboxUnavailable
-from chassis.postgres.database import Connection, Database
+from chassis.inbox.postgres.database import Connection, Database
 
 STEPS: tuple[tuple[str, tuple[LiteralString, ...]], ...] = (
     (

@@ -8,7 +8,7 @@ import psycopg
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
-from chassis.inbox.postgres import PostgresInbox
+from chassis.inbox.postgres.inbox import PostgresInbox
 
 
 @asynccontextmanager

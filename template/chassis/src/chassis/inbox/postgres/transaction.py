@@ -13,8 +13,8 @@ from psycopg.pq import TransactionStatus
 
 from chassis.bus import Message
 from chassis.inbox import Lease, LeaseLost
-from chassis.postgres.database import Connection, Database
-from chassis.postgres.outbox import STORE, Bell, stored
+from chassis.inbox.postgres.database import Connection, Database
+from chassis.inbox.postgres.outbox import STORE, Bell, stored
 from chassis.retry import Reject
 
 # The time limit is for a replica that vanishes without closing its connection: its row would stay locked.

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from dockyard.render import render
-from dockyard.template import open_template
-from tests.generator.conftest import Repository, git
+from dockyard.rendering.render import render
+from dockyard.rendering.template import open_template
+from tests.generator.lab import Repository, git
 
 QUESTIONS = """\
 _subdirectory: template
