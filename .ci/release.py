@@ -30,20 +30,32 @@ def check(root: Path, tag: str, replaced: str) -> str:
     """
     version = _version(tag)
     if not _NO_COMMIT.fullmatch(replaced):
-        raise Refused(f"{tag} was moved, it stood on {replaced[:12]}: services have recorded it. Tag a new version.")
+        raise Refused(
+            f"{tag} was moved, it stood on {replaced[:12]}: services have recorded it. Tag a new version."
+        )
     commit = _git(root, "rev-parse", "HEAD")
     standing = dict(_remote_tags(root))
     if standing.get(tag) != commit:
-        raise Refused(f"{tag} stands on {standing.get(tag, 'nothing')} at origin, checked out is {commit}: run again.")
+        raise Refused(
+            f"{tag} stands on {standing.get(tag, 'nothing')} at origin, checked out is {commit}: run again."
+        )
     if not _succeeds(root, "merge-base", "--is-ancestor", commit, MAIN):
         raise Refused(f"{tag} is not on main: merge first, then tag what was merged.")
     for path in VERSIONED:
         declared = tomllib.loads((root / path).read_text("utf-8"))["project"]["version"]
         if declared != str(version):
-            raise Refused(f"{path} says {declared}: set version = {str(version)!r}, merge, and tag that.")
-    newer = [other for other in standing if other != tag and _is_release(other) and Version(other) >= version]
+            raise Refused(
+                f"{path} says {declared}: set version = {str(version)!r}, merge, and tag that."
+            )
+    newer = [
+        other
+        for other in standing
+        if other != tag and _is_release(other) and Version(other) >= version
+    ]
     if newer:
-        raise Refused(f"{tag} is not newer than {', '.join(sorted(newer, key=Version))}: take a higher version.")
+        raise Refused(
+            f"{tag} is not newer than {', '.join(sorted(newer, key=Version))}: take a higher version."
+        )
     return _notes((root / "CHANGELOG.md").read_text("utf-8"), str(version))
 
 
@@ -54,7 +66,9 @@ def _version(tag: str) -> Version:
     except InvalidVersion:
         raise Refused(f"{tag} is no version: tag it like v1.4.0 or v1.4.0rc1.") from None
     if len(version.release) != 3 or tag != f"v{version}" or version.local or version.is_devrelease:
-        raise Refused(f"{tag} floats or is spelled freely: write all three numbers, like v1.4.0 or v1.4.0rc1.")
+        raise Refused(
+            f"{tag} floats or is spelled freely: write all three numbers, like v1.4.0 or v1.4.0rc1."
+        )
     return version
 
 
@@ -74,10 +88,14 @@ def _remote_tags(root: Path) -> Iterator[tuple[str, str]]:
 
 def _notes(changelog: str, version: str) -> str:
     section = re.search(
-        rf"^## {re.escape(version)} - \d{{4}}-\d\d-\d\d\n(.*?)(?=^## |\Z)", changelog, re.MULTILINE | re.DOTALL
+        rf"^## {re.escape(version)} - \d{{4}}-\d\d-\d\d\n(.*?)(?=^## |\Z)",
+        changelog,
+        re.MULTILINE | re.DOTALL,
     )
     if section is None or not section[1].strip():
-        raise Refused(f"CHANGELOG.md says nothing under '## {version} - YYYY-MM-DD': name what users notice.")
+        raise Refused(
+            f"CHANGELOG.md says nothing under '## {version} - YYYY-MM-DD': name what users notice."
+        )
     return section[1].strip() + "\n"
 
 
@@ -100,7 +118,9 @@ def _run(root: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("tag")
-    parser.add_argument("--replaced", default="", help="the commit that the tag stood on before it was pushed")
+    parser.add_argument(
+        "--replaced", default="", help="the commit that the tag stood on before it was pushed"
+    )
     given = parser.parse_args()
     try:
         sys.stdout.write(check(Path(), given.tag, given.replaced))

@@ -46,10 +46,16 @@ class Run:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--events", type=int, default=20_000, help="events in each measurement")
-    parser.add_argument("--rounds", type=int, default=3, help="measurements of each contender; the median counts")
-    parser.add_argument("--bus", choices=["rabbitmq", "nats"], action="append", help="only this bus")
+    parser.add_argument(
+        "--rounds", type=int, default=3, help="measurements of each contender; the median counts"
+    )
+    parser.add_argument(
+        "--bus", choices=["rabbitmq", "nats"], action="append", help="only this bus"
+    )
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="dockyard-bench-") as folder:
         _say("rendering a service")
@@ -59,7 +65,9 @@ def main() -> None:
             _report(bus, runs, options.events)
 
 
-def _measure(bus: str, service: Path, folder: Path, events: int, rounds: int) -> dict[str, list[Run]]:
+def _measure(
+    bus: str, service: Path, folder: Path, events: int, rounds: int
+) -> dict[str, list[Run]]:
     """Every contender, in turn, `rounds` times; the steps once less, for they only explain."""
     runs: dict[str, list[Run]] = {}
     for number in range(1, rounds + 1):
@@ -67,14 +75,18 @@ def _measure(bus: str, service: Path, folder: Path, events: int, rounds: int) ->
         for contender in contenders:
             run = _one(bus, contender, service, folder, events)
             runs.setdefault(contender, []).append(run)
-            _say(f"{bus} round {number}: {contender} {run.per_second:,.0f}/s, {run.cpu_microseconds:.0f} µs CPU")
+            _say(
+                f"{bus} round {number}: {contender} {run.per_second:,.0f}/s, {run.cpu_microseconds:.0f} µs CPU"
+            )
     return runs
 
 
 def _one(bus: str, contender: str, service: Path, folder: Path, events: int) -> Run:
     with _fresh(bus, folder) as (bus_url, inbox_url):
         env = {
-            **{name: value for name, value in os.environ.items() if not name.startswith("CHASSIS_")},
+            **{
+                name: value for name, value in os.environ.items() if not name.startswith("CHASSIS_")
+            },
             "CHASSIS_BUS_URL": bus_url,
             "CHASSIS_INBOX_URL": inbox_url,
             "CHASSIS_PREFETCH": PREFETCH,
@@ -136,7 +148,9 @@ def _ready(url: str) -> bool:
 async def _fill(bus_url: str, events: int) -> None:
     async with bare_publisher(bus_url) as publisher:
         body = signed_up("u" * 100, "e" * 116)  # 220 bytes
-        await publish_all(publisher, [(f"e-{number}", body) for number in range(events)], in_flight=500)
+        await publish_all(
+            publisher, [(f"e-{number}", body) for number in range(events)], in_flight=500
+        )
 
 
 @contextmanager
@@ -153,7 +167,9 @@ def _fresh(bus: str, folder: Path) -> Iterator[tuple[str, str]]:
 def _report(bus: str, runs: Mapping[str, list[Run]], events: int) -> None:
     rate = {name: median(run.per_second for run in all_) for name, all_ in runs.items()}
     cpu = {name: median(run.cpu_microseconds for run in all_) for name, all_ in runs.items()}
-    print(f"\n{bus} + NATS KV, {events:,} events of 220 bytes, prefetch {PREFETCH}, medians of {len(runs[SERVICE])}")
+    print(
+        f"\n{bus} + NATS KV, {events:,} events of 220 bytes, prefetch {PREFETCH}, medians of {len(runs[SERVICE])}"
+    )
     print(f"  {'':24}{'events/s':>10}{'ratio':>8}{'CPU µs an event':>18}")
     for name in (SERVICE, *YARDSTICKS):
         note = "everything on" if name == SERVICE else "none of it"
@@ -163,7 +179,9 @@ def _report(bus: str, runs: Mapping[str, list[Run]], events: int) -> None:
     print("  CPU µs an event, by step:")
     before = 0.0
     for step, name in zip(
-        (*STEPS, SERVICE), ("receive, acknowledge", "decode", "claim", "complete", "pipeline, metrics"), strict=True
+        (*STEPS, SERVICE),
+        ("receive, acknowledge", "decode", "claim", "complete", "pipeline, metrics"),
+        strict=True,
     ):
         print(f"    {name:22}{cpu[step] - before:>8.1f}")
         before = cpu[step]

@@ -56,10 +56,18 @@ class Cost:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--fleet", type=int, action="append", help=f"services in a fleet; by default {FLEETS}")
-    parser.add_argument("--rounds", type=int, default=3, help="updates of the one service; the median counts")
-    parser.add_argument("--sample", type=int, help="let copier update only so many of a fleet, and extrapolate")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--fleet", type=int, action="append", help=f"services in a fleet; by default {FLEETS}"
+    )
+    parser.add_argument(
+        "--rounds", type=int, default=3, help="updates of the one service; the median counts"
+    )
+    parser.add_argument(
+        "--sample", type=int, help="let copier update only so many of a fleet, and extrapolate"
+    )
     parser.add_argument("--require", action="store_true", help="end with 1 when a floor is missed")
     options = parser.parse_args()
     sizes = options.fleet or list(FLEETS)
@@ -70,7 +78,10 @@ def main() -> None:
         # Python's bytecode is made here, once for both.
         room.dockyard(services[:1])
         room.copier(services[:1])
-        print(f"{'':24}{'dockyard':>12}{'copier':>12}{'ratio':>8}   memory (MB)   git processes", flush=True)
+        print(
+            f"{'':24}{'dockyard':>12}{'copier':>12}{'ratio':>8}   memory (MB)   git processes",
+            flush=True,
+        )
         misses = _one(room, services[0], options.rounds)
         for size in sizes:
             misses += _fleet(room, services[:size], options.sample or size)
@@ -83,8 +94,14 @@ def missed(services: int, ours: Cost, theirs: Cost) -> list[str]:
     name = "one service" if services == 1 else f"a fleet of {services}"
     ratio = theirs.seconds / ours.seconds
     floor = RATIO_OF_ONE if services == 1 else RATIO_OF_MANY if services >= MANY else 0.0
-    slow = [f"{name}: {ratio:.1f}x as fast as copier, and {floor:g}x is required"] if ratio < floor else []
-    memory = f"{name}: {ours.memory / 1e6:.0f} MB, and at most {MOST_MEMORY / 1e6:.0f} MB are allowed"
+    slow = (
+        [f"{name}: {ratio:.1f}x as fast as copier, and {floor:g}x is required"]
+        if ratio < floor
+        else []
+    )
+    memory = (
+        f"{name}: {ours.memory / 1e6:.0f} MB, and at most {MOST_MEMORY / 1e6:.0f} MB are allowed"
+    )
     return slow + ([memory] if ours.memory > MOST_MEMORY else [])
 
 
@@ -129,7 +146,9 @@ class Room:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._services = folder / "services"
-        inherited = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+        inherited = {
+            name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"
+        }
         self._env = inherited | {"PYTHONPYCACHEPREFIX": str(folder / "bytecode")}
         self._template = folder / "template"
         lab.git(folder, "clone", "--quiet", "--no-local", "--no-tags", str(lab.ROOT), "template")
@@ -183,7 +202,15 @@ class Room:
         service.mkdir(parents=True)
         env = os.environ | {"GIT_INDEX_FILE": str(self._folder / "index")}
         lab.run(
-            ["git", f"--git-dir={store()}", f"--work-tree={service}", "read-tree", "--reset", "-u", rendered.tree],
+            [
+                "git",
+                f"--git-dir={store()}",
+                f"--work-tree={service}",
+                "read-tree",
+                "--reset",
+                "-u",
+                rendered.tree,
+            ],
             service,
             env,
         )
@@ -196,7 +223,9 @@ class Room:
     def _fleet_of(self, services: Sequence[Path]) -> Path:
         """A fleet file that names `services`."""
         file = self._folder / "fleet.toml"
-        file.write_text("".join(f'[[services]]\npath = "{service}"\n' for service in services), encoding="utf-8")
+        file.write_text(
+            "".join(f'[[services]]\npath = "{service}"\n' for service in services), encoding="utf-8"
+        )
         return file
 
     def _measured(self, commands: Sequence[Sequence[str]], env: Mapping[str, str]) -> Cost:
@@ -211,7 +240,9 @@ class Room:
         try:
             started = monotonic()
             for command in commands:
-                lab.run(command, self._folder, {**self._env, **env, "GIT_TRACE2_EVENT": str(traces)})
+                lab.run(
+                    command, self._folder, {**self._env, **env, "GIT_TRACE2_EVENT": str(traces)}
+                )
             seconds = monotonic() - started
         finally:
             done.set()

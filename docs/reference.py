@@ -146,7 +146,12 @@ def questions() -> Iterator[str]:
     yield from _table(
         ("Question", "Default", "Choices", "Meaning"),
         (
-            (f"`{name}`", f"`{question['default']}`", _choices(question.get("choices", ())), question["help"])
+            (
+                f"`{name}`",
+                f"`{question['default']}`",
+                _choices(question.get("choices", ())),
+                question["help"],
+            )
             for name, question in asked.items()
         ),
     )
@@ -159,8 +164,12 @@ def yours() -> Iterator[str]:
 
 
 def chart_values() -> Iterator[str]:
-    answers = {name: f"<{name}>" for name in ("service_name", "owner", "image_registry", "bus", "inbox")}
-    defaults = yaml.safe_load(Template((CHART / "values.yaml.jinja").read_text("utf-8")).render(answers))
+    answers = {
+        name: f"<{name}>" for name in ("service_name", "owner", "image_registry", "bus", "inbox")
+    }
+    defaults = yaml.safe_load(
+        Template((CHART / "values.yaml.jinja").read_text("utf-8")).render(answers)
+    )
     rows = _values(json.loads(SCHEMA.read_text("utf-8")), defaults, "")
     yield from _table(("Value", "Default", "Meaning"), rows)
 
@@ -186,12 +195,16 @@ def retry_headers() -> Iterator[str]:
         "chassis-origin-routing-key": "RabbitMQ: its first routing key.",
     }
     meant = _meant(meanings, headers, "headers of a retry")
-    yield from _table(("Header", "Meaning"), ((f"`{name}`", meaning) for name, meaning in meant.items()))
+    yield from _table(
+        ("Header", "Meaning"), ((f"`{name}`", meaning) for name, meaning in meant.items())
+    )
 
 
 def reasons() -> Iterator[str]:
     meant = _meant(REASONS, _reasons_in_code(), "reasons of dead letters")
-    yield from _table(("Reason", "Meaning"), ((f"`{name}`", meaning) for name, meaning in meant.items()))
+    yield from _table(
+        ("Reason", "Meaning"), ((f"`{name}`", meaning) for name, meaning in meant.items())
+    )
 
 
 def dead_letter_headers() -> Iterator[str]:
@@ -203,14 +216,17 @@ def dead_letter_headers() -> Iterator[str]:
     absent = [header for header in named.values() if header not in amqp or header not in nats]
     if absent:
         raise StaleMeaningError(f"no adapter writes the headers {', '.join(absent)}")
-    yield from _table(("Header", "Meaning"), ((f"`{named[name]}`", meaning) for name, meaning in meant.items()))
+    yield from _table(
+        ("Header", "Meaning"), ((f"`{named[name]}`", meaning) for name, meaning in meant.items())
+    )
 
 
 def records() -> Iterator[str]:
     for name, record in json.loads(RECORDS.read_text("utf-8"))["$defs"].items():
         yield from ("", f"### `{name}`", "", record["description"], "")
         rows = (
-            (f"`{field}`", _json_type(about), about["description"]) for field, about in record["properties"].items()
+            (f"`{field}`", _json_type(about), about["description"])
+            for field, about in record["properties"].items()
         )
         yield from _table(("Field", "Type", "Meaning"), rows)
 
@@ -230,7 +246,9 @@ REGIONS: Mapping[str, Callable[[], Iterable[str]]] = {
     "yours": yours,
 }
 
-_REGION = re.compile(r"(?P<begin><!-- begin (?P<name>[a-z-]+) -->\n).*?(?P<end><!-- end (?P=name) -->)", re.DOTALL)
+_REGION = re.compile(
+    r"(?P<begin><!-- begin (?P<name>[a-z-]+) -->\n).*?(?P<end><!-- end (?P=name) -->)", re.DOTALL
+)
 _SUFFIX = {"counter": "_total", "info": "_info"}
 _RECEIVED = Received({}, b"", Basic.Properties(message_id="id"), "events", "type")
 
@@ -248,7 +266,9 @@ def rewritten(page: str) -> str:
 def chart_schema() -> str:
     """The chart's schema, with the settings as the code has them now: Helm refuses one that is misspelt."""
     schema = json.loads(SCHEMA.read_text("utf-8"))
-    schema["$defs"]["setting"]["enum"] = sorted(f"{PREFIX}{name.upper()}" for name in Settings.model_fields)
+    schema["$defs"]["setting"]["enum"] = sorted(
+        f"{PREFIX}{name.upper()}" for name in Settings.model_fields
+    )
     return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
 
 
@@ -266,8 +286,14 @@ def _values(schema: Mapping[str, Any], default: Any, path: str) -> Iterator[tupl
 def _commands(app: typer.Typer, name: str) -> Iterator[str]:
     for path, command in _leaves(typer.main.get_command(app), name):
         parameters = [parameter for parameter in command.params if not parameter.hidden]
-        arguments = [each.metavar or each.name.upper() for each in parameters if each.param_type_name == "argument"]
-        usage = " ".join((path, *arguments, *(["[OPTIONS]"] if len(parameters) > len(arguments) else [])))
+        arguments = [
+            each.metavar or each.name.upper()
+            for each in parameters
+            if each.param_type_name == "argument"
+        ]
+        usage = " ".join(
+            (path, *arguments, *(["[OPTIONS]"] if len(parameters) > len(arguments) else []))
+        )
         yield from ("", f"### `{usage}`", "", str(command.help))
         if parameters:
             yield ""
@@ -299,7 +325,9 @@ def _json_type(schema: Mapping[str, Any]) -> str:
     if "items" in schema:
         return f"list of {_json_type(schema['items'])}"
     if "const" in schema or "enum" in schema:
-        return ", ".join(f"`{json.dumps(value)}`" for value in schema.get("enum", [schema.get("const")]))
+        return ", ".join(
+            f"`{json.dumps(value)}`" for value in schema.get("enum", [schema.get("const")])
+        )
     kinds = schema.get("type", "any")
     return " or ".join([kinds] if isinstance(kinds, str) else kinds)
 
@@ -320,7 +348,8 @@ def _labels(samples: Sequence[Any]) -> str:
             if name != "le" and value not in values[name]:
                 values[name].append(value)
     return "; ".join(
-        f"`{name}`" + (f": {', '.join(found)}" if len(found) > 1 else "") for name, found in sorted(values.items())
+        f"`{name}`" + (f": {', '.join(found)}" if len(found) > 1 else "")
+        for name, found in sorted(values.items())
     )
 
 
@@ -330,10 +359,18 @@ def _reasons_in_code() -> set[str]:
     for path in CHASSIS.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
             if isinstance(node, ast.FunctionDef) and node.name.endswith("_reason"):
-                found |= {each.value for each in ast.walk(node) if isinstance(each, ast.Return) and each.value}
+                found |= {
+                    each.value
+                    for each in ast.walk(node)
+                    if isinstance(each, ast.Return) and each.value
+                }
             elif isinstance(node, ast.Call):
                 found |= set(_reason_of(node))
-    return {node.value for node in found if isinstance(node, ast.Constant) and isinstance(node.value, str)}
+    return {
+        node.value
+        for node in found
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    }
 
 
 def _reason_of(call: ast.Call) -> Iterator[ast.expr]:
@@ -349,7 +386,9 @@ def _reason_of(call: ast.Call) -> Iterator[ast.expr]:
 def _meant(meanings: Mapping[str, str], named: Iterable[str], what: str) -> Mapping[str, str]:
     """`meanings`, if they are of what is `named` and of nothing else. Raises StaleMeaningError."""
     if different := sorted(meanings.keys() ^ set(named)):
-        raise StaleMeaningError(f"{what}: {', '.join(different)} are only in the code or only in {Path(__file__).name}")
+        raise StaleMeaningError(
+            f"{what}: {', '.join(different)} are only in the code or only in {Path(__file__).name}"
+        )
     return meanings
 
 
@@ -365,12 +404,16 @@ def _copier() -> dict[str, Any]:
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
     for cells in (head, ["---"] * len(head), *rows):
-        yield "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
+        yield (
+            "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
+        )
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="Write the generated parts of docs/reference.")
-    parser.add_argument("--check", action="store_true", help="write nothing; exit 1 when a page is stale")
+    parser.add_argument(
+        "--check", action="store_true", help="write nothing; exit 1 when a page is stale"
+    )
     check = parser.parse_args().check
     try:
         current = {path: rewritten(path.read_text("utf-8")) for path in sorted(PAGES.glob("*.md"))}
@@ -381,7 +424,9 @@ def main() -> int:
         return 1
     for path, after in stale.items():
         if check:
-            sys.stderr.write(f"{path.relative_to(ROOT)} is not what the code says: run `make docs`\n")
+            sys.stderr.write(
+                f"{path.relative_to(ROOT)} is not what the code says: run `make docs`\n"
+            )
         else:
             path.write_text(after, "utf-8")
             sys.stdout.write(f"wrote {path.relative_to(ROOT)}\n")

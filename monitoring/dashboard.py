@@ -49,7 +49,9 @@ def render() -> str:
     board = (
         dashboard.Dashboard(TITLE)
         .uid(UID)
-        .description("Managed. The signals of an event-driven service, which the template's next update may change.")
+        .description(
+            "Managed. The signals of an event-driven service, which the template's next update may change."
+        )
         .tags(["events", "chassis"])
         .readonly()
         .time("now-6h", "now")
@@ -59,12 +61,19 @@ def render() -> str:
             [
                 dashboard.DatasourceVariable("datasource").label("Data source").type("prometheus"),
                 _variable("job", "Job", "label_values(chassis_build_info, job)"),
-                _variable("instance", "Instance", 'label_values(chassis_build_info{job=~"$job"}, instance)'),
+                _variable(
+                    "instance",
+                    "Instance",
+                    'label_values(chassis_build_info{job=~"$job"}, instance)',
+                ),
             ]
         )
         .links(
             [
-                dashboard.DashboardLink(title).type(DashboardLinkType.LINK).url(url).target_blank(True)
+                dashboard.DashboardLink(title)
+                .type(DashboardLinkType.LINK)
+                .url(url)
+                .target_blank(True)
                 for title, url in LINKS.items()
             ]
         )
@@ -95,10 +104,14 @@ def _variable(name: str, label: str, query: str) -> dashboard.QueryVariable:
 
 def _panel(panel: Panel) -> stat.Panel | timeseries.Panel:
     built = _number() if panel.kind == "number" else _lines(stacked=panel.kind == "stack")
-    built.title(panel.title).description(panel.description).unit(panel.unit).datasource(SOURCE).span(panel.width)
+    built.title(panel.title).description(panel.description).unit(panel.unit).datasource(
+        SOURCE
+    ).span(panel.width)
     built.height(4 if panel.kind == "number" else 8)
     for ref, (legend, expr) in zip("ABCDEFGH", panel.queries, strict=False):
-        built.with_target(prometheus.Dataquery().ref_id(ref).datasource(SOURCE).expr(expr).legend_format(legend))
+        built.with_target(
+            prometheus.Dataquery().ref_id(ref).datasource(SOURCE).expr(expr).legend_format(legend)
+        )
     return built
 
 
@@ -118,20 +131,26 @@ def _lines(*, stacked: bool) -> timeseries.Panel:
             .display_mode(LegendDisplayMode.LIST)
             .placement(LegendPlacement.BOTTOM)
         )
-        .tooltip(common.VizTooltipOptions().mode(TooltipDisplayMode.MULTI).sort(SortOrder.DESCENDING))
+        .tooltip(
+            common.VizTooltipOptions().mode(TooltipDisplayMode.MULTI).sort(SortOrder.DESCENDING)
+        )
     )
     return built.stacking(common.StackingConfig().mode(StackingMode.NORMAL)) if stacked else built
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--check", action="store_true", help="write nothing; exit 1 when the file is stale")
+    parser.add_argument(
+        "--check", action="store_true", help="write nothing; exit 1 when the file is stale"
+    )
     check = parser.parse_args().check
     written = render()
     if FILE.is_file() and FILE.read_text("utf-8") == written:
         return 0
     if check:
-        sys.stderr.write(f"{FILE.relative_to(ROOT)} is not what monitoring/dashboard.py says: run `make docs`\n")
+        sys.stderr.write(
+            f"{FILE.relative_to(ROOT)} is not what monitoring/dashboard.py says: run `make docs`\n"
+        )
         return 1
     FILE.write_text(written, "utf-8")
     sys.stdout.write(f"wrote {FILE.relative_to(ROOT)}\n")

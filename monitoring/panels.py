@@ -57,7 +57,15 @@ ROWS: dict[str, tuple[Panel, ...]] = {
             "Finished",
             "Events handled to their end, duplicates included.",
             "ops",
-            (("finished", counter("messaging_client_consumed_messages_total", more=', outcome=~"done|duplicate"')),),
+            (
+                (
+                    "finished",
+                    counter(
+                        "messaging_client_consumed_messages_total",
+                        more=', outcome=~"done|duplicate"',
+                    ),
+                ),
+            ),
             "number",
             4,
         ),
@@ -109,10 +117,16 @@ ROWS: dict[str, tuple[Panel, ...]] = {
             (
                 (
                     "{{type}}",
-                    counter("messaging_client_consumed_messages_total", "type", more=', outcome=~"retried|dead"')
+                    counter(
+                        "messaging_client_consumed_messages_total",
+                        "type",
+                        more=', outcome=~"retried|dead"',
+                    )
                     + " / "
                     + counter(
-                        "messaging_client_consumed_messages_total", "type", more=', outcome=~"done|retried|dead"'
+                        "messaging_client_consumed_messages_total",
+                        "type",
+                        more=', outcome=~"done|retried|dead"',
                     ),
                 ),
             ),
@@ -152,7 +166,10 @@ ROWS: dict[str, tuple[Panel, ...]] = {
             "Time that handlers take, publishing included: 99th percentile and median.",
             "s",
             (
-                ("{{handler}} p99", quantile(0.99, "messaging_process_duration_seconds", "handler")),
+                (
+                    "{{handler}} p99",
+                    quantile(0.99, "messaging_process_duration_seconds", "handler"),
+                ),
                 ("{{handler}} p50", quantile(0.5, "messaging_process_duration_seconds", "handler")),
             ),
         ),
@@ -188,7 +205,10 @@ ROWS: dict[str, tuple[Panel, ...]] = {
             "1 while the inbox store answers; 1 for each reason for which the consumer pauses by itself.",
             "short",
             (
-                ("store reachable {{instance}}", gauge("min", "chassis_inbox_reachable", "instance")),
+                (
+                    "store reachable {{instance}}",
+                    gauge("min", "chassis_inbox_reachable", "instance"),
+                ),
                 ("paused: {{reason}}", gauge("max", "chassis_consumer_paused", "reason")),
             ),
         ),
@@ -226,7 +246,12 @@ ROWS: dict[str, tuple[Panel, ...]] = {
             "Published",
             "Events that handlers published, by what came of it. Failed ones come again with the next attempt.",
             "ops",
-            (("{{type}} {{outcome}}", counter("messaging_client_sent_messages_total", "type", "outcome")),),
+            (
+                (
+                    "{{type}} {{outcome}}",
+                    counter("messaging_client_sent_messages_total", "type", "outcome"),
+                ),
+            ),
         ),
         Panel(
             "Time to confirm",
@@ -302,7 +327,12 @@ ROWS: dict[str, tuple[Panel, ...]] = {
             "Running since",
             "Age of each process. One that keeps falling to nothing is in a crash loop.",
             "s",
-            (("{{instance}}", f"time() - {gauge('max', 'process_start_time_seconds', 'instance')}"),),
+            (
+                (
+                    "{{instance}}",
+                    f"time() - {gauge('max', 'process_start_time_seconds', 'instance')}",
+                ),
+            ),
         ),
         Panel(
             "Memory",
@@ -320,7 +350,12 @@ ROWS: dict[str, tuple[Panel, ...]] = {
             "Versions",
             "Replicas, by the version of the service and of the chassis.",
             "short",
-            (("{{version}}, chassis {{chassis}}", gauge("count", "chassis_build_info", "version", "chassis")),),
+            (
+                (
+                    "{{version}}, chassis {{chassis}}",
+                    gauge("count", "chassis_build_info", "version", "chassis"),
+                ),
+            ),
             "stack",
         ),
     ),

@@ -78,8 +78,12 @@ def check(clone: Path, tag: str, *arguments: str) -> Said:
 
 
 @pytest.mark.parametrize("message", [None, "annotated"])
-def test_a_good_tag_is_released_with_its_part_of_the_changelog(release: Release, message: str | None) -> None:
-    assert release("v1.4.0", "--replaced", "0" * 40, message=message) == Said(0, "### Added\n\n- A thing.\n", "")
+def test_a_good_tag_is_released_with_its_part_of_the_changelog(
+    release: Release, message: str | None
+) -> None:
+    assert release("v1.4.0", "--replaced", "0" * 40, message=message) == Said(
+        0, "### Added\n\n- A thing.\n", ""
+    )
 
 
 def test_a_prerelease_is_a_release(clone: Path, release: Release) -> None:
@@ -89,7 +93,18 @@ def test_a_prerelease_is_a_release(clone: Path, release: Release) -> None:
 
 
 @pytest.mark.parametrize(
-    "tag", ["v1", "v1.4", "1.4.0", "V1.4.0", "v1.4.0-rc1", "v1.04.0", "v1.4.0.0", "v1.4.0.dev1", "v1.4.0+x"]
+    "tag",
+    [
+        "v1",
+        "v1.4",
+        "1.4.0",
+        "V1.4.0",
+        "v1.4.0-rc1",
+        "v1.04.0",
+        "v1.4.0.0",
+        "v1.4.0.dev1",
+        "v1.4.0+x",
+    ],
 )
 def test_a_tag_that_floats_or_is_spelled_freely_is_refused(release: Release, tag: str) -> None:
     said = release(tag)
@@ -107,7 +122,9 @@ def test_a_tag_that_was_pushed_over_another_commit_is_refused(release: Release) 
     assert "v1.4.0 was moved, it stood on abcdef123456" in said.err
 
 
-def test_a_tag_that_moved_while_it_was_being_released_is_refused(clone: Path, release: Release) -> None:
+def test_a_tag_that_moved_while_it_was_being_released_is_refused(
+    clone: Path, release: Release
+) -> None:
     assert release("v1.4.0").code == 0
     git(clone, "push", "--quiet", "--force", "origin", "v1.3.0^{commit}:refs/tags/v1.4.0")
     assert "checked out is" in check(clone, "v1.4.0").err
@@ -119,7 +136,9 @@ def test_a_tag_beside_main_is_refused(clone: Path, release: Release) -> None:
 
 
 @pytest.mark.parametrize("path", ["pyproject.toml", "template/chassis/pyproject.toml"])
-def test_a_tag_that_a_package_disagrees_with_is_refused(clone: Path, release: Release, path: str) -> None:
+def test_a_tag_that_a_package_disagrees_with_is_refused(
+    clone: Path, release: Release, path: str
+) -> None:
     file = clone / path
     file.write_text(file.read_text().replace("1.4.0", "1.4.1"))
     commit_all(clone, "another version")
@@ -135,7 +154,11 @@ def test_a_tag_that_is_not_the_newest_is_refused(clone: Path, release: Release) 
 
 
 @pytest.mark.parametrize(
-    "changelog", ["# Changelog\n\n## Unreleased\n\n- A thing.\n", CHANGELOG.replace("### Added\n\n- A thing.\n\n", "")]
+    "changelog",
+    [
+        "# Changelog\n\n## Unreleased\n\n- A thing.\n",
+        CHANGELOG.replace("### Added\n\n- A thing.\n\n", ""),
+    ],
 )
 def test_a_version_without_notes_is_refused(clone: Path, release: Release, changelog: str) -> None:
     (clone / "CHANGELOG.md").write_text(changelog)

@@ -16,8 +16,12 @@ from packaging.requirements import Requirement
 ROOT = Path(__file__).parents[1]
 SOURCES = ("generator/", "template/chassis/", "benchmarks/", "docs/", "monitoring/")
 
-_MACHINE = re.compile(r"(?<![\w.])/(?:work|home|Users|tmp|opt)/\w|(?<![\w.])/(?:root)/(?!\.cache/uv)")
-_INDEX = re.compile(r"\b(?:pypi\.org|pythonhosted\.org|registry\.npmjs\.org|proxy\.golang\.org)", re.IGNORECASE)
+_MACHINE = re.compile(
+    r"(?<![\w.])/(?:work|home|Users|tmp|opt)/\w|(?<![\w.])/(?:root)/(?!\.cache/uv)"
+)
+_INDEX = re.compile(
+    r"\b(?:pypi\.org|pythonhosted\.org|registry\.npmjs\.org|proxy\.golang\.org)", re.IGNORECASE
+)
 _SUPPRESSED = re.compile(r"#\s*(?:noqa|type:\s*ignore|pragma:)")
 _REASONED = re.compile(r"# noqa: [A-Z0-9, ]+ - \S|# type: ignore\[[a-z, -]+\] # \S")
 _SYNTAX = re.compile(r"\{\{|\{%|\{#")
@@ -33,7 +37,9 @@ def files() -> tuple[str, ...]:
         text=True,
         check=True,
     )
-    return tuple(sorted({path for path in listed.stdout.split("\0") if path and (ROOT / path).is_file()}))
+    return tuple(
+        sorted({path for path in listed.stdout.split("\0") if path and (ROOT / path).is_file()})
+    )
 
 
 def text(path: str) -> str:
@@ -68,7 +74,8 @@ def declared() -> dict[str, list[Requirement]]:
         "The chassis, in every service": of(chassis["project"]["dependencies"]),
         "The chassis, by extra": of(*chassis["project"]["optional-dependencies"].values()),
         "The generator": of(
-            generator["project"]["dependencies"], *generator["project"]["optional-dependencies"].values()
+            generator["project"]["dependencies"],
+            *generator["project"]["optional-dependencies"].values(),
         ),
         "Development of this repository": of(generator["dependency-groups"]["dev"]),
     }
@@ -100,7 +107,9 @@ def test_a_module_says_what_it_is_for() -> None:
 
 
 def test_a_suppression_carries_its_reason() -> None:
-    suppressions = lines_with(_SUPPRESSED, tuple(path for path in sources() if path != "docs/reference.py"))
+    suppressions = lines_with(
+        _SUPPRESSED, tuple(path for path in sources() if path != "docs/reference.py")
+    )
     assert suppressions
     assert [line for line in suppressions if not _REASONED.search(line)] == []
 
@@ -109,28 +118,41 @@ def test_an_action_is_pinned_by_its_full_commit() -> None:
     workflows = [path for path in files() if "/workflows/" in path]
     assert len(workflows) >= 2
     used = [
-        line for path in workflows for line in text(path).splitlines() if "uses:" in line and "uses: ./" not in line
+        line
+        for path in workflows
+        for line in text(path).splitlines()
+        if "uses:" in line and "uses: ./" not in line
     ]
     assert used
-    assert [line for line in used if not re.search(r"uses: [\w./-]+@[0-9a-f]{40} # v\d", line)] == []
+    assert [
+        line for line in used if not re.search(r"uses: [\w./-]+@[0-9a-f]{40} # v\d", line)
+    ] == []
 
 
 def test_an_action_has_one_version_here_and_in_the_template() -> None:
     workflows = tuple(path for path in files() if "/workflows/" in path)
-    used = {use for path in workflows for use in re.findall(r"uses: ([\w/-]+@[0-9a-f]{40} # \S+)", text(path))}
+    used = {
+        use
+        for path in workflows
+        for use in re.findall(r"uses: ([\w/-]+@[0-9a-f]{40} # \S+)", text(path))
+    }
     assert len(used) == len({use.split("@")[0] for use in used}), sorted(used)
 
 
 def test_renovate_reads_what_names_a_version_in_the_template() -> None:
     config = json.loads(text("renovate.json"))
     patterns = {
-        manager: [re.compile(pattern.strip("/")) for pattern in config[manager]["managerFilePatterns"]]
+        manager: [
+            re.compile(pattern.strip("/")) for pattern in config[manager]["managerFilePatterns"]
+        ]
         for manager in ("github-actions", "dockerfile")
     }
     for path in files():
         if path.startswith("template/.github/workflows/"):
             assert any(pattern.search(path) for pattern in patterns["github-actions"]), path
-    assert any(pattern.search("template/deploy/Dockerfile.jinja") for pattern in patterns["dockerfile"])
+    assert any(
+        pattern.search("template/deploy/Dockerfile.jinja") for pattern in patterns["dockerfile"]
+    )
     assert "template/deploy/Dockerfile.jinja" in files()
 
 
@@ -162,8 +184,14 @@ def test_a_release_is_checked_and_built_with_nothing_that_is_not_pinned() -> Non
     lines = [line.strip() for command in commands for line in command.splitlines()]
     assert lines[0].startswith("make setup")
     assert [line for line in lines if re.search(r"\buvx\b|uv tool|uv run|--with\b", line)] == []
-    assert [line for line in lines if "uv build" in line and "--no-build-isolation" not in line] == []
-    assert [line for line in lines if "pip install" in line and "--constraint requirements-dev.txt" not in line] == []
+    assert [
+        line for line in lines if "uv build" in line and "--no-build-isolation" not in line
+    ] == []
+    assert [
+        line
+        for line in lines
+        if "pip install" in line and "--constraint requirements-dev.txt" not in line
+    ] == []
 
 
 def test_a_release_has_its_bill_of_materials_scanned_and_attested() -> None:
@@ -174,31 +202,47 @@ def test_a_release_has_its_bill_of_materials_scanned_and_attested() -> None:
     assert order == sorted(order)
     bill = steps[order[2]]["with"]["output-file"]
     assert steps[order[3]]["with"]["sbom"] == bill
-    attested = [step["with"] for step in release_steps("publish") if "actions/attest@" in step.get("uses", "")]
+    attested = [
+        step["with"]
+        for step in release_steps("publish")
+        if "actions/attest@" in step.get("uses", "")
+    ]
     assert bill in [one.get("sbom-path") for one in attested]
     assert "dist/*.spdx.json" in release_steps("publish")[-1]["run"]
 
 
 def release_steps(job: str) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = yaml.safe_load(text(".github/workflows/release.yml"))["jobs"][job]["steps"]
+    found: list[dict[str, Any]] = yaml.safe_load(text(".github/workflows/release.yml"))["jobs"][
+        job
+    ]["steps"]
     return found
 
 
 def test_what_is_pinned_is_scanned_on_changes_and_every_week() -> None:
     ci = yaml.load(text(".github/workflows/ci.yml"), yaml.BaseLoader)  # noqa: S506 - keeps `on` a word
     assert {"push", "pull_request", "schedule"} <= ci["on"].keys()
-    (scan,) = [step for step in ci["jobs"]["dependencies"]["steps"] if "scan-action" in step["uses"]]
+    (scan,) = [
+        step for step in ci["jobs"]["dependencies"]["steps"] if "scan-action" in step["uses"]
+    ]
     assert scan["with"]["path"] == "."
 
 
 def test_every_file_has_somebody_who_is_asked_to_review_it() -> None:
-    rules = [line for line in text(".github/CODEOWNERS").splitlines() if line and not line.startswith("#")]
+    rules = [
+        line
+        for line in text(".github/CODEOWNERS").splitlines()
+        if line and not line.startswith("#")
+    ]
     assert re.fullmatch(r"\* +@[\w-]+/[\w-]+", rules[0])
 
 
 def test_make_says_what_it_can_do() -> None:
-    outside = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}  # as a user calls it
-    shown = subprocess.run(["make", "help"], cwd=ROOT, env=outside, capture_output=True, text=True, check=True).stdout
+    outside = {
+        name: value for name, value in os.environ.items() if not name.startswith("MAKE")
+    }  # as a user calls it
+    shown = subprocess.run(
+        ["make", "help"], cwd=ROOT, env=outside, capture_output=True, text=True, check=True
+    ).stdout
     phony = re.findall(r"^\.PHONY: ([\w-]+)$", text("Makefile"), re.MULTILINE)
     assert phony
     assert [line.split()[1] for line in shown.splitlines()] == phony

@@ -17,7 +17,14 @@ PREFETCH = int(os.environ["CHASSIS_PREFETCH"])
 
 
 def rabbit(meter: Meter) -> Any:
-    from faststream.rabbit import Channel, ExchangeType, QueueType, RabbitBroker, RabbitExchange, RabbitQueue  # noqa: PLC0415 - only the bus that is measured
+    from faststream.rabbit import (  # noqa: PLC0415 - only the bus that is measured
+        Channel,
+        ExchangeType,
+        QueueType,
+        RabbitBroker,
+        RabbitExchange,
+        RabbitQueue,
+    )
 
     broker = RabbitBroker(URL, default_channel=Channel(prefetch_count=PREFETCH), logger=None)
     queue = RabbitQueue("bench", queue_type=QueueType.QUORUM, routing_key=TYPE, durable=True)
@@ -36,7 +43,9 @@ def nats(meter: Meter) -> Any:
     broker = NatsBroker(URL, logger=None)
     stream = JStream("EVENTS", subjects=["events.>"])
 
-    @broker.subscriber(f"events.{TYPE}", durable="bench", stream=stream, pull_sub=PullSub(batch_size=PREFETCH))
+    @broker.subscriber(
+        f"events.{TYPE}", durable="bench", stream=stream, pull_sub=PullSub(batch_size=PREFETCH)
+    )
     async def handle(body: bytes) -> None:
         UserSignedUp.FromString(body)
         meter.hit()

@@ -41,7 +41,10 @@ async def main(step: str) -> None:
         meter.hit()
 
     await inbox.open()
-    bus.subscribe(Subscription("bench", frozenset({"acme.signup.v1.UserSignedUp"}), configured.prefetch), on_delivery)
+    bus.subscribe(
+        Subscription("bench", frozenset({"acme.signup.v1.UserSignedUp"}), configured.prefetch),
+        on_delivery,
+    )
     await bus.start()
     await bus.wait_ready()
     if os.environ["BENCH_EVENTS"] != "0":

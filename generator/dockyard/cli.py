@@ -66,7 +66,10 @@ def _print_version(wanted: bool) -> None:
 @app.callback()
 def _dockyard(
     _version: Annotated[
-        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version and exit.")
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Show the version and exit."
+        ),
     ] = False,
 ) -> None:
     """Options of every command."""
@@ -74,18 +77,27 @@ def _dockyard(
 
 @app.command()
 def new(
-    name: Annotated[str, typer.Argument(help="The service's name in kebab-case, such as billing-svc.")],
+    name: Annotated[
+        str, typer.Argument(help="The service's name in kebab-case, such as billing-svc.")
+    ],
     *,
     into: Annotated[Path, typer.Option(help="The folder to put the service in.")] = Path(),
     data: Annotated[
-        list[str] | None, typer.Option(metavar="QUESTION=ANSWER", help="An answer; may be given many times.")
+        list[str] | None,
+        typer.Option(metavar="QUESTION=ANSWER", help="An answer; may be given many times."),
     ] = None,
-    defaults: Annotated[bool, typer.Option("--defaults", help="Ask nothing: take the defaults.")] = False,
+    defaults: Annotated[
+        bool, typer.Option("--defaults", help="Ask nothing: take the defaults.")
+    ] = False,
     template: Annotated[
-        str | None, typer.Option(metavar="SRC", help="The template: a folder, a git URL or gh:owner/name.")
+        str | None,
+        typer.Option(metavar="SRC", help="The template: a folder, a git URL or gh:owner/name."),
     ] = None,
     ref: Annotated[
-        str | None, typer.Option(help="A tag, branch or commit of the template; without it the newest release.")
+        str | None,
+        typer.Option(
+            help="A tag, branch or commit of the template; without it the newest release."
+        ),
     ] = None,
 ) -> None:
     """Lay down a new service: rendered, locked and committed, or nothing at all."""
@@ -106,7 +118,9 @@ def new(
             f"it is rendered from {opened.version} as committed.",
             style="yellow",
         )
-    created = services.create(path, opened, answers, ask=not defaults, progress=lambda step: _say(step, style="dim"))
+    created = services.create(
+        path, opened, answers, ask=not defaults, progress=lambda step: _say(step, style="dim")
+    )
     if created.fallback_identity:
         _say(
             "git knows no author, so the first commit bears a neutral one; set user.name and user.email, "
@@ -117,7 +131,8 @@ def new(
     out = Console(highlight=False, soft_wrap=True)
     out.print(
         Text.assemble(
-            (f"{name} is there", "bold green"), f", from {opened.version}, one commit on {created.branch}. Try next:\n"
+            (f"{name} is there", "bold green"),
+            f", from {opened.version}, one commit on {created.branch}. Try next:\n",
         )
     )
     for command in (f"cd {folder}", "make test", "make dev"):
@@ -133,15 +148,25 @@ def update(
     path: _Service = Path(),
     *,
     to: Annotated[
-        str | None, typer.Option(metavar="REF", help="A tag, branch or commit; without it the newest release.")
+        str | None,
+        typer.Option(metavar="REF", help="A tag, branch or commit; without it the newest release."),
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Write nothing; say what the update would do.")] = False,
-    in_place: Annotated[
-        bool, typer.Option("--in-place", help="Write to the working tree instead of a branch; leaves conflicts there.")
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Write nothing; say what the update would do.")
     ] = False,
-    step: Annotated[bool, typer.Option("--step", help="Release by release, a commit each.")] = False,
+    in_place: Annotated[
+        bool,
+        typer.Option(
+            "--in-place",
+            help="Write to the working tree instead of a branch; leaves conflicts there.",
+        ),
+    ] = False,
+    step: Annotated[
+        bool, typer.Option("--step", help="Release by release, a commit each.")
+    ] = False,
     data: Annotated[
-        list[str] | None, typer.Option(metavar="QUESTION=ANSWER", help="A new answer; may be given many times.")
+        list[str] | None,
+        typer.Option(metavar="QUESTION=ANSWER", help="A new answer; may be given many times."),
     ] = None,
     json: _Json = False,
 ) -> None:
@@ -154,7 +179,9 @@ def update(
     from dockyard.new import parse_data  # noqa: PLC0415 - as above
 
     answers = parse_data(data or [])
-    done = commands.update(path, to=to, data=answers, dry_run=dry_run, in_place=in_place, by_release=step)
+    done = commands.update(
+        path, to=to, data=answers, dry_run=dry_run, in_place=in_place, by_release=step
+    )
     code = 1 if done.conflicts else 0
     _warn(done.warnings)
     if json:
@@ -162,7 +189,10 @@ def update(
     else:
         show.updated(done)
     if done.committed is not None and done.committed.fallback_identity:
-        _say("git knows no author, so the commit bears a neutral one; set user.name and user.email.", style="yellow")
+        _say(
+            "git knows no author, so the commit bears a neutral one; set user.name and user.email.",
+            style="yellow",
+        )
     raise typer.Exit(code)
 
 
@@ -190,7 +220,10 @@ def diff(
     path: _Service = Path(),
     *,
     to: Annotated[
-        str | None, typer.Option(metavar="REF", help="Show what an update to this version would change instead.")
+        str | None,
+        typer.Option(
+            metavar="REF", help="Show what an update to this version would change instead."
+        ),
     ] = None,
     json: _Json = False,
 ) -> None:
@@ -212,7 +245,8 @@ def diff(
 def restore(
     path: _Service = Path(),
     files: Annotated[
-        list[str] | None, typer.Argument(metavar="[FILES]...", help="Managed files or folders; without one, all.")
+        list[str] | None,
+        typer.Argument(metavar="[FILES]...", help="Managed files or folders; without one, all."),
     ] = None,
     *,
     json: _Json = False,
@@ -237,13 +271,18 @@ def adopt(
     path: _Service = Path(),
     *,
     template: Annotated[
-        str | None, typer.Option(metavar="SRC", help="The template: a folder, a git URL or gh:owner/name.")
+        str | None,
+        typer.Option(metavar="SRC", help="The template: a folder, a git URL or gh:owner/name."),
     ] = None,
     data: Annotated[
         list[str] | None,
-        typer.Option(metavar="QUESTION=ANSWER", help="An answer that is known; may be given many times."),
+        typer.Option(
+            metavar="QUESTION=ANSWER", help="An answer that is known; may be given many times."
+        ),
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Write nothing; say what was found.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Write nothing; say what was found.")
+    ] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace a valid answers file.")] = False,
     json: _Json = False,
 ) -> None:
@@ -256,7 +295,12 @@ def adopt(
     answers = parse_data(data or [])
     _say("comparing versions and answers with the service's files", style="dim")
     found = services.adopt(
-        path, template or default_source(), answers, force=force, dry_run=dry_run, watch=show.comparing
+        path,
+        template or default_source(),
+        answers,
+        force=force,
+        dry_run=dry_run,
+        watch=show.comparing,
     )
     if json:
         _print_json(record.adopted(found))
@@ -267,7 +311,8 @@ def adopt(
 @app.command()
 def demo(
     template: Annotated[
-        str | None, typer.Option(metavar="SRC", help="The template: a folder, a git URL or gh:owner/name.")
+        str | None,
+        typer.Option(metavar="SRC", help="The template: a folder, a git URL or gh:owner/name."),
     ] = None,
 ) -> None:
     """The whole story on this machine: two services, an embedded broker, kills, dead letters, a ledger."""

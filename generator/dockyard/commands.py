@@ -115,7 +115,9 @@ def update(
         require_clean(service)
         ways = steps(service, source, to) if by_release else [step(service, source, to)]
         if uncommitted := ways[-1].target.uncommitted:
-            warnings.append(f"{uncommitted} uncommitted changes in {source.recorded} are not part of the update")
+            warnings.append(
+                f"{uncommitted} uncommitted changes in {source.recorded} are not part of the update"
+            )
         if ways[0].is_none and not data:
             return Updated(service, Outcome.NOTHING, (), None, tuple(warnings))
         plans = tuple(_plans(bench, service, ways, data or {}))
@@ -132,10 +134,14 @@ def check(path: Path, to: str | None = None) -> Checked:
     """
     with _opened(path) as (service, bench, source, warnings):
         way = step(service, source, to)
-        return Checked(service, way, behind(way), drift(bench, service, way.recorded), tuple(warnings))
+        return Checked(
+            service, way, behind(way), drift(bench, service, way.recorded), tuple(warnings)
+        )
 
 
-def diff(path: Path, to: str | None = None, *, colour: bool = False, folder: str = "") -> Difference:
+def diff(
+    path: Path, to: str | None = None, *, colour: bool = False, folder: str = ""
+) -> Difference:
     """The drift of the service in `path`; with `to`, what an update to that version would change.
 
     Paths of the patch begin with `folder`, if there is one.
@@ -161,7 +167,9 @@ def restore(path: Path, names: Collection[str] = ()) -> Restored:
         paths = chosen(found, names)
         require_clean(service, paths)
         wanted = {name: found.rendered[name] for name in paths}
-        before = _committed(service, {name: found.present[name] for name in paths if name in found.present})
+        before = _committed(
+            service, {name: found.present[name] for name in paths if name in found.present}
+        )
         objects.bring(bench, service, [entry.oid for entry in wanted.values()])
         worktree.write(service, worktree.changes(service, before, wanted), among=paths)
         return Restored(service, tuple(paths), tuple(warnings))
@@ -174,7 +182,9 @@ def _opened(path: Path) -> Iterator[tuple[Service, Bench, Source, list[str]]]:
     kept = worktree.recover(place(path))
     if kept is not None:
         since = f"; what was saved there since is in {', '.join(map(shown, kept))}" if kept else ""
-        warnings.append(f"an earlier command was killed while it wrote to {path}: what it had done is undone{since}")
+        warnings.append(
+            f"an earlier command was killed while it wrote to {path}: what it had done is undone{since}"
+        )
     service = open_service(path)
     source = source_of(service)
     if source.stale is not None:
@@ -192,10 +202,16 @@ def _committed(service: Service, present: Entries) -> Entries:
     return {name: entry for name, entry in present.items() if name in known}
 
 
-def _plans(bench: Bench, service: Service, ways: Collection[Step], data: Mapping[str, str]) -> Iterator[Plan]:
+def _plans(
+    bench: Bench, service: Service, ways: Collection[Step], data: Mapping[str, str]
+) -> Iterator[Plan]:
     for number, way in enumerate(ways, start=1):
         # A question that a later release asks first is answered there; a name nobody knows is refused at the end.
-        own = data if number == len(ways) else {key: data[key] for key in way.target.questions if key in data}
+        own = (
+            data
+            if number == len(ways)
+            else {key: data[key] for key in way.target.questions if key in data}
+        )
         made = plan(bench, service, way, own)
         yield made
         if made.merge.conflicts:

@@ -57,7 +57,9 @@ class NameTaken(DockyardError):
     """Something is already where the new service should be."""
 
     def __init__(self, path: Path) -> None:
-        super().__init__(f"{path} exists already: choose another name, another folder with --into, or move it away.")
+        super().__init__(
+            f"{path} exists already: choose another name, another folder with --into, or move it away."
+        )
 
 
 class CannotWrite(DockyardError):
@@ -170,7 +172,9 @@ class NotATemplate(DockyardError):
     """The source is there, but it is no template that Dockyard can render and later update."""
 
     def __init__(self, source: str, why: str, mend: str) -> None:
-        super().__init__(f"{source} is not a template that Dockyard can use: {one_line(why)}. {mend}")
+        super().__init__(
+            f"{source} is not a template that Dockyard can use: {one_line(why)}. {mend}"
+        )
 
 
 class UnknownRef(DockyardError):
@@ -202,13 +206,17 @@ class ToolMissing(DockyardError):
     """A program that Dockyard needs is not installed."""
 
     def __init__(self, tool: str) -> None:
-        super().__init__(f"{tool} is needed and not found: install it, or put its folder on PATH, and run this again.")
+        super().__init__(
+            f"{tool} is needed and not found: install it, or put its folder on PATH, and run this again."
+        )
 
 
 class ToolFailed(DockyardError):
     """A program that Dockyard runs ended badly."""
 
-    def __init__(self, doing: str, reason: str, mend: str = "Mend that and run this again.") -> None:
+    def __init__(
+        self, doing: str, reason: str, mend: str = "Mend that and run this again."
+    ) -> None:
         super().__init__(f"cannot {doing}: {one_line(reason)}. {mend}")
 
 
@@ -225,7 +233,9 @@ class NotAService(DockyardError):
     """The folder has no answers file, so that nobody knows what rendered it."""
 
     def __init__(self, folder: Path, why: str, mend: str) -> None:
-        super().__init__(f"{folder} is not a service that Dockyard can read: {one_line(why)}. {mend}")
+        super().__init__(
+            f"{folder} is not a service that Dockyard can read: {one_line(why)}. {mend}"
+        )
 
 
 class BrokenAnswers(DockyardError):

@@ -33,7 +33,9 @@ class MovedOn(DockyardError):
     """Another commit is checked out than the one that the work began with."""
 
     def __init__(self, folder: Path) -> None:
-        super().__init__(f"another commit was checked out in {folder} meanwhile: nothing was written; run this again.")
+        super().__init__(
+            f"another commit was checked out in {folder} meanwhile: nothing was written; run this again."
+        )
 
 
 class SavedMeanwhile(DockyardError):
@@ -71,7 +73,9 @@ class InTheWay(DockyardError):
 
     def __init__(self, paths: Iterable[str]) -> None:
         names = ", ".join(paths)
-        super().__init__(f"this would write over {names}, unknown to git: commit or move that, and run this again.")
+        super().__init__(
+            f"this would write over {names}, unknown to git: commit or move that, and run this again."
+        )
 
 
 class CannotApply(DockyardError):
@@ -88,4 +92,6 @@ class Occupied(DockyardError):
     """Somebody else is writing to the service."""
 
     def __init__(self, folder: Path, why: str) -> None:
-        super().__init__(f"cannot write to {folder}: {why}. Wait until it is done, then run this again.")
+        super().__init__(
+            f"cannot write to {folder}: {why}. Wait until it is done, then run this again."
+        )

@@ -14,7 +14,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from dockyard.errors import BadData, BadName, CannotWrite, NameGivenTwice, NameTaken, UnknownQuestion
+from dockyard.errors import (
+    BadData,
+    BadName,
+    CannotWrite,
+    NameGivenTwice,
+    NameTaken,
+    UnknownQuestion,
+)
 from dockyard.programs import git, toolchain
 from dockyard.rendering.render import render
 from dockyard.rendering.template import Template
@@ -62,11 +69,20 @@ def open_questions(template: Template, data: Mapping[str, str]) -> list[str]:
             raise NameGivenTwice
         if question not in template.questions:
             raise UnknownQuestion(question, template.source.recorded, template.questions)
-    return [question for question in template.questions if question != "service_name" and question not in data]
+    return [
+        question
+        for question in template.questions
+        if question != "service_name" and question not in data
+    ]
 
 
 def create(
-    path: Path, template: Template, data: Mapping[str, str], *, ask: bool, progress: Callable[[str], None]
+    path: Path,
+    template: Template,
+    data: Mapping[str, str],
+    *,
+    ask: bool,
+    progress: Callable[[str], None],
 ) -> NewService:
     """Lay down a service at `path` from `template`; `ask` prompts for the answers that `data` leaves open.
 
@@ -92,7 +108,9 @@ def create(
         try:
             (workspace / "tree" / way.parts[0]).rename(existing / way.parts[0])
         except OSError as error:
-            raise (NameTaken(path) if os.path.lexists(path) else CannotWrite(path, error)) from error
+            raise (
+                NameTaken(path) if os.path.lexists(path) else CannotWrite(path, error)
+            ) from error
     return NewService(path, template, commit.branch, commit.fallback_identity)
 
 

@@ -73,13 +73,21 @@ def adopted(result: Adopted) -> Record:
         "managed_files": len(result.managed),
         "equal_files": len(result.managed) - len(result.drifted),
         "share_of_lines": round(result.share, 4),
-        "drifted": [{"path": shown(each.path), "share_of_lines": round(each.share, 4)} for each in result.drifted],
+        "drifted": [
+            {"path": shown(each.path), "share_of_lines": round(each.share, 4)}
+            for each in result.drifted
+        ],
     }
 
 
 def file(one: File) -> Record:
     """What becomes of one path."""
-    return {"path": shown(one.path), "state": one.state, "conflict": one.conflict, "message": shown(one.message)}
+    return {
+        "path": shown(one.path),
+        "state": one.state,
+        "conflict": one.conflict,
+        "message": shown(one.message),
+    }
 
 
 def question(one: Question) -> Record:
@@ -103,7 +111,9 @@ def _step(plan: Plan) -> Record:
         "recorded": _version(plan.step.recorded),
         "target": _version(plan.step.target),
         "tree": plan.merge.tree,
-        "files": [file(one) for one in plan.merge.files if one.state not in {State.CLEAN, State.YOURS}],
+        "files": [
+            file(one) for one in plan.merge.files if one.state not in {State.CLEAN, State.YOURS}
+        ],
         "new_questions": [question(each) for each in plan.new_questions],
         "retired": list(plan.retired),
         "notes": plan.notes,

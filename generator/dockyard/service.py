@@ -74,7 +74,14 @@ def open_unrecorded(path: Path, recorded: Recorded) -> Service:
 def _at(root: Path, recorded: Recorded) -> Service:
     try:
         listed = git.run(
-            *("rev-parse", "--path-format=absolute", "--show-toplevel", "--git-dir", "--git-path", "objects"),
+            *(
+                "rev-parse",
+                "--path-format=absolute",
+                "--show-toplevel",
+                "--git-dir",
+                "--git-path",
+                "objects",
+            ),
             *("--show-prefix", "HEAD", "HEAD:./"),
             folder=root,
         )
@@ -82,7 +89,11 @@ def _at(root: Path, recorded: Recorded) -> Service:
         raise _not_in_git(root, error) from error
     top, git_dir, objects, prefix, head, tree = listed.split("\n")[:6]
     if len(head) != _SHA1_LENGTH:
-        raise NotAService(root, "its repository uses SHA-256", "Templates and services must use git's SHA-1 format.")
+        raise NotAService(
+            root,
+            "its repository uses SHA-256",
+            "Templates and services must use git's SHA-1 format.",
+        )
     return Service(root, Path(top), prefix, Path(git_dir), Path(objects), head, tree, recorded)
 
 
@@ -95,7 +106,11 @@ def read_answers(root: Path, file: str) -> Recorded:
         raise BrokenAnswers(path, str(error)) from error
     if not isinstance(said, dict):
         raise BrokenAnswers(path, "it holds no answers")
-    missing = [key for key in ("_src_path", "_commit") if not isinstance(said.get(key), str) or not said[key]]
+    missing = [
+        key
+        for key in ("_src_path", "_commit")
+        if not isinstance(said.get(key), str) or not said[key]
+    ]
     if missing:
         raise BrokenAnswers(path, f"{' and '.join(missing)} is missing, or no text")
     answers = {str(key): value for key, value in said.items() if not str(key).startswith("_")}
@@ -113,9 +128,17 @@ def require_clean(service: Service, among: Collection[str] | None = None) -> Non
     With `among` only these files count, and one that is merely deleted has nothing to lose.
     """
     env = git.environment() | {"GIT_OPTIONAL_LOCKS": "0"}
-    options = ("--porcelain", "-z", "--untracked-files=no", "--ignore-submodules=untracked", "--no-renames")
+    options = (
+        "--porcelain",
+        "-z",
+        "--untracked-files=no",
+        "--ignore-submodules=untracked",
+        "--no-renames",
+    )
     listed = git.run("status", *options, "--", ".", folder=service.root, env=env)
-    states = [(line[:2], line[3:].removeprefix(service.prefix)) for line in listed.split("\0") if line]
+    states = [
+        (line[:2], line[3:].removeprefix(service.prefix)) for line in listed.split("\0") if line
+    ]
     if any("U" in state or state in {"AA", "DD"} for state, _ in states):
         raise UnmergedService(service.root)
     if among is not None:

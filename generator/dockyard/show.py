@@ -32,7 +32,9 @@ def updated(result: Updated) -> None:
     out = _console()
     name = result.service.name
     if result.outcome is Outcome.NOTHING:
-        out.print(Text(f"{name} has the newest version already: {result.service.recorded.version}."))
+        out.print(
+            Text(f"{name} has the newest version already: {result.service.recorded.version}.")
+        )
         return
     for plan in result.plans:
         _plan(out, name, plan)
@@ -45,10 +47,16 @@ def checked(result: Checked) -> None:
     name, way = result.service.name, result.step
     if result.behind:
         releases = f"{result.behind} {'version' if result.behind == 1 else 'versions'}"
-        out.print(Text(f"{name} is {releases} behind: {way.recorded.version}, the newest is {way.target.version}."))
+        out.print(
+            Text(
+                f"{name} is {releases} behind: {way.recorded.version}, the newest is {way.target.version}."
+            )
+        )
     if result.drift.files:
         _rows(out, ("drift", "file"), [(file.how, shown(file.path)) for file in result.drift.files])
-        out.print(Text(f"{name} has drifted in {_files(len(result.drift.files))}: see `dockyard diff`."))
+        out.print(
+            Text(f"{name} has drifted in {_files(len(result.drift.files))}: see `dockyard diff`.")
+        )
     if result.is_well:
         out.print(Text(f"{name} is current and clean: {way.recorded.version}.", style="bold green"))
 
@@ -60,13 +68,23 @@ def restored(result: Restored) -> None:
         out.print(Text(f"{result.service.name} has no drift there."))
         return
     _rows(out, ("restored",), [(shown(path),) for path in result.paths])
-    out.print(Text(f"{_files(len(result.paths))} restored and staged: look with `git diff --cached`, then commit."))
+    out.print(
+        Text(
+            f"{_files(len(result.paths))} restored and staged: look with `git diff --cached`, then commit."
+        )
+    )
 
 
 def comparing(versions: Sequence[Template]) -> Iterable[Template]:
     """`versions`, with a bar on a terminal that says how many have been compared."""
     console = Console(stderr=True)
-    return track(versions, "comparing versions", console=console, transient=True, disable=not console.is_terminal)
+    return track(
+        versions,
+        "comparing versions",
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    )
 
 
 def adopted(result: Adopted) -> None:
@@ -80,8 +98,16 @@ def adopted(result: Adopted) -> None:
             f"are just as it renders them, {result.share:.1%} of their lines."
         )
     )
-    _rows(out, ("question", "answer"), [(name, str(answer)) for name, answer in result.answers.items()])
-    _rows(out, ("as rendered", "drifted file"), [(f"{file.share:.0%}", shown(file.path)) for file in result.drifted])
+    _rows(
+        out,
+        ("question", "answer"),
+        [(name, str(answer)) for name, answer in result.answers.items()],
+    )
+    _rows(
+        out,
+        ("as rendered", "drifted file"),
+        [(f"{file.share:.0%}", shown(file.path)) for file in result.drifted],
+    )
     file = shlex.quote(result.service.recorded.file)
     if result.is_written:
         out.print(
@@ -101,15 +127,26 @@ def _plan(out: Console, service: str, plan: Plan) -> None:
         out.print(Text(plan.notes, style="dim"))
     for question in plan.new_questions:
         how = "as given" if question.is_given else "the default; another with --data"
-        out.print(Text(f"new question {question.name} = {question.answer!r} ({how}): {question.help}"))
+        out.print(
+            Text(f"new question {question.name} = {question.answer!r} ({how}): {question.help}")
+        )
     for name in plan.retired:
         out.print(Text(f"{name} is not asked any more."))
     loud = [file for file in plan.merge.files if file.state not in _SILENT]
-    _rows(out, ("", "file", ""), [_row(file) for file in loud], [_STYLE.get(file.state, "") for file in loud])
+    _rows(
+        out,
+        ("", "file", ""),
+        [_row(file) for file in loud],
+        [_STYLE.get(file.state, "") for file in loud],
+    )
 
 
 def _row(file: File) -> tuple[str, str, str]:
-    return file.state, shown(file.path), f"{file.conflict}: {shown(file.message)}" if file.conflict else ""
+    return (
+        file.state,
+        shown(file.path),
+        f"{file.conflict}: {shown(file.message)}" if file.conflict else "",
+    )
 
 
 def _ending(result: Updated) -> str:
@@ -131,7 +168,9 @@ def _ending(result: Updated) -> str:
     return "Written and staged: look with `git diff --cached`, run the tests, then commit."
 
 
-def _rows(out: Console, heads: Sequence[str], rows: Iterable[Sequence[str]], styles: Sequence[str] = ()) -> None:
+def _rows(
+    out: Console, heads: Sequence[str], rows: Iterable[Sequence[str]], styles: Sequence[str] = ()
+) -> None:
     rows = list(rows)
     if not rows:
         return

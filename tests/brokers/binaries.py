@@ -31,9 +31,13 @@ class _Source:
 
 _APT_GET_SECONDS = 900
 
-_POSTGRES = _Source("install PostgreSQL", "postgresql", ("usr/lib/postgresql/*/bin", "usr/local/pgsql/bin"))
+_POSTGRES = _Source(
+    "install PostgreSQL", "postgresql", ("usr/lib/postgresql/*/bin", "usr/local/pgsql/bin")
+)
 # Not usr/sbin: there Debian keeps a wrapper that changes the user and the environment.
-_RABBITMQ = _Source("install RabbitMQ", "rabbitmq-server", ("usr/lib/rabbitmq/bin", "usr/local/sbin"))
+_RABBITMQ = _Source(
+    "install RabbitMQ", "rabbitmq-server", ("usr/lib/rabbitmq/bin", "usr/local/sbin")
+)
 
 _SOURCES = {
     "buildah": _Source("install buildah", "buildah"),
@@ -58,11 +62,20 @@ def find(name: str) -> Path:
     """The program `name`, installed with apt-get first if need be. Raises MissingProgramError."""
     source = _SOURCES[name]
     found = _look(name, source)
-    if found is None and source.debian_package is not None and os.geteuid() == 0 and shutil.which("apt-get"):
+    if (
+        found is None
+        and source.debian_package is not None
+        and os.geteuid() == 0
+        and shutil.which("apt-get")
+    ):
         _install(name, source.debian_package)
         found = _look(name, source)
     if found is None:
-        package = f" (Debian and Ubuntu: apt-get install {source.debian_package})" if source.debian_package else ""
+        package = (
+            f" (Debian and Ubuntu: apt-get install {source.debian_package})"
+            if source.debian_package
+            else ""
+        )
         raise MissingProgramError(
             f"The tests need the program {name}, which is neither beside {sys.executable} nor in PATH: "
             f"{source.remedy}{package}, or put {name} into PATH."
@@ -73,7 +86,10 @@ def find(name: str) -> Path:
 def _look(name: str, source: _Source) -> Path | None:
     """Beside the interpreter, where wheels put programs; in the distribution's folder, newest first; in PATH."""
     beside = Path(sys.executable).parent / name
-    packaged = sorted((path for folder in source.folders for path in Path("/").glob(f"{folder}/{name}")), reverse=True)
+    packaged = sorted(
+        (path for folder in source.folders for path in Path("/").glob(f"{folder}/{name}")),
+        reverse=True,
+    )
     in_path = shutil.which(name)
     candidates = [beside, *packaged, *([Path(in_path)] if in_path else [])]
     return next((path for path in candidates if os.access(path, os.X_OK)), None)
@@ -81,7 +97,10 @@ def _look(name: str, source: _Source) -> Path | None:
 
 def _install(name: str, package: str) -> None:
     sys.stderr.write(f"{name} is missing: installing the Debian package {package} with apt-get\n")
-    for command in (["update", "-qq"], ["install", "-y", "-qq", "--no-install-recommends", package]):
+    for command in (
+        ["update", "-qq"],
+        ["install", "-y", "-qq", "--no-install-recommends", package],
+    ):
         asked = f"apt-get {' '.join(command)}"
         try:
             with _stopped_clock():
@@ -103,7 +122,9 @@ def _install(name: str, package: str) -> None:
                 f"{asked} took longer than {_APT_GET_SECONDS} s, so {name} is missing: install {package} yourself."
             ) from error
         if done.returncode != 0:
-            raise MissingProgramError(f"{asked} failed, so {name} is missing: {done.stderr.strip()}")
+            raise MissingProgramError(
+                f"{asked} failed, so {name} is missing: {done.stderr.strip()}"
+            )
 
 
 @contextmanager

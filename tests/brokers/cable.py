@@ -28,7 +28,9 @@ class Cable:
     def through(self, url: str) -> str:
         """`url` of the target as it is called through this cable."""
         parts = urlsplit(url)
-        return urlunsplit(parts._replace(netloc=parts.netloc.replace(f":{self._target}", f":{self.port}")))
+        return urlunsplit(
+            parts._replace(netloc=parts.netloc.replace(f":{self._target}", f":{self.port}"))
+        )
 
     def cut(self) -> None:
         """Break every connection without a farewell; new ones are broken as well."""

@@ -29,5 +29,7 @@ def nats(data: Path, *options: str) -> Iterator[Nats]:
     store.mkdir(parents=True, exist_ok=True)
     command: list[str | Path] = [find("nats-server"), "--addr", "127.0.0.1", "--port", str(port)]
     command += ["--jetstream", "--store_dir", store, *options]
-    with process.start(command, ready=lambda: process.listens(port), log=data / "nats-server.log") as server:
+    with process.start(
+        command, ready=lambda: process.listens(port), log=data / "nats-server.log"
+    ) as server:
         yield Nats(server, port)

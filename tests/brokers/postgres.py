@@ -27,7 +27,16 @@ def postgres_server(folder: Path) -> Iterator[tuple[str, Server]]:
             os.chown(home, pwd.getpwnam(user).pw_uid, pwd.getpwnam(user).pw_gid)
         data = Path(home, "data")
         _create(data, user)
-        command: list[str | Path] = [find("postgres"), "-D", data, "-p", str(port), "-k", home, "-F"]
+        command: list[str | Path] = [
+            find("postgres"),
+            "-D",
+            data,
+            "-p",
+            str(port),
+            "-k",
+            home,
+            "-F",
+        ]
         command += ["-c", "listen_addresses=127.0.0.1", "-c", "max_connections=200"]
         with start(
             command,
@@ -48,12 +57,24 @@ def _account() -> str | None:
     for name in ("postgres", "nobody"):
         if name in accounts:
             return name
-    raise ServerError("PostgreSQL refuses to run as root, and there is neither an account postgres nor nobody")
+    raise ServerError(
+        "PostgreSQL refuses to run as root, and there is neither an account postgres nor nobody"
+    )
 
 
 def _create(data: Path, user: str | None) -> None:
     made = subprocess.run(
-        [find("initdb"), "-D", data, "-U", "dockyard", "--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync"],
+        [
+            find("initdb"),
+            "-D",
+            data,
+            "-U",
+            "dockyard",
+            "--auth=trust",
+            "--encoding=UTF8",
+            "--locale=C",
+            "--no-sync",
+        ],
         cwd=data.parent,
         user=user,
         extra_groups=None if user is None else [],

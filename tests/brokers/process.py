@@ -147,7 +147,9 @@ class Server:
         deadline = monotonic() + self.timeout
         while not self.ready():
             if process.poll() is not None:
-                raise ServerError(self._told(f"ended with exit code {process.returncode} before it was ready"))
+                raise ServerError(
+                    self._told(f"ended with exit code {process.returncode} before it was ready")
+                )
             if monotonic() > deadline:
                 raise ServerError(self._told(f"was not ready within {self.timeout:g} s"))
             sleep(_POLL_SECONDS)
@@ -181,7 +183,9 @@ def start(
 def _stands_still(member: psutil.Process) -> bool:
     """Whether SIGSTOP has reached every thread: one that computes on another processor takes a moment to notice."""
     try:
-        threads = [psutil.Process(thread.id) for thread in member.threads()] if psutil.LINUX else [member]
+        threads = (
+            [psutil.Process(thread.id) for thread in member.threads()] if psutil.LINUX else [member]
+        )
         return all(thread.status() == psutil.STATUS_STOPPED for thread in threads)
     except psutil.NoSuchProcess:
         return True

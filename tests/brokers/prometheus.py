@@ -33,7 +33,11 @@ class Prometheus:
     def firing(self) -> dict[str, dict[str, str]]:
         """Annotations of the alerts that fire now, by name."""
         alerts = self._get("alerts")["alerts"]
-        return {alert["labels"]["alertname"]: alert["annotations"] for alert in alerts if alert["state"] == "firing"}
+        return {
+            alert["labels"]["alertname"]: alert["annotations"]
+            for alert in alerts
+            if alert["state"] == "firing"
+        }
 
     def _get(self, path: str) -> Any:
         try:
@@ -50,12 +54,18 @@ def prometheus(folder: Path, *, job: str, target: int, rules: str) -> Iterator[P
     config = {
         "global": {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"},
         "rule_files": ["rules.yaml"],
-        "scrape_configs": [{"job_name": job, "static_configs": [{"targets": [f"127.0.0.1:{target}"]}]}],
+        "scrape_configs": [
+            {"job_name": job, "static_configs": [{"targets": [f"127.0.0.1:{target}"]}]}
+        ],
     }
     (folder / "prometheus.yaml").write_text(yaml.safe_dump(config))
     port = process.free_port()
     command: list[str | Path] = [find("prometheus"), f"--config.file={folder / 'prometheus.yaml'}"]
-    command += [f"--storage.tsdb.path={folder / 'data'}", f"--web.listen-address=127.0.0.1:{port}", "--log.level=warn"]
+    command += [
+        f"--storage.tsdb.path={folder / 'data'}",
+        f"--web.listen-address=127.0.0.1:{port}",
+        "--log.level=warn",
+    ]
 
     def ready() -> bool:
         try:

@@ -52,7 +52,11 @@ class RabbitMQ:
             self.server.start()
         path = quote(name, safe="")
         self.call("PUT", f"/api/vhosts/{path}")
-        self.call("PUT", f"/api/permissions/{path}/guest", {"configure": ".*", "write": ".*", "read": ".*"})
+        self.call(
+            "PUT",
+            f"/api/permissions/{path}/guest",
+            {"configure": ".*", "write": ".*", "read": ".*"},
+        )
         try:
             yield f"amqp://guest:guest@127.0.0.1:{self.amqp_port}/{path}"
         finally:
@@ -70,7 +74,9 @@ class RabbitMQ:
         finally:
             connection.close()
         if response.status >= 300:
-            raise ManagementError(f"{method} {path}: {response.status} {content.decode(errors='replace')}")
+            raise ManagementError(
+                f"{method} {path}: {response.status} {content.decode(errors='replace')}"
+            )
         return json.loads(content) if content else None
 
 
@@ -111,5 +117,7 @@ def shared_rabbitmq() -> RabbitMQ:
     folder = Path(tempfile.mkdtemp(prefix="rabbitmq-"))
     stack.callback(shutil.rmtree, folder, ignore_errors=True)
     node = stack.enter_context(rabbitmq_server(folder))
-    stack.callback(node.server.kill)  # an orderly stop takes seconds, and nobody needs the data any more
+    stack.callback(
+        node.server.kill
+    )  # an orderly stop takes seconds, and nobody needs the data any more
     return node

@@ -15,7 +15,15 @@ def redis_server(folder: Path) -> Iterator[tuple[str, Server]]:
     """Its URL, and the server. Every write is in the append-only file before it is answered."""
     port = free_port()
     url = f"redis://127.0.0.1:{port}/0"
-    command: list[str | Path] = [find("redis-server"), "--bind", "127.0.0.1", "--port", str(port), "--dir", folder]
+    command: list[str | Path] = [
+        find("redis-server"),
+        "--bind",
+        "127.0.0.1",
+        "--port",
+        str(port),
+        "--dir",
+        folder,
+    ]
     command += ["--appendonly", "yes", "--appendfsync", "always", "--save", ""]
     with start(command, ready=lambda: _answers(url), log=folder / "redis.log") as server:
         yield url, server

@@ -44,18 +44,24 @@ def test_a_program_in_path_is_found(path: Path, monkeypatch: pytest.MonkeyPatch)
     assert find("stored") == path / "stored"
 
 
-def test_a_missing_program_is_installed_as_root(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_program_is_installed_as_root(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     _know(monkeypatch, "stored", "stored-server")
     _add_apt_get(path, "stored-server", path / "stored")
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     assert find("stored") == path / "stored"
 
 
-def test_without_root_a_missing_program_is_asked_for(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_root_a_missing_program_is_asked_for(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     _know(monkeypatch, "stored", "stored-server")
     _add_apt_get(path, "stored-server", path / "stored")
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
-    with pytest.raises(MissingProgramError, match=r"program stored.*install Stored.*apt-get install stored-server"):
+    with pytest.raises(
+        MissingProgramError, match=r"program stored.*install Stored.*apt-get install stored-server"
+    ):
         find("stored")
 
 
@@ -90,14 +96,17 @@ def test_an_installation_takes_none_of_the_time_of_the_test_that_asks_first(
     assert 0 < after <= 200
 
 
-def test_an_installation_that_hangs_ends_in_a_sentence(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_installation_that_hangs_ends_in_a_sentence(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     _know(monkeypatch, "stored", "stored-server")
     (path / "apt-get").write_text("#!/bin/sh\nexec /bin/sleep 60\n")
     (path / "apt-get").chmod(0o755)
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     monkeypatch.setattr(binaries, "_APT_GET_SECONDS", 0.1)
     with pytest.raises(
-        MissingProgramError, match=r"apt-get update -qq took longer than 0\.1 s.*stored-server yourself"
+        MissingProgramError,
+        match=r"apt-get update -qq took longer than 0\.1 s.*stored-server yourself",
     ):
         find("stored")
 
@@ -124,7 +133,9 @@ def test_all_that_is_missing_is_installed_at_once_before_tests_without_root(
 def test_what_cannot_be_installed_ends_in_a_sentence(
     path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(binaries, "_SOURCES", {"stored": binaries._Source("install Stored", "stored-server")})
+    monkeypatch.setattr(
+        binaries, "_SOURCES", {"stored": binaries._Source("install Stored", "stored-server")}
+    )
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     assert binaries.main() == 1
     assert "apt-get install stored-server" in capsys.readouterr().err

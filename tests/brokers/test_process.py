@@ -82,7 +82,10 @@ def test_a_test_run_that_is_interrupted_or_killed_takes_its_servers_with_it(
     port = free_port()
     program = _TEST_RUN.format(command=_command(port), port=port, log=str(tmp_path / "log"))
     run = subprocess.Popen(
-        [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        [sys.executable, "-c", program],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
     )
     assert run.stdout is not None
     with run:

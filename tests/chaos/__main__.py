@@ -18,18 +18,35 @@ ALL = [*PAIRS, ONE_SERVER]
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--events", type=int, default=20_000, help="events on each bus, shared by the stores")
-    parser.add_argument("--faults", type=int, default=100, help="faults on each bus, shared by the stores")
-    parser.add_argument("--seed", type=int, default=20261123, help="the same seed, the same faults in the same order")
-    parser.add_argument("--bus", choices=["rabbitmq", "nats"], action="append", help="only this bus")
+    parser.add_argument(
+        "--events", type=int, default=20_000, help="events on each bus, shared by the stores"
+    )
+    parser.add_argument(
+        "--faults", type=int, default=100, help="faults on each bus, shared by the stores"
+    )
+    parser.add_argument(
+        "--seed",
+        type=int,
+        default=20261123,
+        help="the same seed, the same faults in the same order",
+    )
+    parser.add_argument(
+        "--bus", choices=["rabbitmq", "nats"], action="append", help="only this bus"
+    )
     stores = sorted({store for _, store in ALL})
-    parser.add_argument("--store", choices=stores, action="append", help="only this store; bus: that of the bus")
+    parser.add_argument(
+        "--store", choices=stores, action="append", help="only this store; bus: that of the bus"
+    )
     options = parser.parse_args()
     pairs = [
-        (bus, store) for bus, store in ALL if bus in (options.bus or [bus]) and store in (options.store or [store])
+        (bus, store)
+        for bus, store in ALL
+        if bus in (options.bus or [bus]) and store in (options.store or [store])
     ]
     for client in ("aiormq", "aio_pika", "nats"):
-        logging.getLogger(client).setLevel(logging.CRITICAL)  # the publisher's, which finds no broker on purpose
+        logging.getLogger(client).setLevel(
+            logging.CRITICAL
+        )  # the publisher's, which finds no broker on purpose
     reports = []
     with tempfile.TemporaryDirectory(prefix="dockyard-chaos-") as folder:
         service = render_service(Path(folder), HANDLERS, extras=EXTRAS)
@@ -38,15 +55,22 @@ def main() -> int:
             place.mkdir()
             sharing = sum(1 for other, _ in pairs if other == bus)
             events, faults = ceil(options.events / sharing), ceil(options.faults / sharing)
-            print(f"{bus}, {store}: {events:,} events, {faults} faults, seed {options.seed}", flush=True)
-            reports.append(play(bus, store, service, place, events=events, faults=faults, seed=options.seed))
+            print(
+                f"{bus}, {store}: {events:,} events, {faults} faults, seed {options.seed}",
+                flush=True,
+            )
+            reports.append(
+                play(bus, store, service, place, events=events, faults=faults, seed=options.seed)
+            )
     _print(reports)
     return 1 if any(report.broken for report in reports) else 0
 
 
 def _print(reports: list[Report]) -> None:
     rows = {
-        "events (copies sent)": [f"{len(report.good | report.poison)} ({report.copies})" for report in reports],
+        "events (copies sent)": [
+            f"{len(report.good | report.poison)} ({report.copies})" for report in reports
+        ],
         "faults": [str(sum(report.faults.values())) for report in reports],
         **{
             f"  {fault}": [str(report.faults.get(fault, 0)) for report in reports]
@@ -55,20 +79,28 @@ def _print(reports: list[Report]) -> None:
         "lost": [str(len(report.lost)) for report in reports],
         "repeated after a kill": [str(len(report.effects.after_a_kill)) for report in reports],
         "  most after one kill": [str(report.effects.most_after_one_kill) for report in reports],
-        "  longest until the kill": [f"{report.effects.longest_to_a_kill:.2f} s" for report in reports],
+        "  longest until the kill": [
+            f"{report.effects.longest_to_a_kill:.2f} s" for report in reports
+        ],
         "repeated after a freeze": [str(len(report.effects.after_a_freeze)) for report in reports],
         "  after a standstill": [str(len(report.effects.after_a_standstill)) for report in reports],
         "repeated otherwise": [str(len(report.effects.unexplained)) for report in reports],
-        "twice at a keyed sink": [str(len(report.effects.twice_at_a_keyed_sink)) for report in reports],
+        "twice at a keyed sink": [
+            str(len(report.effects.twice_at_a_keyed_sink)) for report in reports
+        ],
         "twice in the database": [
             "-" if report.written is None else str(len(report.written_twice)) for report in reports
         ],
         "outgoing events lost": [str(len(report.outgoing_lost)) for report in reports],
         "  under more than one id": [str(len(report.outgoing_twice)) for report in reports],
         "out of turn for their key": [str(len(report.out_of_turn)) for report in reports],
-        "dead letters (poison)": [f"{len(report.dead)} ({len(report.poison)})" for report in reports],
+        "dead letters (poison)": [
+            f"{len(report.dead)} ({len(report.poison)})" for report in reports
+        ],
         "  unexplained": [str(len(report.unexplained_dead)) for report in reports],
-        "SIGTERM: exit 0, other": [f"{report.orderly_exits}, {report.other_exits}" for report in reports],
+        "SIGTERM: exit 0, other": [
+            f"{report.orderly_exits}, {report.other_exits}" for report in reports
+        ],
         "slowest recovery": [f"{report.slowest_recovery:.1f} s" for report in reports],
     }
     print(f"\n{'':26}" + "".join(f"{report.bus:>18}" for report in reports))

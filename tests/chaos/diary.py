@@ -32,7 +32,9 @@ class Diary:
 
     def undisturbed(self, begun: float, over: float) -> float:
         """For how many of these seconds broker and store were there and the machine went on."""
-        disturbances = (entry for entry in self.entries if entry.outage or entry.what == STOOD_STILL)
+        disturbances = (
+            entry for entry in self.entries if entry.outage or entry.what == STOOD_STILL
+        )
         return over - begun - sum(entry.within(begun, over) for entry in disturbances)
 
     def stood_still(self, begun: float, over: float) -> float:

@@ -72,7 +72,10 @@ class Scene:
         sink = self.made.sink
         eventually(lambda: sink.handled() >= expected, "every event being handled")
         eventually(lambda: sink.published().keys() >= expected, "every publication being handled")
-        eventually(lambda: self.made.idle() and not remains(self.made.bus_url).dead, "the broker being empty")
+        eventually(
+            lambda: self.made.idle() and not remains(self.made.bus_url).dead,
+            "the broker being empty",
+        )
         return Outcome(sink.executions(), sink.effects(self.made.diary), sink.published())
 
 

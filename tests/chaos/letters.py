@@ -35,16 +35,24 @@ class Letters:
     replaying: int
 
 
-def replay(bus: str, store: str, contracts: Path, folder: Path, *, oversize: int, broken: int, rate: int) -> Letters:
+def replay(
+    bus: str, store: str, contracts: Path, folder: Path, *, oversize: int, broken: int, rate: int
+) -> Letters:
     """`oversize` events become dead letters for a limit that is raised then; `broken` ones will never work."""
     with victims(bus, store, folder) as made:
-        env = {"PYTHONPATH": str(contracts), "CHASSIS_PREFETCH": "100", "CHASSIS_PAUSE_FAILURE_RATIO": "0"}
+        env = {
+            "PYTHONPATH": str(contracts),
+            "CHASSIS_PREFETCH": "100",
+            "CHASSIS_PAUSE_FAILURE_RATIO": "0",
+        }
         (strict,) = made.start_replicas(1, **env, CHASSIS_MAX_BODY_BYTES="1000")
         asyncio.run(_publish(made.bus_url, oversize, broken))
         died = 'messaging_client_consumed_messages_total{outcome="dead",type="%s"}'
         types = ("unknown", "acme.signup.v1.UserSignedUp")
         eventually(
-            lambda: sum(strict.metric(died % type_) for type_ in types) == oversize + broken, "all dead", PATIENCE
+            lambda: sum(strict.metric(died % type_) for type_ in types) == oversize + broken,
+            "all dead",
+            PATIENCE,
         )
         assert strict.terminate() == 0
         strict.server.kill()  # it has ended: only tidies up
@@ -55,11 +63,15 @@ def replay(bus: str, store: str, contracts: Path, folder: Path, *, oversize: int
         chosen = lenient.command("dlq", "replay", "--reason", "oversize", "--dry-run")
         again = ["dlq", "replay", "--reason", "oversize", "--rate", str(rate)]
         with lenient.running(*again) as killed:
-            eventually(lambda: len(made.sink.handled()) >= oversize // 5, "a part being handled", PATIENCE)
+            eventually(
+                lambda: len(made.sink.handled()) >= oversize // 5, "a part being handled", PATIENCE
+            )
             killed.kill()
         replaying, _ = _measured(lenient, *again)
         eventually(lambda: len(made.sink.handled()) == oversize, "all being handled", PATIENCE)
-        eventually(lambda: lenient.metric("chassis_in_flight_messages") == 0, "nothing being in flight")
+        eventually(
+            lambda: lenient.metric("chassis_in_flight_messages") == 0, "nothing being in flight"
+        )
         return Letters(
             reasons=Counter(json.loads(line)["reason"] for line in listed.splitlines()),
             chosen=int(chosen.stdout.split()[-1]),
@@ -76,7 +88,9 @@ async def _publish(bus_url: str, oversize: int, broken: int) -> None:
     async with bare_publisher(bus_url) as publisher:
         # A field that nobody knows makes the body large: number 15, a string.
         padding = b"\x7a" + bytes([BODY_BYTES & 0x7F | 0x80, BODY_BYTES >> 7]) + bytes(BODY_BYTES)
-        await publish_all(publisher, [(f"e-{number}", signed_up("u") + padding) for number in range(oversize)])
+        await publish_all(
+            publisher, [(f"e-{number}", signed_up("u") + padding) for number in range(oversize)]
+        )
         for number in range(broken):
             await publisher.publish_raw({}, b"%d" % number)
 

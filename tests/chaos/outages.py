@@ -25,7 +25,9 @@ class Outage:
     recovery: float
 
 
-def outage(bus: str, store: str, contracts: Path, folder: Path, *, of: Of, seconds: float) -> Outage:
+def outage(
+    bus: str, store: str, contracts: Path, folder: Path, *, of: Of, seconds: float
+) -> Outage:
     """Take the broker, the store or both away from two replicas for `seconds`."""
     with victims(bus, store, folder) as made:
         replicas = made.start_replicas(2, PYTHONPATH=str(contracts), VICTIM_PAUSE="0.005")
@@ -36,15 +38,23 @@ def outage(bus: str, store: str, contracts: Path, folder: Path, *, of: Of, secon
             for server in servers:
                 server.stop()
             for replica in replicas:
-                eventually(lambda at=replica: _says_it_is_not_ready(at), "the service saying that it is not ready")  # type: ignore[misc] # mypy cannot infer a lambda with a default
+                eventually(
+                    lambda at=replica: _says_it_is_not_ready(at),
+                    "the service saying that it is not ready",
+                )  # type: ignore[misc] # mypy cannot infer a lambda with a default
             time.sleep(seconds)
             for server in servers:
                 server.start()
             answered = time.monotonic()
-            eventually(lambda: all(replica.ready() for replica in replicas), "the service being ready again")
+            eventually(
+                lambda: all(replica.ready() for replica in replicas),
+                "the service being ready again",
+            )
             recovery = time.monotonic() - answered
             before = len(made.sink.handled())
-            eventually(lambda: len(made.sink.handled()) >= before + 200, "events being handled again")
+            eventually(
+                lambda: len(made.sink.handled()) >= before + 200, "events being handled again"
+            )
         expected = set(confirmed)
         eventually(lambda: made.sink.handled() >= expected, "every event being handled", PATIENCE)
         eventually(made.idle, "nothing being in hand", PATIENCE)

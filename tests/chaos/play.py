@@ -20,7 +20,9 @@ BACKLOG = 400
 PATIENCE = 300.0
 
 
-def play(bus: str, store: str, service: Path, folder: Path, *, events: int, faults: int, seed: int) -> Report:
+def play(
+    bus: str, store: str, service: Path, folder: Path, *, events: int, faults: int, seed: int
+) -> Report:
     """Publish `events` and inject `faults`, both by chance from `seed`, until every event has met its end.
 
     What has met none when patience is over is lost. Each pair of bus and store has faults of its own.
@@ -63,9 +65,13 @@ def _at_rest(made: World, good: set[str]) -> bool:
     return made.sink.handled() >= good and made.sink.published().keys() >= good and made.idle()
 
 
-async def _load(made: World, ids: Sequence[str], kinds: Mapping[str, str], faults: int, chance: random.Random) -> int:
+async def _load(
+    made: World, ids: Sequence[str], kinds: Mapping[str, str], faults: int, chance: random.Random
+) -> int:
     """Publish while the faults happen; an event whose confirm fails is published again. Returns the copies sent."""
-    storm = asyncio.create_task(asyncio.to_thread(_storm, made, faults, random.Random(chance.random())))
+    storm = asyncio.create_task(
+        asyncio.to_thread(_storm, made, faults, random.Random(chance.random()))
+    )
     waiting = list(ids)
     chance.shuffle(waiting)
     pace = max(1, len(ids) // max(1, faults))
@@ -80,18 +86,23 @@ async def _load(made: World, ids: Sequence[str], kinds: Mapping[str, str], fault
         copies += await _publish(made, batch, kinds, chance)
         published = len(ids) - len(waiting)
         while not storm.done() and (
-            published - len(made.sink.handled()) > BACKLOG or published > pace * (1 + made.faults.total())
+            published - len(made.sink.handled()) > BACKLOG
+            or published > pace * (1 + made.faults.total())
         ):
             await asyncio.sleep(0.1)
     await storm
     return copies
 
 
-async def _publish(made: World, batch: Sequence[str], kinds: Mapping[str, str], chance: random.Random) -> int:
+async def _publish(
+    made: World, batch: Sequence[str], kinds: Mapping[str, str], chance: random.Random
+) -> int:
     """Each event at least once, some twice, in no order, until all are confirmed. Returns the copies sent."""
     copies = list(batch) + [id_ for id_ in batch if chance.random() < 0.1]
     chance.shuffle(copies)
-    await publish_until_confirmed(made.bus_url, [(id_, signed_up(id_, kinds.get(id_, ""))) for id_ in copies])
+    await publish_until_confirmed(
+        made.bus_url, [(id_, signed_up(id_, kinds.get(id_, ""))) for id_ in copies]
+    )
     return len(copies)
 
 

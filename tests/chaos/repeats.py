@@ -31,7 +31,9 @@ class Repeat:
             for entry in diary.around(self.before_at - 5, self.after_at)
         ]
         if self.before in diary.killed:
-            around.append(f"the first was killed ({diary.killed[self.before] - self.before_at:+.1f} s)")
+            around.append(
+                f"the first was killed ({diary.killed[self.before] - self.before_at:+.1f} s)"
+            )
         later = self.after_at - self.before_at
         return f"{self.event}: by {self.before}, {later:.1f} s later by {self.after}; {', '.join(around) or 'no fault'}"
 
@@ -65,7 +67,9 @@ class Effects:
         return max(Counter(repeat.before for repeat in self.after_a_kill).values(), default=0)
 
 
-def judged(repeats: Iterable[Repeat], diary: Diary, handled: AbstractSet[str], twice: list[str]) -> Effects:
+def judged(
+    repeats: Iterable[Repeat], diary: Diary, handled: AbstractSet[str], twice: list[str]
+) -> Effects:
     """`repeats` by their cause."""
     causes: dict[str, list[Repeat]] = {"kill": [], "freeze": [], "standstill": [], "": []}
     for repeat in repeats:
@@ -77,7 +81,9 @@ def judged(repeats: Iterable[Repeat], diary: Diary, handled: AbstractSet[str], t
         after_a_standstill=causes["standstill"],
         unexplained=[repeat.told(diary) for repeat in causes[""]],
         twice_at_a_keyed_sink=twice,
-        longest_to_a_kill=max((_to_the_kill(repeat, diary) for repeat in causes["kill"]), default=0.0),
+        longest_to_a_kill=max(
+            (_to_the_kill(repeat, diary) for repeat in causes["kill"]), default=0.0
+        ),
     )
 
 
@@ -85,9 +91,15 @@ def _cause(repeat: Repeat, diary: Diary) -> str:
     if repeat.before in diary.killed and _to_the_kill(repeat, diary) <= COMPLETION_SECONDS:
         return "kill"
     for nap in diary.frozen.get(repeat.before, []):
-        if repeat.before_at < nap.over and diary.undisturbed(repeat.before_at, nap.begun) <= COMPLETION_SECONDS:
+        if (
+            repeat.before_at < nap.over
+            and diary.undisturbed(repeat.before_at, nap.begun) <= COMPLETION_SECONDS
+        ):
             return "freeze"
-    if diary.stood_still(repeat.before_at - COMPLETION_SECONDS, repeat.after_at) >= STANDSTILL_SECONDS:
+    if (
+        diary.stood_still(repeat.before_at - COMPLETION_SECONDS, repeat.after_at)
+        >= STANDSTILL_SECONDS
+    ):
         return "standstill"
     return ""
 

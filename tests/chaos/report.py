@@ -68,7 +68,9 @@ class Report:
             for letter in self.dead
             if _event(letter) not in explained or letter["reason"] != "attempts_exhausted"
         ]
-        return others + [f"{event}: {times} dead letters" for event, times in explained.items() if times > 1]
+        return others + [
+            f"{event}: {times} dead letters" for event, times in explained.items() if times > 1
+        ]
 
     @property
     def _explained_dead(self) -> Counter[str]:
@@ -83,7 +85,9 @@ class Report:
         promises: dict[str, Sequence[str]] = {
             "lost": self.lost,
             "repeated otherwise": effects.unexplained,
-            "repeated after one kill, more than were in hand": [str(most)] if most > MOST_IN_HAND else [],
+            "repeated after one kill, more than were in hand": [str(most)]
+            if most > MOST_IN_HAND
+            else [],
             "twice at a keyed sink": effects.twice_at_a_keyed_sink,
             "twice in the database": self.written_twice,
             "outgoing events lost": self.outgoing_lost,
@@ -91,7 +95,9 @@ class Report:
             "out of turn": self.out_of_turn,
             "dead letters unexplained": self.unexplained_dead,
             "not recovered from": self.not_recovered,
-            "not at rest": [] if self.at_rest else ["the broker still held events, or a replica had some in hand"],
+            "not at rest": []
+            if self.at_rest
+            else ["the broker still held events, or a replica had some in hand"],
             "exits other than 0": [str(self.other_exits)] if self.other_exits else [],
         }
         return {promise: by for promise, by in promises.items() if by}

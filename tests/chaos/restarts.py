@@ -29,7 +29,10 @@ def restart(bus: str, store: str, contracts: Path, folder: Path, *, times: int) 
         with load(made.bus_url, lambda: len(made.sink.handled())) as confirmed:
             for number in range(times):
                 replica = replicas[number % 2]
-                eventually(lambda at=replica: at.metric("chassis_in_flight_messages") > 0, "events being in flight")  # type: ignore[misc] # mypy cannot infer a lambda with a default
+                eventually(
+                    lambda at=replica: at.metric("chassis_in_flight_messages") > 0,
+                    "events being in flight",
+                )  # type: ignore[misc] # mypy cannot infer a lambda with a default
                 exits.append(replica.terminate())
                 replica.server.kill()  # it has ended: only tidies up
                 replica.server.start()

@@ -21,7 +21,9 @@ class Sink:
         self.path = path
         with closing(sqlite3.connect(path)) as table:
             table.execute("PRAGMA journal_mode=WAL")
-            table.execute(f"CREATE TABLE effects (event_id TEXT, key TEXT, pid INTEGER, at REAL DEFAULT ({_NOW}))")
+            table.execute(
+                f"CREATE TABLE effects (event_id TEXT, key TEXT, pid INTEGER, at REAL DEFAULT ({_NOW}))"
+            )
             table.execute(
                 "CREATE TABLE published (cause TEXT, event_id TEXT, key TEXT, pid INTEGER, begun REAL, over REAL)"
             )
@@ -39,7 +41,10 @@ class Sink:
     def turns(self) -> list[Turn]:
         """The handlings that had an order, as far as they came to their end."""
         return [
-            Turn(*row) for row in self._rows("SELECT key, begun, over, pid, cause FROM published WHERE key IS NOT NULL")
+            Turn(*row)
+            for row in self._rows(
+                "SELECT key, begun, over, pid, cause FROM published WHERE key IS NOT NULL"
+            )
         ]
 
     def executions(self) -> Counter[str]:
@@ -50,11 +55,15 @@ class Sink:
         """`diary` says what can have been the cause of a repeat."""
         executions: dict[str, list[tuple[int, float]]] = defaultdict(list)
         keys: dict[str, set[str]] = defaultdict(set)
-        for event, key, pid, at in self._rows("SELECT event_id, key, pid, at FROM effects ORDER BY rowid"):
+        for event, key, pid, at in self._rows(
+            "SELECT event_id, key, pid, at FROM effects ORDER BY rowid"
+        ):
             executions[event].append((pid, at))
             keys[event].add(key)
         repeats = [
-            Repeat(event, *before, *after) for event, times in executions.items() for before, after in pairwise(times)
+            Repeat(event, *before, *after)
+            for event, times in executions.items()
+            for before, after in pairwise(times)
         ]
         twice = [event for event, seen in keys.items() if len(seen) > 1]
         return judged(repeats, diary, executions.keys(), twice)

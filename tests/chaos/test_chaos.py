@@ -11,7 +11,8 @@ from tests.chaos.play import play
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize(
-    ("bus", "store"), [("rabbitmq", "nats-kv"), ("nats", "redis"), ("rabbitmq", "postgres"), ("nats", "nats-kv")]
+    ("bus", "store"),
+    [("rabbitmq", "nats-kv"), ("nats", "redis"), ("rabbitmq", "postgres"), ("nats", "nats-kv")],
 )
 def test_nothing_is_lost_and_only_kills_repeat_an_effect(
     bus: str, store: str, chaos_service: Path, tmp_path: Path

@@ -24,7 +24,9 @@ def _nothing_else_happened(outcome: Outcome, events: list[str]) -> None:
     assert outcome.executions.keys() == {*events, MARKED}
     assert {event: outcome.executions[event] for event in events} == dict.fromkeys(events, 1)
     assert outcome.effects.twice_at_a_keyed_sink == []
-    assert {cause: len(ids) for cause, ids in outcome.published.items()} == dict.fromkeys([*events, MARKED], 1)
+    assert {cause: len(ids) for cause, ids in outcome.published.items()} == dict.fromkeys(
+        [*events, MARKED], 1
+    )
 
 
 @pytest.mark.parametrize(
@@ -43,7 +45,9 @@ def test_a_process_killed(
     point: str, executions: int, pair: tuple[str, str], generated_contracts: Path, tmp_path: Path
 ) -> None:
     bus, store = pair
-    with scene(bus, store, generated_contracts, tmp_path, point=point, fault="kill", beside=len(BESIDE)) as played:
+    with scene(
+        bus, store, generated_contracts, tmp_path, point=point, fault="kill", beside=len(BESIDE)
+    ) as played:
         played.publish([*AROUND[:5], MARKED, *BESIDE, *AROUND[5:]])
         played.until_killed()
         outcome = played.outcome([MARKED, *BESIDE, *AROUND])
@@ -54,7 +58,9 @@ def test_a_process_killed(
 def test_store_gone(pair: tuple[str, str], generated_contracts: Path, tmp_path: Path) -> None:
     """Between the effect and its completion, and for claims: completed once it is back."""
     bus, store = pair
-    with scene(bus, store, generated_contracts, tmp_path, point="after_the_effect", fault="hold", lease=20) as played:
+    with scene(
+        bus, store, generated_contracts, tmp_path, point="after_the_effect", fault="hold", lease=20
+    ) as played:
         pid = played.victim.server.pid
         played.publish([MARKED])
         played.until_the_fault()
@@ -74,7 +80,9 @@ def test_store_gone(pair: tuple[str, str], generated_contracts: Path, tmp_path: 
 def test_broker_gone(pair: tuple[str, str], generated_contracts: Path, tmp_path: Path) -> None:
     """Between the effect and what it publishes: published once it is back."""
     bus, store = pair
-    with scene(bus, store, generated_contracts, tmp_path, point="after_the_effect", fault="hold", lease=20) as played:
+    with scene(
+        bus, store, generated_contracts, tmp_path, point="after_the_effect", fault="hold", lease=20
+    ) as played:
         pid = played.victim.server.pid
         played.publish(AROUND[:5])
         eventually(lambda: len(played.made.sink.published()) == 5, "the first events being handled")
@@ -97,15 +105,31 @@ def test_lease_lost_while_the_handler_still_runs(
 ) -> None:
     """The process stands still beyond its lease, after the effect; another takes the event over meanwhile."""
     bus, store = pair
-    with scene(bus, store, generated_contracts, tmp_path, point="after_the_effect", fault="stop", prefetch=1) as played:
+    with scene(
+        bus,
+        store,
+        generated_contracts,
+        tmp_path,
+        point="after_the_effect",
+        fault="stop",
+        prefetch=1,
+    ) as played:
         played.publish([MARKED])
         played.until_stopped()
         stopped = played.victim.server
         played.made.start_replicas(1, **played.victim.env)
-        played.publish([MARKED, *AROUND])  # RabbitMQ keeps a message for a process that stands still: hence a copy
-        eventually(lambda: played.made.sink.executions()[MARKED] == 2, "the other process taking the event over")
+        played.publish(
+            [MARKED, *AROUND]
+        )  # RabbitMQ keeps a message for a process that stands still: hence a copy
+        eventually(
+            lambda: played.made.sink.executions()[MARKED] == 2,
+            "the other process taking the event over",
+        )
         stopped.resume()
-        eventually(lambda: played.victim.metric("chassis_inbox_leases_lost_total") == 1, "the loss being noticed")
+        eventually(
+            lambda: played.victim.metric("chassis_inbox_leases_lost_total") == 1,
+            "the loss being noticed",
+        )
         outcome = played.outcome([MARKED, *AROUND])
     _nothing_else_happened(outcome, AROUND)
     assert outcome.executions == Counter([*AROUND, MARKED, MARKED])

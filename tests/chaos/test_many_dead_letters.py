@@ -18,9 +18,13 @@ _log = logging.getLogger(__name__)
 def test_many_dead_letters_are_listed_filtered_and_replayed_without_handling_any_twice(
     bus: str, store: str, generated_contracts: Path, tmp_path: Path
 ) -> None:
-    report = replay(bus, store, generated_contracts, tmp_path, oversize=OVERSIZE, broken=BROKEN, rate=1_000)
+    report = replay(
+        bus, store, generated_contracts, tmp_path, oversize=OVERSIZE, broken=BROKEN, rate=1_000
+    )
     growth = (report.listing - report.at_rest, report.replaying - report.at_rest)
-    _log.info("bytes that %d entries cost to list and to replay: %d, %d", OVERSIZE + BROKEN, *growth)
+    _log.info(
+        "bytes that %d entries cost to list and to replay: %d, %d", OVERSIZE + BROKEN, *growth
+    )
     assert report.reasons == Counter(oversize=OVERSIZE, bad_envelope=BROKEN)
     assert report.chosen == OVERSIZE
     assert report.executions == Counter(f"e-{number}" for number in range(OVERSIZE))

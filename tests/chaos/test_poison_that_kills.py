@@ -32,7 +32,9 @@ def test_an_event_that_kills_its_process_ends_in_the_dead_letters_and_those_besi
     with victims(bus, store, tmp_path) as made:
         (replica,) = made.start_replicas(1, **env)
         events = [*INNOCENT[:10], KILLER, *INNOCENT[10:]]
-        asyncio.run(publish_until_confirmed(made.bus_url, [(id_, signed_up(id_)) for id_ in events]))
+        asyncio.run(
+            publish_until_confirmed(made.bus_url, [(id_, signed_up(id_)) for id_ in events])
+        )
         deaths = _restarted_until_at_rest(made, replica)
         _log.info("%d deaths of the process", deaths)
         assert made.sink.handled() == set(INNOCENT)
@@ -53,7 +55,11 @@ def _restarted_until_at_rest(made: World, replica: Replica) -> int:
                 replica.server.start()
             return False
         try:
-            return made.sink.handled() >= set(INNOCENT) and made.idle() and bool(replica.dead_letters())
+            return (
+                made.sink.handled() >= set(INNOCENT)
+                and made.idle()
+                and bool(replica.dead_letters())
+            )
         except OSError:  # it has just died
             return False
 

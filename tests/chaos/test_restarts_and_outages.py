@@ -22,7 +22,10 @@ TIMES = 20 if LONG else 4
 SECONDS = 30.0 if LONG else 3.0
 RECOVERY_SECONDS = 5.0
 LONG_OUTAGES = [*((*pair, of) for pair in PAIRS for of in get_args(Of)), (*ONE_SERVER, "both")]
-SHORT_OUTAGES = [*((*pair, of) for pair in SHORT_PAIRS for of in ("broker", "store")), ("nats", "redis", "both")]
+SHORT_OUTAGES = [
+    *((*pair, of) for pair in SHORT_PAIRS for of in ("broker", "store")),
+    ("nats", "redis", "both"),
+]
 OUTAGES = LONG_OUTAGES if LONG else SHORT_OUTAGES
 
 _log = logging.getLogger(__name__)
@@ -32,13 +35,19 @@ pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptio
 
 
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize(("bus", "store"), [*PAIRS, ONE_SERVER] if LONG else [*SHORT_PAIRS, ("rabbitmq", "postgres")])
+@pytest.mark.parametrize(
+    ("bus", "store"), [*PAIRS, ONE_SERVER] if LONG else [*SHORT_PAIRS, ("rabbitmq", "postgres")]
+)
 def test_rolling_restarts_under_load_lose_nothing_and_repeat_nothing(
     bus: str, store: str, generated_contracts: Path, tmp_path: Path
 ) -> None:
     report = restart(bus, store, generated_contracts, tmp_path, times=TIMES)
     _log.info(
-        "%d restarts, %d events: lost %d, twice %d", TIMES, report.events, len(report.lost), report.effects.repeats
+        "%d restarts, %d events: lost %d, twice %d",
+        TIMES,
+        report.events,
+        len(report.lost),
+        report.effects.repeats,
     )
     assert report.exits == [0] * TIMES
     assert report.lost == []
@@ -51,7 +60,13 @@ def test_an_outage_restarts_no_process_loses_nothing_and_repeats_nothing(
     bus: str, store: str, of: Of, generated_contracts: Path, tmp_path: Path
 ) -> None:
     report = outage(bus, store, generated_contracts, tmp_path, of=of, seconds=SECONDS)
-    _log.info("%g s without the %s, %d events: ready after %.1f s", SECONDS, of, report.events, report.recovery)
+    _log.info(
+        "%g s without the %s, %d events: ready after %.1f s",
+        SECONDS,
+        of,
+        report.events,
+        report.recovery,
+    )
     assert report.same_processes
     assert report.lost == []
     assert report.effects.unexplained == []
@@ -68,7 +83,9 @@ def test_a_handler_that_ignores_its_cancellation_does_not_keep_the_process_from_
         env = {"PYTHONPATH": str(generated_contracts), "CHASSIS_DRAIN_SECONDS": "1"}
         (replica,) = made.start_replicas(1, **env)
         asyncio.run(publish_until_confirmed(made.bus_url, [("stubborn", signed_up("u"))]))
-        eventually(lambda: replica.metric("chassis_in_flight_messages") == 1, "the event being in hand")
+        eventually(
+            lambda: replica.metric("chassis_in_flight_messages") == 1, "the event being in hand"
+        )
         assert replica.terminate() == 0
 
 

@@ -106,7 +106,9 @@ async def handle_signup(event: UserSignedUp, ctx: Context) -> None:
 
 @service.on(AccountOpened)
 async def note_account(event: AccountOpened, ctx: Context) -> None:
-    ledger.execute("INSERT INTO published (cause, event_id) VALUES (?, ?)", (event.account_id, ctx.event_id))
+    ledger.execute(
+        "INSERT INTO published (cause, event_id) VALUES (?, ?)", (event.account_id, ctx.event_id)
+    )
 
 
 async def _for_ever() -> None:
@@ -130,7 +132,9 @@ class BusWithPoints(_Around):
         super().__init__(inner)
         self._acknowledgements = acknowledgements
 
-    def subscribe(self, subscription: Subscription, on_delivery: Callable[[Delivery], Awaitable[None]]) -> None:
+    def subscribe(
+        self, subscription: Subscription, on_delivery: Callable[[Delivery], Awaitable[None]]
+    ) -> None:
         async def watched(delivery: Delivery) -> None:
             event = delivery.envelope().id
             event_in_hand.set(event)
@@ -198,7 +202,10 @@ def _set_points() -> None:
     def open_inbox_with_points(settings: Settings) -> Inbox:
         inbox = open_inbox(settings)
         _surround(inbox, "claim", before="before_claim", after="after_claim")
-        for name in ("complete", "complete_with"):  # the second one: of stores that keep outgoing events too
+        for name in (
+            "complete",
+            "complete_with",
+        ):  # the second one: of stores that keep outgoing events too
             if hasattr(inbox, name):
                 _surround(inbox, name, before="after_publish", after="after_complete")
         return inbox

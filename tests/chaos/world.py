@@ -105,7 +105,12 @@ class World:
 
 @contextmanager
 def world(
-    bus: str, service: Path, folder: Path, *, store: str = "nats-kv", program: Sequence[str | Path] = ()
+    bus: str,
+    service: Path,
+    folder: Path,
+    *,
+    store: str = "nats-kv",
+    program: Sequence[str | Path] = (),
 ) -> Iterator[World]:
     """A world with nothing in it yet; everything of it is gone afterwards."""
     with ExitStack() as stack:
@@ -116,7 +121,10 @@ def world(
             bus_url, broker_process = broker.url, broker.server
         else:
             rabbit = shared_rabbitmq()
-            bus_url, broker_process = stack.enter_context(rabbit.vhost(f"chaos-{folder.name}")), rabbit.server
+            bus_url, broker_process = (
+                stack.enter_context(rabbit.vhost(f"chaos-{folder.name}")),
+                rabbit.server,
+            )
         broker_cable = stack.enter_context(_cable(bus_url))
         if store == "bus":
             store_url, store_process, store_cable = "", broker_process, broker_cable
@@ -170,4 +178,6 @@ def _cable(url: str) -> AbstractContextManager[Cable]:
 
 def victims(bus: str, store: str, folder: Path) -> AbstractContextManager[World]:
     """A world for replicas of tests/chaos/victim.py; their PYTHONPATH must have the contracts."""
-    return world(bus, REPOSITORY, folder, store=store, program=[sys.executable, "-m", "tests.chaos.victim"])
+    return world(
+        bus, REPOSITORY, folder, store=store, program=[sys.executable, "-m", "tests.chaos.victim"]
+    )

@@ -14,7 +14,13 @@ from chassis.bus.memory import MemoryBroker, MemoryBus
 from chassis.bus.nats import NatsBus
 from chassis.bus.rabbitmq import RabbitBus
 from chassis.bus.rabbitmq.topology import EXCHANGE
-from chassis.contracts.envelope import AMQP_PREFIX, AMQP_PREFIX_ALTERNATIVE, NATS_PREFIX, Envelope, to_headers
+from chassis.contracts.envelope import (
+    AMQP_PREFIX,
+    AMQP_PREFIX_ALTERNATIVE,
+    NATS_PREFIX,
+    Envelope,
+    to_headers,
+)
 from tests.brokers.nats import nats
 from tests.brokers.process import Server as ServerProcess
 from tests.brokers.rabbitmq import shared_rabbitmq
@@ -82,7 +88,9 @@ class RabbitLab:
             channel = await connection.channel()
             table: dict[str, Any] = dict(headers)
             properties = Basic.Properties(headers=table) if table else None
-            await channel.basic_publish(body, exchange=EXCHANGE, routing_key=type_, properties=properties)
+            await channel.basic_publish(
+                body, exchange=EXCHANGE, routing_key=type_, properties=properties
+            )
 
 
 class ThreadedServer:
@@ -120,7 +128,9 @@ class NatsLab:
         return to_headers(Envelope(id_, "foreign", type_), NATS_PREFIX)
 
     async def publish_foreign(self, type_: str, headers: Mapping[str, object], body: bytes) -> None:
-        block = "".join(["NATS/1.0\r\n", *(f"{name}: {value}\r\n" for name, value in headers.items()), "\r\n"])
+        block = "".join(
+            ["NATS/1.0\r\n", *(f"{name}: {value}\r\n" for name, value in headers.items()), "\r\n"]
+        )
         await self.publish_raw(f"events.{type_}", block.encode() if headers else b"", body)
 
     async def publish_raw(self, subject: str, block: bytes, body: bytes) -> None:
@@ -128,7 +138,10 @@ class NatsLab:
         reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
         writer.write(b'CONNECT {"verbose":false,"headers":true}\r\n')
         if block:
-            writer.write(b"HPUB %s %d %d\r\n" % (subject.encode(), len(block), len(block) + len(body)) + block)
+            writer.write(
+                b"HPUB %s %d %d\r\n" % (subject.encode(), len(block), len(block) + len(body))
+                + block
+            )
         else:
             writer.write(b"PUB %s %d\r\n" % (subject.encode(), len(body)))
         writer.write(body + b"\r\nPING\r\n")

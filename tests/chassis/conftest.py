@@ -21,7 +21,9 @@ LogLines = Callable[[], list[dict[str, Any]]]
 def fresh_loggers(monkeypatch: pytest.MonkeyPatch) -> None:
     """Loggers follow each configuration: a cached one would stay with that of an earlier test."""
     configure = structlog.configure
-    monkeypatch.setattr(structlog, "configure", lambda **settings: configure(**settings | _UNCACHED))
+    monkeypatch.setattr(
+        structlog, "configure", lambda **settings: configure(**settings | _UNCACHED)
+    )
 
 
 @pytest.fixture

@@ -84,7 +84,9 @@ class PostgresLab:
 
     async def stored(self) -> str:
         async with await psycopg.AsyncConnection.connect(self.url) as connection:
-            rows = await connection.execute("SELECT row_to_json(chassis_inbox)::text FROM chassis_inbox")
+            rows = await connection.execute(
+                "SELECT row_to_json(chassis_inbox)::text FROM chassis_inbox"
+            )
             return "\n".join([row[0] async for row in rows])
 
 
@@ -100,12 +102,19 @@ class NatsKvLab:
         self.server: Server | None = server
 
     def inbox(self, lease_seconds: float, retention_seconds: float) -> Inbox:
-        return NatsKvInbox(self.url, lease_seconds=lease_seconds, retention_seconds=retention_seconds, timeout=_TIMEOUT)
+        return NatsKvInbox(
+            self.url,
+            lease_seconds=lease_seconds,
+            retention_seconds=retention_seconds,
+            timeout=_TIMEOUT,
+        )
 
     async def stored(self) -> str:
         async with await connect_nats(self.url) as client:
             bucket = await client.jetstream().key_value("inbox")
-            return json.dumps({key: str((await bucket.get(key)).value) for key in await bucket.keys()})
+            return json.dumps(
+                {key: str((await bucket.get(key)).value) for key in await bucket.keys()}
+            )
 
 
 @contextmanager

@@ -36,7 +36,9 @@ async def eventually(true: Callable[[], bool]) -> None:
 class Delivered:
     """A delivery that keeps how it was settled: `outcomes` must be one in the end."""
 
-    def __init__(self, headers: Mapping[str, object], body: bytes, attempt: int = 1, first_failure: str = "") -> None:
+    def __init__(
+        self, headers: Mapping[str, object], body: bytes, attempt: int = 1, first_failure: str = ""
+    ) -> None:
         self.headers = headers
         self.body = body
         self.attempt = attempt
@@ -89,7 +91,9 @@ def delivered(
 ) -> Delivered:
     """`body` as event `id_` from the source `shop`; `headers` win over its own."""
     message = to_event(body, source="shop", id_=id_)
-    return Delivered({**to_headers(message.envelope, AMQP_PREFIX), **(headers or {})}, message.body, attempt)
+    return Delivered(
+        {**to_headers(message.envelope, AMQP_PREFIX), **(headers or {})}, message.body, attempt
+    )
 
 
 class Inbox(MemoryInbox):
@@ -103,7 +107,9 @@ class Inbox(MemoryInbox):
         """Key and digest of each claim."""
 
     def fail(self, *operations: str) -> None:
-        self.broken |= {operation: InboxUnavailable("the store is away") for operation in operations}
+        self.broken |= {
+            operation: InboxUnavailable("the store is away") for operation in operations
+        }
 
     def _called(self, operation: str) -> None:
         self.calls.append(operation)
@@ -183,14 +189,19 @@ class Pipeline:
         self.inbox = Inbox(lambda: self.now) if other is None else other.inbox
         self.bus = Bus()
         self.metrics = Metrics("billing-svc", "1.2.3", "0")
-        entries = {event_type(message): self._entry(message, handlers) for message, handlers in self.handlers.items()}
+        entries = {
+            event_type(message): self._entry(message, handlers)
+            for message, handlers in self.handlers.items()
+        }
         self.consumer = Consumer(
             Identity("billing-svc", "1.2.3"),
             entries,
             for_each=entries,
             bus=self.bus,
             inbox=self.inbox,
-            publisher=Publisher(self.bus, self.metrics, self.traces, self.max_body, retry_seconds=0.001),
+            publisher=Publisher(
+                self.bus, self.metrics, self.traces, self.max_body, retry_seconds=0.001
+            ),
             policy=RetryPolicy(self.max_attempts, self.backoff, 300.0, 3600.0),
             breaker=self.breaker,
             limits=Limits(

@@ -36,7 +36,10 @@ class Database:
         return None if row is None else row[0]
 
     async def effects(self) -> list[str]:
-        return [row[0] async for row in await self.admin.execute("SELECT what FROM effects ORDER BY what")]
+        return [
+            row[0]
+            async for row in await self.admin.execute("SELECT what FROM effects ORDER BY what")
+        ]
 
     async def waiting(self) -> int:
         """How many events are in the outbox."""
@@ -61,7 +64,9 @@ async def database(server: str) -> AsyncIterator[Database]:
             yield Database(url, admin)
         finally:
             async with await psycopg.AsyncConnection.connect(url, autocommit=True) as afterwards:
-                await afterwards.execute(sql.SQL("DROP SCHEMA {} CASCADE").format(sql.Identifier(schema)))
+                await afterwards.execute(
+                    sql.SQL("DROP SCHEMA {} CASCADE").format(sql.Identifier(schema))
+                )
 
 
 class Replica:
@@ -71,7 +76,9 @@ class Replica:
         self.inbox = PostgresInbox(url, 60.0, 3600.0, **inbox_options)
         self.bus = Bus()
         self.metrics = Metrics("billing-svc", "1.2.3", "0")
-        self.consumer: Consumer = service.consumer(SETTINGS, self.bus, self.inbox, self.metrics, NoTraces())
+        self.consumer: Consumer = service.consumer(
+            SETTINGS, self.bus, self.inbox, self.metrics, NoTraces()
+        )
 
     async def take(self, delivery: Delivered) -> Delivered:
         """Take `delivery` to its end."""

@@ -15,7 +15,9 @@ NOW = datetime(2026, 1, 2, 12, 0, tzinfo=UTC)
 def letter(
     id_: str, *, type_: str = TYPE, reason: str = "rejected", failed: str = "2026-01-02T11:00:00Z"
 ) -> DeadLetter:
-    return DeadLetter(id_, {}, b"body", type_, Failure(reason, service="billing-svc", last_failure=failed))
+    return DeadLetter(
+        id_, {}, b"body", type_, Failure(reason, service="billing-svc", last_failure=failed)
+    )
 
 
 @pytest.fixture

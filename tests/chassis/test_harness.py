@@ -69,7 +69,10 @@ async def test_a_dead_event_says_why() -> None:
     async with Harness(billing(), max_attempts=2) as harness:
         assert await harness.send(UserSignedUp(user_id="nobody")) == "dead"
         assert await harness.send(UserSignedUp(user_id="9")) == "dead"
-        assert [letter.reason for letter in harness.dead_letters] == ["rejected", "attempts_exhausted"]
+        assert [letter.reason for letter in harness.dead_letters] == [
+            "rejected",
+            "attempts_exhausted",
+        ]
         assert harness.dead_letters[0].message == "no such user"
         assert harness.published == []
 
@@ -177,15 +180,25 @@ async def test_with_a_database_a_handler_writes_in_its_transaction(db: Database)
     assert await db.effects() == ["twice"]
 
 
-async def test_a_harness_leaves_nothing_of_its_own_in_the_database_and_knows_nothing_of_another(db: Database) -> None:
+async def test_a_harness_leaves_nothing_of_its_own_in_the_database_and_knows_nothing_of_another(
+    db: Database,
+) -> None:
     for _ in range(2):
         async with Harness(writing(), database=db.url) as harness:
             assert await harness.send(UserSignedUp(user_id="ada"), id="e-1") == "done"
     assert await db.effects() == ["ada", "ada"]
     assert (
-        await db.value("SELECT count(*) FROM information_schema.schemata WHERE schema_name LIKE 'chassis_test%'") == 0
+        await db.value(
+            "SELECT count(*) FROM information_schema.schemata WHERE schema_name LIKE 'chassis_test%'"
+        )
+        == 0
     )
-    assert await db.value("SELECT count(*) FROM information_schema.tables WHERE table_name LIKE 'chassis%'") == 0
+    assert (
+        await db.value(
+            "SELECT count(*) FROM information_schema.tables WHERE table_name LIKE 'chassis%'"
+        )
+        == 0
+    )
 
 
 async def test_without_a_database_a_handler_that_wants_one_says_so() -> None:

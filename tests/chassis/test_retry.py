@@ -62,7 +62,9 @@ def test_retry_after_sets_the_delay_and_counts_as_an_attempt() -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked", "given_"), [(-5.0, 0.0), (float("nan"), 0.0), (float("inf"), 3600.0)], ids=["negative", "nan", "endless"]
+    ("asked", "given_"),
+    [(-5.0, 0.0), (float("nan"), 0.0), (float("inf"), 3600.0)],
+    ids=["negative", "nan", "endless"],
 )
 def test_retry_after_is_kept_within_reason(asked: float, given_: float) -> None:
     assert POLICY.decide(RetryAfter(asked), 1, NEW, most) == Later(given_)
@@ -73,7 +75,9 @@ def test_the_age_counts_from_the_first_failure() -> None:
     assert age_since("2026-01-02T03:04:00Z", now) == timedelta(seconds=5)
 
 
-@pytest.mark.parametrize("unreadable", ["", "yesterday", "2026-01-02T03:04:00"], ids=["none", "no time", "no offset"])
+@pytest.mark.parametrize(
+    "unreadable", ["", "yesterday", "2026-01-02T03:04:00"], ids=["none", "no time", "no offset"]
+)
 def test_an_unreadable_first_failure_is_no_age(unreadable: str) -> None:
     assert age_since(unreadable, datetime.now(UTC)) == timedelta()
 
@@ -84,4 +88,6 @@ def test_a_forgiven_failure_is_never_the_last() -> None:
 
 def test_forgiving_saves_neither_what_is_rejected_nor_what_is_too_old() -> None:
     assert POLICY.decide(Reject("why"), 1, NEW, most, forgiven=True) == Dead("rejected")
-    assert POLICY.decide(OSError(), 1, timedelta(seconds=3600), most, forgiven=True) == Dead("expired")
+    assert POLICY.decide(OSError(), 1, timedelta(seconds=3600), most, forgiven=True) == Dead(
+        "expired"
+    )

@@ -23,7 +23,9 @@ from chassis.settings import load
 from tests.chassis.conftest import LogLines
 from tests.chassis.pipeline import PATIENCE, eventually
 
-SETTINGS = load({"CHASSIS_BUS_URL": "memory://", "CHASSIS_HTTP_HOST": "127.0.0.1", "CHASSIS_HTTP_PORT": "0"})
+SETTINGS = load(
+    {"CHASSIS_BUS_URL": "memory://", "CHASSIS_HTTP_HOST": "127.0.0.1", "CHASSIS_HTTP_PORT": "0"}
+)
 
 
 class Store(MemoryInbox):
@@ -56,7 +58,10 @@ class World:
 
     async def get(self, path: str) -> tuple[int, dict[str, object]]:
         port = self.logged("starting")[0]["http_port"]
-        async with aiohttp.ClientSession() as session, session.get(f"http://127.0.0.1:{port}{path}") as response:
+        async with (
+            aiohttp.ClientSession() as session,
+            session.get(f"http://127.0.0.1:{port}{path}") as response,
+        ):
             return response.status, await response.json()
 
 
@@ -93,7 +98,9 @@ def test_two_handlers_of_one_type_need_two_names() -> None:
         async def open_account(event: UserSignedUp, ctx: Context) -> None: ...
 
     register()
-    with pytest.raises(RegistrationError, match=r"acme\.signup\.v1\.UserSignedUp has a handler called open_account"):
+    with pytest.raises(
+        RegistrationError, match=r"acme\.signup\.v1\.UserSignedUp has a handler called open_account"
+    ):
         register()
 
 
@@ -112,7 +119,9 @@ def test_two_handlers_of_one_type_need_two_names() -> None:
         ({"delivery": "every_replica", "key": str}, "key= says what is handled once"),
     ],
 )
-def test_options_that_mean_nothing_are_refused_with_a_sentence(options: dict[str, Any], sentence: str) -> None:
+def test_options_that_mean_nothing_are_refused_with_a_sentence(
+    options: dict[str, Any], sentence: str
+) -> None:
     service = Service("billing-svc")
     with pytest.raises(RegistrationError, match=re.escape(sentence)):
 
@@ -132,7 +141,10 @@ def test_a_service_knows_what_its_replicas_share_and_what_each_gets() -> None:
     @service.on(UserSignedUp)
     async def note(event: UserSignedUp | AccountOpened, ctx: Context) -> None: ...
 
-    assert service.types_of("shared") == {"acme.signup.v1.UserSignedUp", "acme.billing.v1.AccountOpened"}
+    assert service.types_of("shared") == {
+        "acme.signup.v1.UserSignedUp",
+        "acme.billing.v1.AccountOpened",
+    }
     assert service.types_of("every_replica") == {"acme.signup.v1.UserSignedUp"}
 
 
@@ -176,7 +188,9 @@ async def test_a_service_handles_publishes_and_stops_at_a_signal(world: World) -
     assert world.logged("stopped")
 
 
-async def test_a_drain_is_not_ready_takes_nothing_and_finishes_what_is_in_flight(world: World) -> None:
+async def test_a_drain_is_not_ready_takes_nothing_and_finishes_what_is_in_flight(
+    world: World,
+) -> None:
     service = Service("billing-svc")
     started, go_on, done = asyncio.Event(), asyncio.Event(), []
 
@@ -256,7 +270,9 @@ async def test_the_metrics_tell_broker_store_backlog_and_how_long_the_drain_take
     assert 0 < value("drain_seconds") < value("drain_deadline_seconds") == SETTINGS.drain_seconds
 
 
-async def test_the_chassis_keeps_the_readiness_metric(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_chassis_keeps_the_readiness_metric(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     service = Service("billing-svc")
     metrics = service.metrics()
     monkeypatch.setattr(service, "metrics", lambda: metrics)

@@ -90,7 +90,9 @@ def test_two_wrong_values_are_both_named() -> None:
 
 
 def test_a_misspelt_variable_is_refused_with_a_suggestion() -> None:
-    assert mistake(PREFECH="5") == "CHASSIS_PREFECH is not a setting: did you mean CHASSIS_PREFETCH?"
+    assert (
+        mistake(PREFECH="5") == "CHASSIS_PREFECH is not a setting: did you mean CHASSIS_PREFETCH?"
+    )
 
 
 def test_a_variable_in_lower_case_is_refused_with_a_suggestion() -> None:
@@ -154,18 +156,28 @@ def test_a_masked_url_has_no_secret_and_keeps_its_scheme(url: str) -> None:
     assert masked(url).startswith(url.partition("://")[0] + "://")
 
 
-@given(password=st.text(min_size=6, max_size=20).filter(lambda text: "," not in text and "*" not in text))
+@given(
+    password=st.text(min_size=6, max_size=20).filter(
+        lambda text: "," not in text and "*" not in text
+    )
+)
 def test_no_password_survives_masking(password: str) -> None:
     assert masked(f"amqp://user:{password}@rabbitmq:5672") == "amqp://user:***@rabbitmq:5672"
 
 
-@pytest.mark.parametrize("url", ["amqp://rabbitmq:5672/vhost", "nats://one:4222,nats://two:4222", "memory://"])
+@pytest.mark.parametrize(
+    "url", ["amqp://rabbitmq:5672/vhost", "nats://one:4222,nats://two:4222", "memory://"]
+)
 def test_a_url_without_a_secret_is_shown_as_it_is(url: str) -> None:
     assert masked(url) == url
 
 
-@pytest.mark.parametrize("variable", ["CHASSIS_BUS_URL", "CHASSIS_INBOX_URL", "CHASSIS_OTLP_ENDPOINT"])
-@pytest.mark.parametrize("url", [*WITH_SECRETS, f"http://user:{SECRET}@collector", f"ftp://user:{SECRET}@host:x"])
+@pytest.mark.parametrize(
+    "variable", ["CHASSIS_BUS_URL", "CHASSIS_INBOX_URL", "CHASSIS_OTLP_ENDPOINT"]
+)
+@pytest.mark.parametrize(
+    "url", [*WITH_SECRETS, f"http://user:{SECRET}@collector", f"ftp://user:{SECRET}@host:x"]
+)
 def test_no_secret_is_in_an_error_a_repr_or_the_effective_settings(variable: str, url: str) -> None:
     try:
         settings = load({variable: url})
@@ -183,7 +195,11 @@ def test_no_secret_is_in_the_error_of_settings_that_were_not_loaded() -> None:
 
 
 def test_the_effective_settings_are_all_of_them_with_their_meaning() -> None:
-    rows = {variable: (value, is_default) for variable, value, is_default, meaning in effective(load({})) if meaning}
+    rows = {
+        variable: (value, is_default)
+        for variable, value, is_default, meaning in effective(load({}))
+        if meaning
+    }
     assert len(rows) == len(Settings.model_fields)
     assert rows["CHASSIS_MAX_ATTEMPTS"] == ("5", True)
 

@@ -12,5 +12,10 @@ def compile_into(folder: Path) -> None:
     """Generate the Python code of all contracts into `folder`. Raises RuntimeError when protoc refuses them."""
     sources = sorted(str(path) for path in FOLDER.rglob("*.proto"))
     well_known = files("grpc_tools") / "_proto"
-    if protoc.main(["protoc", f"-I{FOLDER}", f"-I{well_known}", f"--python_out={folder}", *sources]) != 0:
+    if (
+        protoc.main(
+            ["protoc", f"-I{FOLDER}", f"-I{well_known}", f"--python_out={folder}", *sources]
+        )
+        != 0
+    ):
         raise RuntimeError(f"protoc refused the contracts in {FOLDER}; it said why on stderr")

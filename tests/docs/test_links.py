@@ -26,7 +26,9 @@ def links(page: Path) -> list[tuple[Path, str]]:
 def anchors(page: Path) -> set[str]:
     """Anchors of the headings, as they are made of their words."""
     headings = re.findall(r"^#+ (.+)$", _FENCED.sub("", page.read_text("utf-8")), re.MULTILINE)
-    return {re.sub(r"[^\w -]", "", heading).strip().lower().replace(" ", "-") for heading in headings}
+    return {
+        re.sub(r"[^\w -]", "", heading).strip().lower().replace(" ", "-") for heading in headings
+    }
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
@@ -46,13 +48,17 @@ def test_every_page_is_reached_from_the_readme() -> None:
         page = todo.pop()
         if page not in reached:
             reached.add(page)
-            todo += [target for target, _ in links(page) if target.suffix == ".md" and target.is_file()]
+            todo += [
+                target for target, _ in links(page) if target.suffix == ".md" and target.is_file()
+            ]
     assert set(DOCS.rglob("*.md")) - reached == set()
 
 
 def test_every_decision_is_listed_once_and_in_order() -> None:
     pages = sorted(path.name for path in DECISIONS.glob("[0-9]*.md"))
-    listed = re.findall(r"^\| \[(\d{4})\]\(([^)]+)\) \|", (DECISIONS / "README.md").read_text("utf-8"), re.MULTILINE)
+    listed = re.findall(
+        r"^\| \[(\d{4})\]\(([^)]+)\) \|", (DECISIONS / "README.md").read_text("utf-8"), re.MULTILINE
+    )
     assert [name for _, name in listed] == pages
     assert [number for number, _ in listed] == [name[:4] for name in pages]
 

@@ -35,7 +35,9 @@ def run(reference: ModuleType, monkeypatch: pytest.MonkeyPatch, *arguments: str)
 
 
 def test_the_reference_is_what_the_code_says() -> None:
-    done = subprocess.run([sys.executable, PROGRAM, "--check"], cwd=ROOT, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, PROGRAM, "--check"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
     assert (done.returncode, done.stderr) == (0, "")
 
 
@@ -50,27 +52,38 @@ def test_a_changed_default_makes_its_page_stale(
     page = reference.PAGES / "settings.md"
     page.write_text(page.read_text("utf-8").replace("`8080`", "`9090`"), "utf-8")
     assert run(reference, monkeypatch, "--check") == 1
-    assert "docs/reference/settings.md is not what the code says: run `make docs`" in capsys.readouterr().err
+    assert (
+        "docs/reference/settings.md is not what the code says: run `make docs`"
+        in capsys.readouterr().err
+    )
     assert run(reference, monkeypatch) == 0
     assert run(reference, monkeypatch, "--check") == 0
 
 
 def test_a_setting_that_the_chart_does_not_know_makes_its_schema_stale(
-    reference: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+    reference: ModuleType,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
 ) -> None:
     schema = tmp_path / "values.schema.json"
     known = reference.SCHEMA.read_text("utf-8")
     schema.write_text(known.replace('        "CHASSIS_PREFETCH",\n', ""), "utf-8")
     monkeypatch.setattr(reference, "SCHEMA", schema)
     assert run(reference, monkeypatch, "--check") == 1
-    assert "values.schema.json is not what the code says: run `make docs`" in capsys.readouterr().err
+    assert (
+        "values.schema.json is not what the code says: run `make docs`" in capsys.readouterr().err
+    )
     assert run(reference, monkeypatch) == 0
     assert schema.read_text("utf-8") == known
 
 
 @pytest.mark.parametrize("table", ["REASONS", "ATTRIBUTES", "FAILURE"])
 def test_a_meaning_of_something_that_is_gone_is_told(
-    reference: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], table: str
+    reference: ModuleType,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    table: str,
 ) -> None:
     monkeypatch.setitem(getattr(reference, table), "moonlight", "It was too bright.")
     assert run(reference, monkeypatch, "--check") == 1
@@ -85,6 +98,8 @@ def test_a_reason_without_a_meaning_is_told(
     assert "rejected" in capsys.readouterr().err
 
 
-def test_every_reason_for_which_the_service_gives_up_is_a_series_from_the_start(reference: ModuleType) -> None:
+def test_every_reason_for_which_the_service_gives_up_is_a_series_from_the_start(
+    reference: ModuleType,
+) -> None:
     counted_by_the_broker = {"crash_loop"}
     assert set(REASONS) == reference.REASONS.keys() - counted_by_the_broker

@@ -42,7 +42,9 @@ def effects(tmp_path: Path) -> Effects:
 
 
 @pytest.fixture
-def start(service: Path, bus_url: str, inbox: Nats, effects: Effects, tmp_path: Path) -> Iterator[Start]:
+def start(
+    service: Path, bus_url: str, inbox: Nats, effects: Effects, tmp_path: Path
+) -> Iterator[Start]:
     """Starts replicas of the service, ready when it returns; settings as keywords such as PREFETCH=10."""
     with ExitStack() as replicas:
         count = 0

@@ -28,10 +28,14 @@ class Publisher(Protocol):
         """Anything at all, to where the service's events go; headers that the protocol forbids are left out."""
 
 
-async def publish_all(publisher: Publisher, events: Sequence[tuple[str, bytes]], in_flight: int = 100) -> None:
+async def publish_all(
+    publisher: Publisher, events: Sequence[tuple[str, bytes]], in_flight: int = 100
+) -> None:
     """Publish in order, confirmed; up to `in_flight` wait for their confirm at a time."""
     for start in range(0, len(events), in_flight):
-        await asyncio.gather(*(publisher.publish(id_, body) for id_, body in events[start : start + in_flight]))
+        await asyncio.gather(
+            *(publisher.publish(id_, body) for id_, body in events[start : start + in_flight])
+        )
 
 
 class RabbitPublisher:

@@ -54,7 +54,13 @@ class Effects:
 
     def counts(self) -> Counter[str]:
         with closing(sqlite3.connect(self.path, timeout=30)) as table:
-            return Counter(dict(table.execute("SELECT event_id, COUNT(*) FROM effects GROUP BY event_id").fetchall()))
+            return Counter(
+                dict(
+                    table.execute(
+                        "SELECT event_id, COUNT(*) FROM effects GROUP BY event_id"
+                    ).fetchall()
+                )
+            )
 
     def until(self, events: int) -> Counter[str]:
         """The counts once `events` different ones were handled."""
@@ -93,7 +99,11 @@ class Replica:
             [*self.program, "run"],
             self.ready,
             self.log,
-            {**self.env, "CHASSIS_HTTP_PORT": str(self.http_port), "CHASSIS_HTTP_HOST": "127.0.0.1"},
+            {
+                **self.env,
+                "CHASSIS_HTTP_PORT": str(self.http_port),
+                "CHASSIS_HTTP_HOST": "127.0.0.1",
+            },
             self.folder,
         )
 
@@ -105,7 +115,9 @@ class Replica:
 
     def get(self, path: str) -> tuple[int, str]:
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.http_port}{path}", timeout=5) as answer:
+            with urllib.request.urlopen(
+                f"http://127.0.0.1:{self.http_port}{path}", timeout=5
+            ) as answer:
                 return answer.status, answer.read().decode()
         except urllib.error.HTTPError as error:
             return error.code, error.read().decode()

@@ -59,7 +59,9 @@ def test_the_events_of_the_team_are_handled_and_the_replica_drains(
     assert '"event": "drained"' in done.stdout + done.stderr
 
 
-def test_without_an_event_it_starts_and_drains(smoke: Smoke, settings: Mapping[str, str], effects: Effects) -> None:
+def test_without_an_event_it_starts_and_drains(
+    smoke: Smoke, settings: Mapping[str, str], effects: Effects
+) -> None:
     done = smoke(**settings)
     assert done.returncode == 0, done.stderr
     assert not effects.counts()
@@ -84,7 +86,12 @@ def test_an_event_that_takes_too_long_fails_it_and_leaves_no_replica_behind(
 
 
 def test_a_store_that_is_not_there_fails_it(smoke: Smoke) -> None:
-    done = smoke("--seconds", "2", CHASSIS_BUS_URL="nats://127.0.0.1:1", CHASSIS_INBOX_URL="nats://127.0.0.1:1")
+    done = smoke(
+        "--seconds",
+        "2",
+        CHASSIS_BUS_URL="nats://127.0.0.1:1",
+        CHASSIS_INBOX_URL="nats://127.0.0.1:1",
+    )
     assert done.returncode == 2
     assert done.stderr.splitlines()[-1] == "billing-svc: within 2 s it was not ready"
 
@@ -95,15 +102,21 @@ def test_a_bus_in_memory_is_refused(smoke: Smoke) -> None:
     assert "memory:// lives within one process" in done.stderr
 
 
-def test_a_broker_that_others_may_listen_to_is_refused_before_anything_is_sent(smoke: Smoke, tmp_path: Path) -> None:
-    done = smoke(event(tmp_path, user_id="u-1"), CHASSIS_BUS_URL="nats://user:secret@nats.example.com:4222")
+def test_a_broker_that_others_may_listen_to_is_refused_before_anything_is_sent(
+    smoke: Smoke, tmp_path: Path
+) -> None:
+    done = smoke(
+        event(tmp_path, user_id="u-1"), CHASSIS_BUS_URL="nats://user:secret@nats.example.com:4222"
+    )
     assert done.returncode == 2
     assert "nats://user:***@nats.example.com:4222 is not on this machine" in done.stderr
     assert "secret" not in done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"type": "acme.signup.v1.UserSignedUp"}'])
-def test_a_file_that_is_no_event_is_refused_by_its_name(smoke: Smoke, tmp_path: Path, text: str) -> None:
+def test_a_file_that_is_no_event_is_refused_by_its_name(
+    smoke: Smoke, tmp_path: Path, text: str
+) -> None:
     file = tmp_path / "odd.json"
     file.write_text(text)
     done = smoke(file, CHASSIS_BUS_URL="nats://127.0.0.1:1")

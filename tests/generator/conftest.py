@@ -17,7 +17,9 @@ from tests.generator.services import Made
 @pytest.fixture(scope="session")
 def uv_cache() -> str:
     """The machine's own cache of packages: a home of a test's own would download them all again."""
-    return subprocess.run([find_uv_bin(), "cache", "dir"], check=True, capture_output=True, text=True).stdout.strip()
+    return subprocess.run(
+        [find_uv_bin(), "cache", "dir"], check=True, capture_output=True, text=True
+    ).stdout.strip()
 
 
 @pytest.fixture(autouse=True)
@@ -27,7 +29,9 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, uv_cache: str) -> Path
     scratch = tmp_path / "scratch"
     folder.mkdir()
     scratch.mkdir()
-    for name in [name for name in os.environ if name.startswith(("GIT_", "DOCKYARD_", "COPIER_", "XDG_"))]:
+    for name in [
+        name for name in os.environ if name.startswith(("GIT_", "DOCKYARD_", "COPIER_", "XDG_"))
+    ]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("HOME", str(folder))
     monkeypatch.setenv("TMPDIR", str(scratch))

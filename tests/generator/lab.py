@@ -34,7 +34,9 @@ FILES = {
 
 def git(folder: Path, *arguments: str) -> str:
     """Standard output of a git command that must succeed."""
-    return subprocess.run(["git", "-C", str(folder), *arguments], check=True, capture_output=True, text=True).stdout
+    return subprocess.run(
+        ["git", "-C", str(folder), *arguments], check=True, capture_output=True, text=True
+    ).stdout
 
 
 def listing(folder: Path) -> list[str]:

@@ -51,7 +51,9 @@ class Made:
 
     root: Path
 
-    def write(self, files: Mapping[str, str | bytes | None], message: str = "work of the team") -> None:
+    def write(
+        self, files: Mapping[str, str | bytes | None], message: str = "work of the team"
+    ) -> None:
         """Write files, None deletes one, and commit."""
         lay_down(self.root, files)
         git(self.root, "add", "--all")
@@ -65,7 +67,9 @@ class Made:
             "head": git(self.root, "rev-parse", "HEAD"),
             "index": git(self.root, "ls-files", "--stage"),
             "status": git(self.root, "status", "--porcelain"),
-            "git": sorted(path.name for path in (self.root / ".git").iterdir() if path.name != "dockyard.lock"),
+            "git": sorted(
+                path.name for path in (self.root / ".git").iterdir() if path.name != "dockyard.lock"
+            ),
         }
 
 
@@ -80,13 +84,17 @@ def lay_down(folder: Path, files: Mapping[str, str | bytes | None]) -> None:
         path.write_bytes(content.encode() if isinstance(content, str) else content)
 
 
-def release(repository: Repository, files: Mapping[str, str | bytes | None], tag: str | None = None) -> str:
+def release(
+    repository: Repository, files: Mapping[str, str | bytes | None], tag: str | None = None
+) -> str:
     """Commit a change of the template, tag it, and return the commit's id."""
     lay_down(repository.path, files)
     return repository.commit({}, tag)
 
 
-def lay_down_service(repository: Repository, root: Path, ref: str | None = None, **answers: str) -> Made:
+def lay_down_service(
+    repository: Repository, root: Path, ref: str | None = None, **answers: str
+) -> Made:
     """A committed service at `root`, rendered as bare Copier renders it."""
     render_into(repository, root, ref, **answers)
     git(root, "init", "--quiet")
@@ -98,10 +106,18 @@ def lay_down_service(repository: Repository, root: Path, ref: str | None = None,
 def render_into(repository: Repository, root: Path, ref: str | None = None, **answers: str) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         answers = {"service_name": root.name, **answers}
-        render(open_template(str(repository.path), ref), answers, root, ask=False, scratch=Path(scratch))
+        render(
+            open_template(str(repository.path), ref),
+            answers,
+            root,
+            ask=False,
+            scratch=Path(scratch),
+        )
 
 
-def fresh(repository: Repository, root: Path, ref: str | None = None, **answers: str) -> dict[str, tuple[str, bytes]]:
+def fresh(
+    repository: Repository, root: Path, ref: str | None = None, **answers: str
+) -> dict[str, tuple[str, bytes]]:
     """The contents of a fresh render, which is removed again."""
     render_into(repository, root, ref, **answers)
     found = contents(root)

@@ -25,7 +25,9 @@ def provider(tmp_path: Path) -> Provider:
 
 def call(provider: Provider, service: str, event: str, key: str | None = None) -> None:
     with closing(sqlite3.connect(provider.path)) as records:
-        records.execute("INSERT INTO calls VALUES (?, ?, ?)", (service, event, key or f"{service}/{event}"))
+        records.execute(
+            "INSERT INTO calls VALUES (?, ?, ?)", (service, event, key or f"{service}/{event}")
+        )
         records.commit()
 
 

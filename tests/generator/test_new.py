@@ -15,7 +15,9 @@ from tests.generator.lab import Dockyard, Repository, git, listing
 def test_a_service_is_rendered_locked_and_committed_once(
     dockyard: Dockyard, repository: Repository, into: Path
 ) -> None:
-    ran = dockyard("new", "billing-svc", "--into", into, "--template", repository.path, "--defaults")
+    ran = dockyard(
+        "new", "billing-svc", "--into", into, "--template", repository.path, "--defaults"
+    )
 
     service = into / "billing-svc"
     assert ran.code == 0, ran.err
@@ -28,12 +30,19 @@ def test_a_service_is_rendered_locked_and_committed_once(
     ]
     assert git(service, "rev-list", "--count", "--all").strip() == "1"
     assert git(service, "status", "--porcelain", "--ignored") == ""
-    assert git(service, "log", "--format=%an <%ae> %D").strip() == "Ada <ada@example.com> HEAD -> trunk"
+    assert (
+        git(service, "log", "--format=%an <%ae> %D").strip()
+        == "Ada <ada@example.com> HEAD -> trunk"
+    )
     assert [path.name for path in into.iterdir()] == ["billing-svc"]
 
 
-def test_it_ends_with_three_commands_to_try(dockyard: Dockyard, repository: Repository, into: Path) -> None:
-    ran = dockyard("new", "billing-svc", "--into", into, "--template", repository.path, "--defaults")
+def test_it_ends_with_three_commands_to_try(
+    dockyard: Dockyard, repository: Repository, into: Path
+) -> None:
+    ran = dockyard(
+        "new", "billing-svc", "--into", into, "--template", repository.path, "--defaults"
+    )
 
     folder = os.path.relpath(into / "billing-svc")
     assert ran.out.splitlines()[-3:] == [f"  cd {folder}", "  make test", "  make dev"]
@@ -55,8 +64,12 @@ def test_answers_are_recorded(dockyard: Dockyard, repository: Repository, into: 
     }
 
 
-def test_missing_folders_on_the_way_are_made(dockyard: Dockyard, repository: Repository, into: Path) -> None:
-    ran = dockyard("new", "billing-svc", "--into", into / "a/b", "--template", repository.path, "--defaults")
+def test_missing_folders_on_the_way_are_made(
+    dockyard: Dockyard, repository: Repository, into: Path
+) -> None:
+    ran = dockyard(
+        "new", "billing-svc", "--into", into / "a/b", "--template", repository.path, "--defaults"
+    )
 
     assert ran.code == 0, ran.err
     assert (into / "a/b/billing-svc/uv.lock").is_file()
@@ -73,7 +86,9 @@ def test_contracts_are_generated_into_the_commit_and_leftovers_removed(
         }
     )
 
-    ran = dockyard("new", "billing-svc", "--into", into, "--template", repository.path, "--defaults")
+    ran = dockyard(
+        "new", "billing-svc", "--into", into, "--template", repository.path, "--defaults"
+    )
 
     assert ran.code == 0, ran.err
     assert "gen/made" in git(into / "billing-svc", "ls-files").split()
@@ -85,7 +100,9 @@ def test_a_user_unknown_to_git_gets_a_neutral_author_and_is_told(
 ) -> None:
     (home / ".gitconfig").unlink()
 
-    ran = dockyard("new", "billing-svc", "--into", into, "--template", repository.path, "--defaults")
+    ran = dockyard(
+        "new", "billing-svc", "--into", into, "--template", repository.path, "--defaults"
+    )
 
     assert ran.code == 0, ran.err
     assert git(into / "billing-svc", "log", "--format=%an %D").strip() == "Dockyard HEAD -> main"
@@ -107,7 +124,9 @@ def test_the_users_taste_in_git_changes_no_byte(
             f"[commit]\n\tgpgSign = true\n[gpg]\n\tprogram = false\n[init]\n\ttemplateDir = {tmp_path / 'absent'}\n"
         )
 
-    ran = dockyard("new", "billing-svc", "--into", into, "--template", repository.path, "--defaults")
+    ran = dockyard(
+        "new", "billing-svc", "--into", into, "--template", repository.path, "--defaults"
+    )
 
     assert ran.code == 0, ran.err
     assert {"uv.lock", "release.txt"} <= set(git(into / "billing-svc", "ls-files").split())
@@ -115,12 +134,18 @@ def test_the_users_taste_in_git_changes_no_byte(
 
 
 def test_it_works_from_within_a_git_hook(
-    dockyard: Dockyard, repository: Repository, into: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    dockyard: Dockyard,
+    repository: Repository,
+    into: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("GIT_DIR", str(tmp_path / "elsewhere.git"))
     monkeypatch.setenv("GIT_INDEX_FILE", str(tmp_path / "elsewhere.index"))
 
-    ran = dockyard("new", "billing-svc", "--into", into, "--template", repository.path, "--defaults")
+    ran = dockyard(
+        "new", "billing-svc", "--into", into, "--template", repository.path, "--defaults"
+    )
 
     monkeypatch.delenv("GIT_DIR")
     monkeypatch.delenv("GIT_INDEX_FILE")
@@ -128,7 +153,9 @@ def test_it_works_from_within_a_git_hook(
     assert git(into / "billing-svc", "status", "--porcelain") == ""
 
 
-def test_the_environment_is_left_as_it_was(dockyard: Dockyard, repository: Repository, into: Path) -> None:
+def test_the_environment_is_left_as_it_was(
+    dockyard: Dockyard, repository: Repository, into: Path
+) -> None:
     before = dict(os.environ)
 
     dockyard("new", "billing-svc", "--into", into, "--template", repository.path, "--defaults")

@@ -19,7 +19,11 @@ ENDLESS = "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% 
 
 @pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_stopped_while_a_program_runs(
-    repository: Repository, into: Path, tmp_path: Path, ending: signal.Signals, monkeypatch: pytest.MonkeyPatch
+    repository: Repository,
+    into: Path,
+    tmp_path: Path,
+    ending: signal.Signals,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     started = tmp_path / "started"
     monkeypatch.setenv("STARTED", str(started))
@@ -40,13 +44,29 @@ def test_stopped_while_a_program_runs(
 def test_stopped_while_rendering(repository: Repository, into: Path, tmp_path: Path) -> None:
     repository.commit({"template/zz-endless.txt.jinja": ENDLESS})
 
-    code, _ = _stop(repository, into, signal.SIGINT, when=lambda: any(into.glob(".dockyard-*/tree/billing-svc/*")))
+    code, _ = _stop(
+        repository,
+        into,
+        signal.SIGINT,
+        when=lambda: any(into.glob(".dockyard-*/tree/billing-svc/*")),
+    )
 
     assert (code, listing(into), listing(tmp_path / "scratch")) == (130, [], [])
 
 
-def _stop(repository: Repository, into: Path, ending: signal.Signals, when: Callable[[], bool]) -> tuple[int, str]:
-    command = [sys.executable, "-m", "dockyard", "new", "billing-svc", "--into", str(into), "--defaults"]
+def _stop(
+    repository: Repository, into: Path, ending: signal.Signals, when: Callable[[], bool]
+) -> tuple[int, str]:
+    command = [
+        sys.executable,
+        "-m",
+        "dockyard",
+        "new",
+        "billing-svc",
+        "--into",
+        str(into),
+        "--defaults",
+    ]
     command += ["--template", str(repository.path)]
     programs: list[psutil.Process] = []
     with subprocess.Popen(

@@ -22,7 +22,17 @@ def template(tmp_path: Path) -> Path:
 def test_a_service_comes_locked_with_its_contracts_code_and_as_bare_copier_renders_it(
     dockyard: Dockyard, template: Path, into: Path, tmp_path: Path
 ) -> None:
-    ran = dockyard("new", "billing-svc", "--into", into, "--template", template, "--defaults", "--data", "bus=nats")
+    ran = dockyard(
+        "new",
+        "billing-svc",
+        "--into",
+        into,
+        "--template",
+        template,
+        "--defaults",
+        "--data",
+        "bus=nats",
+    )
 
     service = into / "billing-svc"
     assert ran.code == 0, ran.err
@@ -30,8 +40,14 @@ def test_a_service_comes_locked_with_its_contracts_code_and_as_bare_copier_rende
     subprocess.run([find_uv_bin(), "lock", "--check"], cwd=service, check=True)
     files = lab.tree(service)
     assert "gen/acme/signup/v1/user_signed_up_pb2.py" in files
-    rendered = {path: content for path, content in files.items() if path != "uv.lock" and not path.startswith("gen/")}
-    assert rendered == lab.tree(lab.copy(template, tmp_path / "bare", service_name="billing-svc", bus="nats"))
+    rendered = {
+        path: content
+        for path, content in files.items()
+        if path != "uv.lock" and not path.startswith("gen/")
+    }
+    assert rendered == lab.tree(
+        lab.copy(template, tmp_path / "bare", service_name="billing-svc", bus="nats")
+    )
 
 
 def test_a_name_that_shadows_a_module_is_refused_in_the_templates_words(

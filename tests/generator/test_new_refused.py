@@ -27,8 +27,12 @@ def refused(dockyard: Dockyard, into: Path, tmp_path: Path) -> Dockyard:
     return run
 
 
-@pytest.mark.parametrize("name", ["Billing", "billing_svc", "1billing", "billing-", "a--b", "../billing", ""])
-def test_a_name_that_is_not_kebab_case(refused: Dockyard, repository: Repository, name: str) -> None:
+@pytest.mark.parametrize(
+    "name", ["Billing", "billing_svc", "1billing", "billing-", "a--b", "../billing", ""]
+)
+def test_a_name_that_is_not_kebab_case(
+    refused: Dockyard, repository: Repository, name: str
+) -> None:
     ran = refused(name, "--template", repository.path, "--defaults")
 
     assert f"{name!r} is not a service name: use kebab-case" in ran.err
@@ -60,18 +64,28 @@ def test_a_name_that_exists(refused: Dockyard, repository: Repository, into: Pat
     ],
 )
 def test_bad_data(refused: Dockyard, repository: Repository, data: str, sentence: str) -> None:
-    assert sentence in refused("billing-svc", "--template", repository.path, "--defaults", "--data", data).err
+    assert (
+        sentence
+        in refused("billing-svc", "--template", repository.path, "--defaults", "--data", data).err
+    )
 
 
 def test_a_name_that_the_template_refuses(refused: Dockyard, repository: Repository) -> None:
     validator = "\"{% if service_name == 'json' %}would shadow a module{% endif %}\""
     repository.commit(
-        {"copier.yml": COPIER_YML.replace("default: example-svc}", f"default: example-svc, validator: {validator}}}")}
+        {
+            "copier.yml": COPIER_YML.replace(
+                "default: example-svc}", f"default: example-svc, validator: {validator}}}"
+            )
+        }
     )
 
     ran = refused("json", "--template", repository.path, "--defaults")
 
-    assert "the answer to service_name is refused: would shadow a module; choose another NAME." in ran.err
+    assert (
+        "the answer to service_name is refused: would shadow a module; choose another NAME."
+        in ran.err
+    )
 
 
 def test_a_question_without_answer_or_default(refused: Dockyard, repository: Repository) -> None:
@@ -79,7 +93,10 @@ def test_a_question_without_answer_or_default(refused: Dockyard, repository: Rep
 
     ran = refused("billing-svc", "--template", repository.path, "--defaults")
 
-    assert "the answer to region is refused: is required; give another answer with --data region=…" in ran.err
+    assert (
+        "the answer to region is refused: is required; give another answer with --data region=…"
+        in ran.err
+    )
 
 
 def test_nobody_to_ask(refused: Dockyard, repository: Repository) -> None:
@@ -89,7 +106,10 @@ def test_nobody_to_ask(refused: Dockyard, repository: Repository) -> None:
 
 
 def test_a_template_that_is_nowhere(refused: Dockyard, tmp_path: Path) -> None:
-    assert "there is no such folder" in refused("billing-svc", "--template", tmp_path / "absent", "--defaults").err
+    assert (
+        "there is no such folder"
+        in refused("billing-svc", "--template", tmp_path / "absent", "--defaults").err
+    )
 
 
 def test_a_template_url_that_does_not_answer(refused: Dockyard, tmp_path: Path, home: Path) -> None:
@@ -98,7 +118,9 @@ def test_a_template_url_that_does_not_answer(refused: Dockyard, tmp_path: Path, 
     ran = refused("billing-svc", "--template", url, "--defaults")
 
     assert f"cannot reach the template {url}" in ran.err
-    assert [path for path in (home / ".cache/dockyard/templates").iterdir() if path.suffix == ".git"] == []
+    assert [
+        path for path in (home / ".cache/dockyard/templates").iterdir() if path.suffix == ".git"
+    ] == []
 
 
 @pytest.mark.parametrize(
@@ -119,17 +141,26 @@ def test_a_template_url_with_credentials_is_not_even_shown(refused: Dockyard, ur
 def test_a_folder_that_is_no_repository(refused: Dockyard, tmp_path: Path) -> None:
     (tmp_path / "plain").mkdir()
 
-    assert "not a git repository" in refused("billing-svc", "--template", tmp_path / "plain", "--defaults").err
+    assert (
+        "not a git repository"
+        in refused("billing-svc", "--template", tmp_path / "plain", "--defaults").err
+    )
 
 
 def test_a_folder_inside_a_repository(refused: Dockyard, repository: Repository) -> None:
-    assert "not its root" in refused("billing-svc", "--template", repository.path / "template", "--defaults").err
+    assert (
+        "not its root"
+        in refused("billing-svc", "--template", repository.path / "template", "--defaults").err
+    )
 
 
 def test_a_repository_without_a_commit(refused: Dockyard, tmp_path: Path) -> None:
     git(tmp_path, "init", "--quiet", "fresh")
 
-    assert "it has no commit yet" in refused("billing-svc", "--template", tmp_path / "fresh", "--defaults").err
+    assert (
+        "it has no commit yet"
+        in refused("billing-svc", "--template", tmp_path / "fresh", "--defaults").err
+    )
 
 
 @pytest.mark.parametrize(
@@ -140,7 +171,9 @@ def test_a_repository_without_a_commit(refused: Dockyard, tmp_path: Path) -> Non
         ("- a list\n", "holds something else than questions"),
     ],
 )
-def test_a_repository_that_is_no_template(refused: Dockyard, repository: Repository, text: str, sentence: str) -> None:
+def test_a_repository_that_is_no_template(
+    refused: Dockyard, repository: Repository, text: str, sentence: str
+) -> None:
     repository.commit({"copier.yml": text})
 
     assert sentence in refused("billing-svc", "--template", repository.path, "--defaults").err
@@ -150,7 +183,10 @@ def test_a_repository_without_questions(refused: Dockyard, repository: Repositor
     git(repository.path, "rm", "--quiet", "copier.yml")
     repository.commit({})
 
-    assert "it has no copier.yml" in refused("billing-svc", "--template", repository.path, "--defaults").err
+    assert (
+        "it has no copier.yml"
+        in refused("billing-svc", "--template", repository.path, "--defaults").err
+    )
 
 
 @pytest.mark.parametrize(
@@ -162,7 +198,9 @@ def test_a_repository_without_questions(refused: Dockyard, repository: Repositor
         ("template/{{_copier_conf.answers_file}}.jinja", "{}\n", "could never be updated"),
     ],
 )
-def test_a_template_at_fault(refused: Dockyard, repository: Repository, file: str, text: str, sentence: str) -> None:
+def test_a_template_at_fault(
+    refused: Dockyard, repository: Repository, file: str, text: str, sentence: str
+) -> None:
     repository.commit({file: text})
 
     ran = refused("billing-svc", "--template", repository.path, "--defaults")
@@ -187,7 +225,9 @@ def test_a_ref_that_is_no_ref(refused: Dockyard, repository: Repository, ref: st
     assert f"--ref {ref!r} is no tag, branch or commit" in ran.err
 
 
-def test_no_git(refused: Dockyard, repository: Repository, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_no_git(
+    refused: Dockyard, repository: Repository, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setenv("PATH", str(tmp_path / "scratch"))
 
     ran = refused("billing-svc", "--template", repository.path, "--defaults")
@@ -195,8 +235,12 @@ def test_no_git(refused: Dockyard, repository: Repository, monkeypatch: pytest.M
     assert "git is needed and not found" in ran.err
 
 
-def test_no_make(refused: Dockyard, repository: Repository, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    repository.commit({"template/Makefile": "contracts:\n", "template/buf.gen.yaml": "version: v2\n"})
+def test_no_make(
+    refused: Dockyard, repository: Repository, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    repository.commit(
+        {"template/Makefile": "contracts:\n", "template/buf.gen.yaml": "version: v2\n"}
+    )
     programs = tmp_path / "programs"
     programs.mkdir()
     for program in Path(str(shutil.which("git"))).parent.iterdir():
@@ -219,14 +263,21 @@ def test_contracts_that_cannot_be_generated(refused: Dockyard, repository: Repos
 
     ran = refused("billing-svc", "--template", repository.path, "--defaults")
 
-    assert "cannot generate the contracts' code of billing-svc: bad import of https://***@example.com/x" in ran.err
+    assert (
+        "cannot generate the contracts' code of billing-svc: bad import of https://***@example.com/x"
+        in ran.err
+    )
 
 
-def test_no_network(refused: Dockyard, repository: Repository, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_network(
+    refused: Dockyard, repository: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("UV_DEFAULT_INDEX", "http://ada:s3cret@127.0.0.1:9/simple")
     monkeypatch.setenv("UV_HTTP_RETRIES", "0")
     repository.commit(
-        {"template/pyproject.toml.jinja": '[project]\nname = "x"\nversion = "0"\ndependencies = ["absent-package"]\n'}
+        {
+            "template/pyproject.toml.jinja": '[project]\nname = "x"\nversion = "0"\ndependencies = ["absent-package"]\n'
+        }
     )
 
     ran = refused("billing-svc", "--template", repository.path, "--defaults")
@@ -236,10 +287,14 @@ def test_no_network(refused: Dockyard, repository: Repository, monkeypatch: pyte
     assert "s3cret" not in ran.err
 
 
-def test_a_destination_that_is_a_file(refused: Dockyard, repository: Repository, into: Path) -> None:
+def test_a_destination_that_is_a_file(
+    refused: Dockyard, repository: Repository, into: Path
+) -> None:
     (into / "file").write_text("")
 
-    ran = refused("billing-svc", "--template", repository.path, "--defaults", "--into", into / "file")
+    ran = refused(
+        "billing-svc", "--template", repository.path, "--defaults", "--into", into / "file"
+    )
 
     assert "cannot write to" in ran.err
 
@@ -247,16 +302,31 @@ def test_a_destination_that_is_a_file(refused: Dockyard, repository: Repository,
 @pytest.mark.parametrize("file", ["template/large.txt.jinja", "template/Makefile"])
 def test_a_full_disk(repository: Repository, into: Path, tmp_path: Path, file: str) -> None:
     bytes_that_fit = 200_000
-    fill = "{{ 'x' * 300000 }}" if file.endswith(".jinja") else "contracts:\n\thead -c 300000 /dev/zero > gen\n"
+    fill = (
+        "{{ 'x' * 300000 }}"
+        if file.endswith(".jinja")
+        else "contracts:\n\thead -c 300000 /dev/zero > gen\n"
+    )
     repository.commit({file: fill, "template/buf.gen.yaml": "version: v2\n"})
-    command = [sys.executable, "-m", "dockyard", "new", "billing-svc", "--into", str(into), "--defaults"]
+    command = [
+        sys.executable,
+        "-m",
+        "dockyard",
+        "new",
+        "billing-svc",
+        "--into",
+        str(into),
+        "--defaults",
+    ]
 
     ran = subprocess.run(
         [*command, "--template", str(repository.path)],
         check=False,
         capture_output=True,
         text=True,
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (bytes_that_fit, bytes_that_fit)),
+        preexec_fn=lambda: resource.setrlimit(
+            resource.RLIMIT_FSIZE, (bytes_that_fit, bytes_that_fit)
+        ),
     )
 
     assert (ran.returncode, listing(into), listing(tmp_path / "scratch")) == (2, [], [])

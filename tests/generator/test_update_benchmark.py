@@ -17,6 +17,8 @@ MEGABYTE = 1_000_000
         (100, 15.1, 501, ["a fleet of 100: 501 MB, and at most 500 MB are allowed"]),
     ],
 )
-def test_a_floor_that_is_missed_is_named(services: int, seconds: float, memory: int, words: list[str]) -> None:
+def test_a_floor_that_is_missed_is_named(
+    services: int, seconds: float, memory: int, words: list[str]
+) -> None:
     ours, theirs = Cost(1.0, memory * MEGABYTE, 0), Cost(seconds, 0, 0)
     assert missed(services, ours, theirs) == words

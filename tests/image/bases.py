@@ -23,7 +23,10 @@ UV_CACHE = "/uv-cache"
 """Where uv looks in PYTHON_IMAGE: give it this machine's cache there, and nothing is downloaded twice."""
 
 _PROGRAMS = ("sh", "rm", "sed", "touch")
-_LIBRARIES = ("libgcc_s.so.1", "libstdc++.so.6")  # Debian's smallest image has them, wheels take them for granted
+_LIBRARIES = (
+    "libgcc_s.so.1",
+    "libstdc++.so.6",
+)  # Debian's smallest image has them, wheels take them for granted
 _LEFT_OUT = ("site-packages", "dist-packages", "test", "idlelib", "config-*", "__pycache__")
 _PYTHON = f"python{sys.version_info.major}.{sys.version_info.minor}"
 
@@ -43,7 +46,9 @@ class Buildah:
     def __call__(self, *arguments: str | Path) -> str:
         """What it said on stdout. Raises RuntimeError with what it said on stderr."""
         command = [*self.command, *arguments]
-        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+        )
         if done.returncode != 0:
             raise RuntimeError(f"buildah {' '.join(map(str, arguments))}: {done.stderr.strip()}")
         return done.stdout.strip()
@@ -55,7 +60,9 @@ def build_bases(buildah: Buildah) -> None:
         root = Path(name)
         _lay_down_python(root)
         variables = [f"{key}={value}" for key, value in _variables(root).items()]
-        _commit(buildah, root, PYTHON_IMAGE, *(word for each in variables for word in ("--env", each)))
+        _commit(
+            buildah, root, PYTHON_IMAGE, *(word for each in variables for word in ("--env", each))
+        )
     with tempfile.TemporaryDirectory(dir=buildah.folder) as name:
         shutil.copy2(find_uv_bin(), Path(name) / "uv")
         _commit(buildah, Path(name), UV_IMAGE)
@@ -77,7 +84,9 @@ def _lay_down_python(root: Path) -> None:
     copied = root / "usr/local/lib" / _PYTHON
     shutil.copytree(library, copied, symlinks=True, ignore=shutil.ignore_patterns(*_LEFT_OUT))
     _add_pip(root, copied)
-    libraries = _libraries([*programs, interpreter, Path(find_uv_bin()), *(library / "lib-dynload").glob("*.so")])
+    libraries = _libraries(
+        [*programs, interpreter, Path(find_uv_bin()), *(library / "lib-dynload").glob("*.so")]
+    )
     for path in libraries:
         _copy(path, root / str(path).lstrip("/"))
 
@@ -106,7 +115,11 @@ def _variables(root: Path) -> dict[str, str]:
     folders = {f"/{path.parent.relative_to(root)}" for path in root.rglob("libpython*.so*")}
     if folders:
         variables["LD_LIBRARY_PATH"] = ":".join(sorted(folders))
-    variables |= {name: value for name, value in os.environ.items() if name.startswith("UV_") and "INDEX" in name}
+    variables |= {
+        name: value
+        for name, value in os.environ.items()
+        if name.startswith("UV_") and "INDEX" in name
+    }
     certificates = os.environ.get("SSL_CERT_FILE")
     if certificates:
         _copy(Path(certificates), root / "etc/ssl/certs/ca-certificates.crt")

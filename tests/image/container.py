@@ -36,7 +36,11 @@ def missing() -> str | None:
         text=True,
         check=False,
     )
-    return f"this machine does not let root make namespaces: {probe.stderr.strip()}" if probe.returncode else None
+    return (
+        f"this machine does not let root make namespaces: {probe.stderr.strip()}"
+        if probe.returncode
+        else None
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +55,9 @@ class Image:
     variables: Mapping[str, str]
     labels: Mapping[str, str]
 
-    def started(self, variables: Mapping[str, str], arguments: Sequence[str] | None = None) -> list[str]:
+    def started(
+        self, variables: Mapping[str, str], arguments: Sequence[str] | None = None
+    ) -> list[str]:
         """The command line that runs the image, with `arguments` instead of its own command."""
         inside = [*self.entrypoint, *(self.command if arguments is None else arguments)]
         return self.entered(self.user, variables, inside)
@@ -59,10 +65,36 @@ class Image:
     def entered(self, user: str, variables: Mapping[str, str], inside: Sequence[str]) -> list[str]:
         """The command line that runs `inside` in the image's root, read-only, as `user` (uid:gid)."""
         uid, gid = user.split(":")
-        namespace = [str(shutil.which("unshare")), "--pid", "--fork", "--kill-child", "--mount-proc=/proc"]
-        namespace += ["--root", str(self.root), "--wd", self.folder, "--setgid", gid, "--setuid", uid]
+        namespace = [
+            str(shutil.which("unshare")),
+            "--pid",
+            "--fork",
+            "--kill-child",
+            "--mount-proc=/proc",
+        ]
+        namespace += [
+            "--root",
+            str(self.root),
+            "--wd",
+            self.folder,
+            "--setgid",
+            gid,
+            "--setuid",
+            uid,
+        ]
         env = [f"{name}={value}" for name, value in {**self.variables, **variables}.items()]
-        return ["unshare", "--mount", "sh", "-c", _MOUNT, "sh", str(self.root), *env, *namespace, *inside]
+        return [
+            "unshare",
+            "--mount",
+            "sh",
+            "-c",
+            _MOUNT,
+            "sh",
+            str(self.root),
+            *env,
+            *namespace,
+            *inside,
+        ]
 
 
 def first_process(server: Server) -> psutil.Process:

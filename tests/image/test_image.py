@@ -32,7 +32,9 @@ TEMPLATE_VERSION = "v1.2.3"
 MEGABYTE = 1_000_000
 KEPT_OUT = ("src/billing_svc/.env", "src/billing_svc/signing.key", "src/.venv/pyvenv.cfg")
 
-pytestmark = pytest.mark.timeout(900)  # the first test waits for the bases and two builds without a cache
+pytestmark = pytest.mark.timeout(
+    900
+)  # the first test waits for the bases and two builds without a cache
 
 
 @dataclass(frozen=True)
@@ -52,14 +54,21 @@ class Container(Replica):
 
     def __post_init__(self) -> None:
         assert self.image is not None
-        env = {**self.env, "CHASSIS_HTTP_PORT": str(self.http_port), "CHASSIS_HTTP_HOST": "127.0.0.1"}
+        env = {
+            **self.env,
+            "CHASSIS_HTTP_PORT": str(self.http_port),
+            "CHASSIS_HTTP_HOST": "127.0.0.1",
+        }
         self.server = Server(self.image.started(env), self.ready, self.log)
 
 
 def not_here(reason: str) -> NoReturn:
     """Skip, or fail where the image has to be tested."""
     if os.environ.get("DOCKYARD_REQUIRE_IMAGE"):
-        pytest.fail(f"DOCKYARD_REQUIRE_IMAGE is set, and the image cannot be tested: {reason}", pytrace=False)
+        pytest.fail(
+            f"DOCKYARD_REQUIRE_IMAGE is set, and the image cannot be tested: {reason}",
+            pytrace=False,
+        )
     pytest.skip(reason)
 
 
@@ -85,9 +94,23 @@ def built(buildah: Buildah, tmp_path_factory: pytest.TempPathFactory) -> Built:
     lab.lay_down_template(template)
     lab.commit_all(template, "the template of the working tree")
     lab.git(template, "tag", TEMPLATE_VERSION)
-    service = lab.copy(template, folder / "billing-svc", service_name="billing-svc", bus="nats", owner="team-billing")
-    env = {name: value for name, value in os.environ.items() if name not in {"VIRTUAL_ENV", "MAKEFLAGS", "MAKELEVEL"}}
-    env |= {"UV_PYTHON": sys.executable, "UV_PYTHON_DOWNLOADS": "never", "TMPDIR": str(buildah.folder)}
+    service = lab.copy(
+        template,
+        folder / "billing-svc",
+        service_name="billing-svc",
+        bus="nats",
+        owner="team-billing",
+    )
+    env = {
+        name: value
+        for name, value in os.environ.items()
+        if name not in {"VIRTUAL_ENV", "MAKEFLAGS", "MAKELEVEL"}
+    }
+    env |= {
+        "UV_PYTHON": sys.executable,
+        "UV_PYTHON_DOWNLOADS": "never",
+        "TMPDIR": str(buildah.folder),
+    }
     uv = find_uv_bin()
     lab.run(["make", "contracts", f"UV={uv}"], service, env)
     commit = lab.commit_all(service, "generated code")
@@ -97,7 +120,13 @@ def built(buildah: Buildah, tmp_path_factory: pytest.TempPathFactory) -> Built:
     cache = lab.run([uv, "cache", "dir"], service, env).strip()
     arguments = f"--isolation chroot --pull-never --no-cache --volume {cache}:{UV_CACHE}"
     arguments += f" --build-arg PYTHON_IMAGE={PYTHON_IMAGE} --build-arg UV_IMAGE={UV_IMAGE}"
-    command = ["make", "image", f"UV={uv}", f"DOCKER={' '.join(buildah.command)}", f"IMAGE_ARGS={arguments}"]
+    command = [
+        "make",
+        "image",
+        f"UV={uv}",
+        f"DOCKER={' '.join(buildah.command)}",
+        f"IMAGE_ARGS={arguments}",
+    ]
     images = []
     for version in ("1.0", "1.1"):
         lab.run([*command, f"VERSION={version}"], service, env)
@@ -138,7 +167,9 @@ def _megabytes(folder: Path) -> float:
     return sum(path.lstat().st_size for path in folder.rglob("*")) / MEGABYTE
 
 
-def test_where_the_image_is_required_a_reason_to_skip_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_the_image_is_required_a_reason_to_skip_is_a_failure(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.delenv("DOCKYARD_REQUIRE_IMAGE", raising=False)
     with pytest.raises(pytest.skip.Exception, match="no root"):
         not_here("no root")
@@ -151,7 +182,9 @@ async def test_it_handles_an_event_and_drains_on_a_root_file_system_that_nobody_
     image: Image, tmp_path: Path
 ) -> None:
     with nats(tmp_path / "nats") as broker:
-        service = Container(tmp_path, {"CHASSIS_BUS_URL": broker.url}, tmp_path / "log", image=image)
+        service = Container(
+            tmp_path, {"CHASSIS_BUS_URL": broker.url}, tmp_path / "log", image=image
+        )
         service.server.start()
         try:
             process = first_process(service.server)
@@ -175,7 +208,11 @@ def _confined(process: psutil.Process) -> None:
     assert process.cmdline() == ["/app/.venv/bin/python", "/app/.venv/bin/billing-svc", "run"]
     assert set(status["Uid"].split() + status["Gid"].split()) == {"10001"}
     assert (status["Groups"].strip(), int(status["CapEff"], 16)) == ("", 0)
-    (root,) = [line.split() for line in (proc / "mountinfo").read_text().splitlines() if line.split()[4] == "/"]
+    (root,) = [
+        line.split()
+        for line in (proc / "mountinfo").read_text().splitlines()
+        if line.split()[4] == "/"
+    ]
     assert "ro" in root[5].split(",")
 
 
@@ -210,8 +247,15 @@ def test_it_says_what_it_is(built: Built) -> None:
 
 def test_nothing_to_install_or_compile_with_is_inside(image: Image) -> None:
     names = {path.name for path in image.root.rglob("*")}
-    assert names & {"python", "billing-svc", "chassis", "nats"} == {"python", "billing-svc", "chassis", "nats"}
-    unwanted = re.compile(r"(pip3?|uvx?|ensurepip|hatchling|pytest|mypy|ruff|buf|nats-server|gcc|cc|make|git)(-\d.*)?")
+    assert names & {"python", "billing-svc", "chassis", "nats"} == {
+        "python",
+        "billing-svc",
+        "chassis",
+        "nats",
+    }
+    unwanted = re.compile(
+        r"(pip3?|uvx?|ensurepip|hatchling|pytest|mypy|ruff|buf|nats-server|gcc|cc|make|git)(-\d.*)?"
+    )
     assert sorted(name for name in names if unwanted.fullmatch(name)) == []
 
 
@@ -219,7 +263,9 @@ def test_only_what_it_runs_is_inside(image: Image) -> None:
     inside = {str(path.relative_to(image.root)) for path in (image.root / "app").iterdir()}
     assert inside == {"app/.venv"}
     names = {path.name for path in image.root.rglob("*")}
-    assert names.isdisjoint({"test_handlers.py", ".git", ".env", "signing.key", "pyproject.toml", "uv.lock"})
+    assert names.isdisjoint(
+        {"test_handlers.py", ".git", ".env", "signing.key", "pyproject.toml", "uv.lock"}
+    )
     (package,) = (image.root / "app/.venv/lib").glob("python*/site-packages/billing_svc")
     assert not package.is_symlink()
     assert not (package / ".venv").exists()

@@ -39,5 +39,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     if TRIED:
         terminalreporter.section("laws of the update")
         for name, count in TRIED.items():
-            terminalreporter.write_line(f"{count:5d}  {name.removeprefix('test_').replace('_', ' ')}")
+            terminalreporter.write_line(
+                f"{count:5d}  {name.removeprefix('test_').replace('_', ' ')}"
+            )
         terminalreporter.write_line(f"{TRIED.total():5d}  cases held")

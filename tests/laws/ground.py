@@ -14,13 +14,19 @@ import yaml
 from tests.laws.model import ANSWERS_FILE, EXECUTABLE, SYMLINK, File, Files, Scenario, Version
 
 _AUTHOR = "Ada <ada@example.com> 1700000000 +0000"
-_LANGUAGE = {"_subdirectory": "template", "_preserve_symlinks": True, "_envops": {"keep_trailing_newline": True}}
+_LANGUAGE = {
+    "_subdirectory": "template",
+    "_preserve_symlinks": True,
+    "_envops": {"keep_trailing_newline": True},
+}
 _ANSWERS = File(b"{{ _copier_answers | to_nice_yaml -}}\n")
 
 
 def git(folder: Path, *arguments: str, stdin: bytes = b"") -> str:
     """Standard output of a git command that must succeed."""
-    done = subprocess.run(["git", "-C", str(folder), *arguments], check=True, capture_output=True, input=stdin)
+    done = subprocess.run(
+        ["git", "-C", str(folder), *arguments], check=True, capture_output=True, input=stdin
+    )
     return os.fsdecode(done.stdout)
 
 
@@ -37,7 +43,9 @@ class Ground:
     def lay_out(self, scenario: Scenario) -> None:
         """The template with the releases v1.0.0, v2.0.0 … and the service, committed."""
         self.lay_out_template([_template(version) for version in scenario.versions])
-        said = yaml.safe_dump({**self.recorded, **scenario.answers, "service_name": "billing-svc"}).encode()
+        said = yaml.safe_dump(
+            {**self.recorded, **scenario.answers, "service_name": "billing-svc"}
+        ).encode()
         self.lay_out_service({**scenario.service, ANSWERS_FILE: File(said)}, scenario.place)
 
     @property
@@ -79,17 +87,24 @@ class Ground:
             "files": on_disk(self.top),
             "index": git(self.top, "ls-files", "--stage", "-z"),
             "refs": git(self.top, "for-each-ref") + git(self.top, "rev-parse", "HEAD"),
-            "left over": sorted({"index.lock", "dockyard"} & {path.name for path in (self.top / ".git").iterdir()}),
+            "left over": sorted(
+                {"index.lock", "dockyard"} & {path.name for path in (self.top / ".git").iterdir()}
+            ),
         }
 
     def _in_tree(self, tree: str) -> Files:
         listed = git(self.service, "ls-tree", "-r", "-z", "--full-tree", tree).split("\0")[:-1]
-        return {path: _blob(self.service, meta) for meta, path in (line.split("\t", 1) for line in listed)}
+        return {
+            path: _blob(self.service, meta)
+            for meta, path in (line.split("\t", 1) for line in listed)
+        }
 
 
 def _blob(repository: Path, meta: str) -> File:
     mode, _, oid = meta.split(" ")
-    done = subprocess.run(["git", "-C", str(repository), "cat-file", "blob", oid], check=True, capture_output=True)
+    done = subprocess.run(
+        ["git", "-C", str(repository), "cat-file", "blob", oid], check=True, capture_output=True
+    )
     return File(done.stdout, mode)
 
 
@@ -111,7 +126,8 @@ def on_disk(folder: Path) -> dict[str, File]:
     for place, folders, names in os.walk(folder):
         folders[:] = [name for name in folders if name != ".git"]
         for path in (
-            Path(place, name) for name in [*names, *(name for name in folders if Path(place, name).is_symlink())]
+            Path(place, name)
+            for name in [*names, *(name for name in folders if Path(place, name).is_symlink())]
         ):
             found[path.relative_to(folder).as_posix()] = _read(path)
     return found
@@ -126,7 +142,11 @@ def _read(path: Path) -> File:
 def _history(releases: Iterable[Files]) -> Iterator[bytes]:
     """What `git fast-import` reads."""
     for number, files in enumerate(releases, start=1):
-        yield f"commit refs/heads/main\ncommitter {_AUTHOR}\n".encode() + _data(b"a release") + b"deleteall\n"
+        yield (
+            f"commit refs/heads/main\ncommitter {_AUTHOR}\n".encode()
+            + _data(b"a release")
+            + b"deleteall\n"
+        )
         for path, file in files.items():
             yield f"M {file.mode} inline {path}\n".encode() + _data(file.content)
         yield f"reset refs/tags/v{number}.0.0\nfrom refs/heads/main\n\n".encode()
@@ -137,7 +157,9 @@ def _data(content: bytes) -> bytes:
 
 
 def _template(version: Version) -> Files:
-    questions = {name: {"type": "str", "default": default} for name, default in version.questions.items()}
+    questions = {
+        name: {"type": "str", "default": default} for name, default in version.questions.items()
+    }
     # As the real template does it: what the team owns is not looked at by Copier's updates, and never written twice.
     only_new = "{% if _copier_operation == 'update' %}{{ yours | join('\n') }}{% endif %}"
     config = {

@@ -66,7 +66,9 @@ def _filled(file: File, answers: Mapping[str, str]) -> File:
 
 def owns(version: Version, path: str) -> bool:
     """Whether `version` says that `path` is the team's."""
-    return any(f"/{path}" == pattern or f"/{path}".startswith(f"{pattern}/") for pattern in version.yours)
+    return any(
+        f"/{path}" == pattern or f"/{path}".startswith(f"{pattern}/") for pattern in version.yours
+    )
 
 
 def untouched_after(scenario: Scenario) -> Files:
@@ -78,7 +80,9 @@ def untouched_after(scenario: Scenario) -> Files:
     seeded = {
         path: file
         for path, file in fresh.items()
-        if owns(newest, path) and path not in before and not any(clash(path, other) for other in kept)
+        if owns(newest, path)
+        and path not in before
+        and not any(clash(path, other) for other in kept)
     }
     return kept | managed | seeded
 

@@ -10,9 +10,30 @@ from itertools import count
 
 from hypothesis import strategies as st
 
-from tests.laws.model import ANSWERS_FILE, EXECUTABLE, REGULAR, SYMLINK, File, Files, Scenario, Version, clash, rendered
+from tests.laws.model import (
+    ANSWERS_FILE,
+    EXECUTABLE,
+    REGULAR,
+    SYMLINK,
+    File,
+    Files,
+    Scenario,
+    Version,
+    clash,
+    rendered,
+)
 
-_MANAGED = ("a", "b.txt", "B.txt", "docs/c.md", "docs/d.md", "bin/run", "a/inner.txt", "win.txt", "naïve name")
+_MANAGED = (
+    "a",
+    "b.txt",
+    "B.txt",
+    "docs/c.md",
+    "docs/d.md",
+    "bin/run",
+    "a/inner.txt",
+    "win.txt",
+    "naïve name",
+)
 _YOURS = ("mine/e.py", "mine/f.py", "mine/deep/g.py", "local.mk")
 _TEAMS_OWN = ("team.txt", "docs/team.md", "mine/team.py")
 _OWNERSHIP = ("/mine", "/local.mk")
@@ -59,11 +80,17 @@ class _Author:
     def free(self, files: Files, room: Iterable[str]) -> str | None:
         """A path of `room` that `files` can take."""
         taken = [*files]
-        return self.pick(path for path in room if path not in files and not any(clash(path, each) for each in taken))
+        return self.pick(
+            path
+            for path in room
+            if path not in files and not any(clash(path, each) for each in taken)
+        )
 
 
 def _texts(files: Files) -> list[str]:
-    return [path for path, file in files.items() if file.mode != SYMLINK and b"\0" not in file.content]
+    return [
+        path for path, file in files.items() if file.mode != SYMLINK and b"\0" not in file.content
+    ]
 
 
 # --- Changes that both sides make; each gives the files, changed where that is possible ------------------------------
@@ -151,12 +178,30 @@ def _link(author: _Author, version: Version) -> Version:
 
 
 def _to_files(change: _Change) -> Callable[[_Author, Version], Version]:
-    return lambda author, version: replace(version, files=change(author, version.files, [*_MANAGED, *_YOURS]))
+    return lambda author, version: replace(
+        version, files=change(author, version.files, [*_MANAGED, *_YOURS])
+    )
 
 
 # A template with a link is rendered by Copier's slow way, so links are rare.
 _PLATFORMS = (
-    *map(_to_files, 2 * [_edit, _edit, _edit, _edit, _add, _add, _delete, _move, _move, _switch_mode, _add_binary]),
+    *map(
+        _to_files,
+        2
+        * [
+            _edit,
+            _edit,
+            _edit,
+            _edit,
+            _add,
+            _add,
+            _delete,
+            _move,
+            _move,
+            _switch_mode,
+            _add_binary,
+        ],
+    ),
     *(_ask, _ask, _hand_over, _take_back, _link),
 )
 
@@ -167,12 +212,16 @@ _PLATFORMS = (
 def _first_version(draw: st.DrawFn) -> Version:
     author = _Author(draw, "v0")
     files: dict[str, File] = {}
-    for path in draw(st.lists(st.sampled_from([*_MANAGED, *_YOURS]), min_size=2, max_size=7, unique=True)):
+    for path in draw(
+        st.lists(st.sampled_from([*_MANAGED, *_YOURS]), min_size=2, max_size=7, unique=True)
+    ):
         if any(clash(path, other) for other in files):
             continue
         file = author.text(path)
         if not path.startswith("win") and draw(st.booleans()):
-            greeting = b"v0 greets {{ service_name }} with {{ flavour }} at " + path.encode() + b"\n"
+            greeting = (
+                b"v0 greets {{ service_name }} with {{ flavour }} at " + path.encode() + b"\n"
+            )
             file = File(greeting + file.content, templated=True)
         files[path] = file
     return Version(files, _OWNERSHIP, {"flavour": "plain"})
@@ -201,7 +250,9 @@ def scenarios(draw: st.DrawFn, *, edited: bool = True) -> Scenario:
     answers = {"flavour": draw(st.sampled_from(["plain", "sour", "sweet & 'salty'"]))}
     service = rendered(versions[0], answers)
     place = draw(st.sampled_from(["", "", "", "apps/billing-svc"]))
-    return Scenario(tuple(versions), answers, _edits(draw, service, _TEAMS) if edited else service, place)
+    return Scenario(
+        tuple(versions), answers, _edits(draw, service, _TEAMS) if edited else service, place
+    )
 
 
 @st.composite
@@ -211,7 +262,9 @@ def lossless(draw: st.DrawFn) -> Scenario:
     author = _Author(draw, "v1")
     newest = first
     for change in draw(
-        st.lists(st.sampled_from([*map(_to_files, (_edit, _edit, _add)), _ask]), max_size=_MOST_CHANGES)
+        st.lists(
+            st.sampled_from([*map(_to_files, (_edit, _edit, _add)), _ask]), max_size=_MOST_CHANGES
+        )
     ):
         newest = change(author, newest)
     answers = {"flavour": draw(st.sampled_from(["plain", "sour"]))}
@@ -219,7 +272,12 @@ def lossless(draw: st.DrawFn) -> Scenario:
     return Scenario((first, newest), answers, service)
 
 
-_REAL_ROOM = ("template/added.txt", "template/docs/added.md", "template/src/added.py", "template/chassis/added.py")
+_REAL_ROOM = (
+    "template/added.txt",
+    "template/docs/added.md",
+    "template/src/added.py",
+    "template/chassis/added.py",
+)
 _NEW_QUESTION = b'\nextra:\n  type: str\n  default: "some {{ owner }}"\n'
 
 
@@ -227,12 +285,25 @@ _NEW_QUESTION = b'\nextra:\n  type: str\n  default: "some {{ owner }}"\n'
 def newer_release(draw: st.DrawFn, release: Files) -> Files:
     """The files of a real template after some changes; those that Jinja reads only grow, so that they stay valid."""
     author = _Author(draw, "v1")
-    fixed = {path: file for path, file in release.items() if "{" in path or path.endswith((".jinja", "copier.yml"))}
+    fixed = {
+        path: file
+        for path, file in release.items()
+        if "{" in path or path.endswith((".jinja", "copier.yml"))
+    }
     free: Files = {path: file for path, file in release.items() if path not in fixed}
-    for change in draw(st.lists(st.sampled_from([_edit, _edit, _add, _delete, _move, _switch_mode]), min_size=1)):
+    for change in draw(
+        st.lists(st.sampled_from([_edit, _edit, _add, _delete, _move, _switch_mode]), min_size=1)
+    ):
         free = change(author, free, _REAL_ROOM)
-    grown = draw(st.lists(st.sampled_from([path for path in fixed if path.endswith("Makefile.jinja")]), max_size=1))
-    fixed |= {path: File(fixed[path].content + b"# " + author.line() + b"\n", fixed[path].mode) for path in grown}
+    grown = draw(
+        st.lists(
+            st.sampled_from([path for path in fixed if path.endswith("Makefile.jinja")]), max_size=1
+        )
+    )
+    fixed |= {
+        path: File(fixed[path].content + b"# " + author.line() + b"\n", fixed[path].mode)
+        for path in grown
+    }
     if draw(st.booleans()):
         fixed["copier.yml"] = File(fixed["copier.yml"].content + _NEW_QUESTION)
     return {**free, **fixed}

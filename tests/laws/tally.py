@@ -31,7 +31,11 @@ def law(share: float) -> Callable[[Callable[_P, None]], Callable[_P, None]]:
         print_blob=True,
         # Explaining a failure runs it a hundred times more, and says what the smallest example says.
         phases=(Phase.explicit, Phase.generate, Phase.shrink),
-        suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much],
+        suppress_health_check=[
+            HealthCheck.too_slow,
+            HealthCheck.data_too_large,
+            HealthCheck.filter_too_much,
+        ],
     )
 
     def planned(test: Callable[_P, None]) -> Callable[_P, None]:

@@ -31,10 +31,14 @@ def test_an_untouched_service_becomes_a_fresh_render(ground: Ground, scenario: S
 @law(share=0.32)
 @given(scenario=scenarios())
 @counted
-def test_each_line_of_the_team_is_in_the_result_or_in_a_reported_conflict(ground: Ground, scenario: Scenario) -> None:
+def test_each_line_of_the_team_is_in_the_result_or_in_a_reported_conflict(
+    ground: Ground, scenario: Scenario
+) -> None:
     ground.lay_out(scenario)
     done = commands.update(ground.service, in_place=True)
-    there = model.lines(ground.files(), "team") | model.lines(sides_of_conflicts(ground, done), "team")
+    there = model.lines(ground.files(), "team") | model.lines(
+        sides_of_conflicts(ground, done), "team"
+    )
     assert model.lines(scenario.service, "team") <= there
 
 
@@ -68,12 +72,18 @@ def test_what_a_dry_run_predicts_comes_true(ground: Ground, scenario: Scenario, 
         assert bool(git(ground.service, "ls-files", "--unmerged")) == bool(predicted.conflicts)
     elif done.committed is not None:
         branch = done.committed.branch
-        assert git(ground.service, "rev-parse", f"{branch}:{scenario.place}").strip() == predicted.tree
+        assert (
+            git(ground.service, "rev-parse", f"{branch}:{scenario.place}").strip() == predicted.tree
+        )
         assert ground.state()["files"] == before["files"]
-        assert model.lines(scenario.service, "team") <= model.lines(ground.files(predicted.tree), "team")
+        assert model.lines(scenario.service, "team") <= model.lines(
+            ground.files(predicted.tree), "team"
+        )
         assert int(git(ground.service, "rev-list", "--count", f"HEAD..{branch}")) == len(done.plans)
         changed = git(ground.top, "diff", "--name-only", "-z", "HEAD", branch).split("\0")[:-1]
-        assert all(path.startswith(scenario.place) for path in changed), "something of a neighbour's"
+        assert all(path.startswith(scenario.place) for path in changed), (
+            "something of a neighbour's"
+        )
     else:
         assert done.outcome in {Outcome.BLOCKED, Outcome.NOTHING}
         assert ground.state() == before
@@ -136,7 +146,9 @@ def test_a_killed_update_is_done_or_undone_by_the_next_command(
 @law(share=0.03)
 @given(scenario=lossless())
 @counted
-def test_dockyard_and_copier_agree_where_copier_loses_nothing(ground: Ground, scenario: Scenario) -> None:
+def test_dockyard_and_copier_agree_where_copier_loses_nothing(
+    ground: Ground, scenario: Scenario
+) -> None:
     ground.lay_out(scenario)
     done = commands.update(ground.service, in_place=True)
     ours = managed(scenario, ground.files())
@@ -151,12 +163,16 @@ def test_dockyard_and_copier_agree_where_copier_loses_nothing(ground: Ground, sc
 
 
 def managed(scenario: Scenario, files: Files) -> Files:
-    return {path: file for path, file in files.items() if not model.owns(scenario.versions[-1], path)}
+    return {
+        path: file for path, file in files.items() if not model.owns(scenario.versions[-1], path)
+    }
 
 
 def outcomes(done: Updated) -> list[tuple[object, ...]]:
     """What becomes of each path."""
-    return [(file.path, file.state, file.conflict) for plan in done.plans for file in plan.merge.files]
+    return [
+        (file.path, file.state, file.conflict) for plan in done.plans for file in plan.merge.files
+    ]
 
 
 def sides_of_conflicts(ground: Ground, done: Updated) -> Files:

@@ -84,14 +84,20 @@ def test_an_untouched_service_of_the_real_template_becomes_a_fresh_render(
 @given(data=st.data(), number=st.integers(0, len(_ANSWERS) - 1), newer=newer_release(_RELEASE))
 @counted
 def test_each_line_of_a_team_on_the_real_template_is_in_the_result_or_in_a_reported_conflict(
-    ground: Ground, laid_down: Callable[[int], Files], data: st.DataObject, number: int, newer: Files
+    ground: Ground,
+    laid_down: Callable[[int], Files],
+    data: st.DataObject,
+    number: int,
+    newer: Files,
 ) -> None:
     service = data.draw(edited_service(laid_down(number)))
     ground.lay_out_template([_RELEASE, newer])
     ground.lay_out_service(service)
     predicted = commands.update(ground.service, dry_run=True)
     done = commands.update(ground.service, in_place=True)
-    there = model.lines(ground.files(), "team") | model.lines(sides_of_conflicts(ground, done), "team")
+    there = model.lines(ground.files(), "team") | model.lines(
+        sides_of_conflicts(ground, done), "team"
+    )
     assert model.lines(service, "team") <= there
     assert done.tree == predicted.tree
     assert ground.files(predicted.tree) == ground.files()

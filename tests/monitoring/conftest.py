@@ -14,7 +14,9 @@ def rendered(tmp_path_factory: pytest.TempPathFactory) -> Path:
     template = tmp_path_factory.mktemp("template")
     lab.lay_down_template(template)
     lab.commit_all(template, "the template of the working tree")
-    return lab.copy(template, tmp_path_factory.mktemp("rendered") / "billing-svc", service_name="billing-svc")
+    return lab.copy(
+        template, tmp_path_factory.mktemp("rendered") / "billing-svc", service_name="billing-svc"
+    )
 
 
 @pytest.fixture(scope="session")

@@ -34,9 +34,15 @@ class Rules:
 
 
 def read(path: Path) -> Rules:
-    rules = [rule for group in yaml.safe_load(path.read_text("utf-8"))["groups"] for rule in group["rules"]]
+    rules = [
+        rule
+        for group in yaml.safe_load(path.read_text("utf-8"))["groups"]
+        for rule in group["rules"]
+    ]
     alerts = [
-        Alert(rule["alert"], rule["expr"], rule["labels"], rule["annotations"]) for rule in rules if "alert" in rule
+        Alert(rule["alert"], rule["expr"], rule["labels"], rule["annotations"])
+        for rule in rules
+        if "alert" in rule
     ]
     return Rules(
         path,

@@ -30,13 +30,21 @@ UNITS = {"bytes", "ops", "percentunit", "s", "short"}  # those of Grafana's that
 
 def test_the_file_is_the_one_that_the_program_writes() -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "monitoring.dashboard", "--check"], cwd=ROOT, capture_output=True, text=True, check=False
+        [sys.executable, "-m", "monitoring.dashboard", "--check"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert (done.returncode, done.stderr) == (0, "")
 
 
-@pytest.mark.filterwarnings("ignore:Prefer using dashboardv2:DeprecationWarning")  # decision 0019: not everywhere yet
-def test_a_changed_file_is_stale(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+@pytest.mark.filterwarnings(
+    "ignore:Prefer using dashboardv2:DeprecationWarning"
+)  # decision 0019: not everywhere yet
+def test_a_changed_file_is_stale(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
     from monitoring import dashboard  # noqa: PLC0415 - takes as long as all other tests here
 
     monkeypatch.setattr(dashboard, "ROOT", tmp_path)
@@ -44,7 +52,10 @@ def test_a_changed_file_is_stale(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     dashboard.FILE.write_text(FILE.read_text("utf-8").replace('"Backlog"', '"Queue"'))
     monkeypatch.setattr(sys, "argv", ["dashboard", "--check"])
     assert dashboard.main() == 1
-    assert "dashboard.json is not what monitoring/dashboard.py says: run `make docs`" in capsys.readouterr().err
+    assert (
+        "dashboard.json is not what monitoring/dashboard.py says: run `make docs`"
+        in capsys.readouterr().err
+    )
     monkeypatch.setattr(sys, "argv", ["dashboard"])
     assert dashboard.main() == 0
     assert dashboard.FILE.read_bytes() == FILE.read_bytes()
@@ -80,7 +91,9 @@ def test_a_panel_says_what_it_shows_in_which_unit_and_from_where(panel: dict[str
     assert panel["fieldConfig"]["defaults"]["unit"] in UNITS
     assert panel["datasource"] == SOURCE
     assert panel["targets"]
-    assert [target["refId"] for target in panel["targets"]] == list("ABCDEFGH"[: len(panel["targets"])])
+    assert [target["refId"] for target in panel["targets"]] == list(
+        "ABCDEFGH"[: len(panel["targets"])]
+    )
     for target in panel["targets"]:
         assert target["datasource"] == SOURCE
         assert target["legendFormat"]
@@ -107,7 +120,9 @@ def test_a_query_is_about_what_was_chosen_and_fits_the_time_range(title: str, ex
         assert window == "$__rate_interval"
     for name in metrics_of(expr):
         counts = len(re.findall(rf"\b(?:rate|increase)\({name}\{{", expr))
-        assert not name.endswith("_total") or counts == expr.count(name), "a counter is shown by its growth"
+        assert not name.endswith("_total") or counts == expr.count(name), (
+            "a counter is shown by its growth"
+        )
 
 
 def test_queries_ask_for_what_the_chassis_shows() -> None:
@@ -116,14 +131,23 @@ def test_queries_ask_for_what_the_chassis_shows() -> None:
 
 def test_prometheus_can_read_every_query(tmp_path: Path) -> None:
     queries = [expr.replace("$__rate_interval", "5m") for _, expr in TARGETS]
-    queries += [str(VARIABLES[name]["query"]).removeprefix("label_values(").partition(", ")[0] for name in ("job",)]
-    recorded = [{"record": f"query:{number}", "expr": query} for number, query in enumerate(queries)]
-    (tmp_path / "rules.yaml").write_text(yaml.safe_dump({"groups": [{"name": "queries", "rules": recorded}]}))
+    queries += [
+        str(VARIABLES[name]["query"]).removeprefix("label_values(").partition(", ")[0]
+        for name in ("job",)
+    ]
+    recorded = [
+        {"record": f"query:{number}", "expr": query} for number, query in enumerate(queries)
+    ]
+    (tmp_path / "rules.yaml").write_text(
+        yaml.safe_dump({"groups": [{"name": "queries", "rules": recorded}]})
+    )
     lab.run([find("promtool"), "check", "rules", "rules.yaml"], tmp_path)
 
 
 def test_every_metric_of_the_chassis_is_on_it() -> None:
-    shown = {re.sub("_(bucket|sum|count)$", "", name) for _, expr in TARGETS for name in metrics_of(expr)}
+    shown = {
+        re.sub("_(bucket|sum|count)$", "", name) for _, expr in TARGETS for name in metrics_of(expr)
+    }
     families = {
         re.sub("_(bucket|sum|count)$", "", name)
         for name in exported()
@@ -133,8 +157,15 @@ def test_every_metric_of_the_chassis_is_on_it() -> None:
 
 
 def test_the_brokers_and_stores_own_dashboards_are_linked() -> None:
-    assert {link["title"] for link in DASHBOARD["links"]} == {"RabbitMQ", "NATS JetStream", "Redis", "PostgreSQL"}
-    assert all(link["url"].startswith("https://") and link["targetBlank"] for link in DASHBOARD["links"])
+    assert {link["title"] for link in DASHBOARD["links"]} == {
+        "RabbitMQ",
+        "NATS JetStream",
+        "Redis",
+        "PostgreSQL",
+    }
+    assert all(
+        link["url"].startswith("https://") and link["targetBlank"] for link in DASHBOARD["links"]
+    )
 
 
 def test_the_chart_finds_what_it_makes_the_releases_own() -> None:

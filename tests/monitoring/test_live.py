@@ -102,7 +102,9 @@ class World:
         clock = asyncio.get_running_loop().time
         deadline = clock() + PATIENCE
         while name not in await asyncio.to_thread(self.prometheus.firing):
-            assert clock() < deadline, f"the alert {name} did not fire within {PATIENCE:g} s of crashes"
+            assert clock() < deadline, (
+                f"the alert {name} did not fire within {PATIENCE:g} s of crashes"
+            )
             await self.crash()
 
     async def fires(self, *names: str) -> None:
@@ -139,7 +141,11 @@ def shortened(rules: str) -> str:
     def shorter(found: re.Match[str]) -> str:
         return f"{found['before']}{int(found['number']) * UNITS[found['unit']] // SHORTER}s{found['after']}"
 
-    return re.sub(r"(?P<before>\[|offset |for: )(?P<number>\d+)(?P<unit>[mhd])(?P<after>:?\]|\)|\s)", shorter, rules)
+    return re.sub(
+        r"(?P<before>\[|offset |for: )(?P<number>\d+)(?P<unit>[mhd])(?P<after>:?\]|\)|\s)",
+        shorter,
+        rules,
+    )
 
 
 @pytest.fixture
@@ -147,7 +153,11 @@ def world(request: pytest.FixtureRequest, service: Path, tmp_path: Path) -> Iter
     with ExitStack() as stack:
         store = stack.enter_context(nats(tmp_path / "nats"))
         on_nats = request.param == "nats"
-        bus_url = store.url if on_nats else stack.enter_context(shared_rabbitmq().vhost(request.node.name))
+        bus_url = (
+            store.url
+            if on_nats
+            else stack.enter_context(shared_rabbitmq().vhost(request.node.name))
+        )
         settings = {
             "BUS_URL": bus_url,
             "INBOX_URL": store.url,
@@ -159,22 +169,31 @@ def world(request: pytest.FixtureRequest, service: Path, tmp_path: Path) -> Iter
         }
         done = tmp_path / "done"
         done.mkdir()
-        env = {f"CHASSIS_{name}": value for name, value in settings.items()} | {"TEST_DONE": str(done)}
+        env = {f"CHASSIS_{name}": value for name, value in settings.items()} | {
+            "TEST_DONE": str(done)
+        }
         replica = Replica(service, env, tmp_path / "replica.log")
         replica.server.start()
         stack.callback(replica.server.kill)
         rules = shortened((service / "deploy/chart/files/rules.yaml").read_text("utf-8"))
         folder = tmp_path / "prometheus"
         folder.mkdir()
-        watching = stack.enter_context(prometheus(folder, job="billing-svc", target=replica.http_port, rules=rules))
+        watching = stack.enter_context(
+            prometheus(folder, job="billing-svc", target=replica.http_port, rules=rules)
+        )
         yield World(replica, bus_url, store, watching, done)
 
 
 @pytest.mark.parametrize("world", ["rabbitmq", "nats"], indirect=True)
 async def test_every_query_of_the_dashboard_has_data(world: World) -> None:
-    dashboard = json.loads((world.replica.folder / "deploy/chart/files/dashboard.json").read_text("utf-8"))
+    dashboard = json.loads(
+        (world.replica.folder / "deploy/chart/files/dashboard.json").read_text("utf-8")
+    )
     queries = {
-        target["expr"].replace("$__rate_interval", "10s").replace('"$job"', '".+"').replace('"$instance"', '".+"')
+        target["expr"]
+        .replace("$__rate_interval", "10s")
+        .replace('"$job"', '".+"')
+        .replace('"$instance"', '".+"')
         for panel in dashboard["panels"]
         for target in panel.get("targets", ())
     }
@@ -193,17 +212,24 @@ async def test_every_query_of_the_dashboard_has_data(world: World) -> None:
 @pytest.mark.parametrize("world", ["rabbitmq"], indirect=True)
 async def test_alerts_fire_for_what_they_are_about_and_for_nothing_before(world: World) -> None:
     node = shared_rabbitmq()
-    await eventually(lambda: world.prometheus.values("chassis_ready") == [1.0], lambda: "the service was not ready")
+    await eventually(
+        lambda: world.prometheus.values("chassis_ready") == [1.0],
+        lambda: "the service was not ready",
+    )
     assert world.prometheus.firing() == {}
 
     async with world.under_load() as publisher:
-        await world.fires("DeadLettersArriving", "RetriesClimbing", "EventsTooOld", "ErrorBudgetBurnFast")
+        await world.fires(
+            "DeadLettersArriving", "RetriesClimbing", "EventsTooOld", "ErrorBudgetBurnFast"
+        )
         await publisher.publish("block", signed_up("u-1", "block"))
         await world.fires("LeasesLost")
 
     await asyncio.to_thread(world.store.server.stop)
     async with bare_publisher(world.bus_url) as publisher:
-        await publish_all(publisher, [(f"waiting-{number}", signed_up("u-1")) for number in range(20)])
+        await publish_all(
+            publisher, [(f"waiting-{number}", signed_up("u-1")) for number in range(20)]
+        )
     await world.fires("StoreUnreachable", "ConsumerStalled", "NotReady", "NoReplicaReady")
     await asyncio.to_thread(world.store.server.start)
     await eventually(world.replica.ready, lambda: "the service did not come back")

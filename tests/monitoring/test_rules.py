@@ -21,7 +21,10 @@ OF_KUBERNETES = {
 
 
 def test_prometheus_takes_the_rules_and_finds_nothing_to_object_to(rules: Rules) -> None:
-    lab.run([find("promtool"), "check", "rules", "--lint=all", "--lint-fatal", rules.path], rules.path.parent)
+    lab.run(
+        [find("promtool"), "check", "rules", "--lint=all", "--lint-fatal", rules.path],
+        rules.path.parent,
+    )
 
 
 def test_every_alert_has_unit_tests_and_every_unit_test_an_alert(rules: Rules) -> None:
@@ -46,7 +49,9 @@ def test_the_alert_fires_when_it_should_and_does_not_when_it_should_not(
     lab.run([find("promtool"), "test", "rules", path.name], tmp_path)
 
 
-def test_an_alert_says_how_bad_it_is_what_happens_and_where_to_read_on(rules: Rules, rendered: Path) -> None:
+def test_an_alert_says_how_bad_it_is_what_happens_and_where_to_read_on(
+    rules: Rules, rendered: Path
+) -> None:
     for alert in rules.alerts.values():
         assert alert.labels == {"severity": alert.labels["severity"], "service": "billing-svc"}
         assert alert.labels["severity"] in {"critical", "warning"}
@@ -74,10 +79,14 @@ def test_the_rules_look_at_this_service_alone(rules: Rules) -> None:
 def test_every_objective_is_asked_for(rules: Rules) -> None:
     objectives = {name for name in rules.records if name.startswith("chassis:objective:")}
     assert objectives
-    assert objectives <= {name for alert in rules.alerts.values() for name in metrics_of(alert.expr)}
+    assert objectives <= {
+        name for alert in rules.alerts.values() for name in metrics_of(alert.expr)
+    }
 
 
-def test_the_chart_sets_every_objective_and_confines_every_rule_to_its_namespace(rules: Rules, rendered: Path) -> None:
+def test_the_chart_sets_every_objective_and_confines_every_rule_to_its_namespace(
+    rules: Rules, rendered: Path
+) -> None:
     template = (rendered / "deploy/chart/templates/prometheusrule.yaml").read_text("utf-8")
     assert set(re.findall(r'"(chassis:objective:\w+)"', template)) == {
         name for name in rules.records if name.startswith("chassis:objective:")

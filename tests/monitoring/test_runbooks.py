@@ -27,18 +27,24 @@ _OWN_COMMAND = re.compile(r"(?:-- |`)billing-svc (?P<arguments>[^|>`\n]+)")
 
 @pytest.fixture(scope="module")
 def runbooks(rendered: Path) -> dict[str, str]:
-    return {path.stem: path.read_text("utf-8") for path in (rendered / "docs/runbooks").glob("*.md")}
+    return {
+        path.stem: path.read_text("utf-8") for path in (rendered / "docs/runbooks").glob("*.md")
+    }
 
 
 def blocks(text: str, language: str) -> list[str]:
-    return [block["text"].strip() for block in _BLOCK.finditer(text) if block["language"] == language]
+    return [
+        block["text"].strip() for block in _BLOCK.finditer(text) if block["language"] == language
+    ]
 
 
 def test_every_alert_has_one_and_every_one_an_alert(rules: Rules, runbooks: dict[str, str]) -> None:
     assert runbooks.keys() == rules.alerts.keys()
 
 
-def test_a_runbook_says_what_it_means_how_to_look_and_how_to_mend(rules: Rules, runbooks: dict[str, str]) -> None:
+def test_a_runbook_says_what_it_means_how_to_look_and_how_to_mend(
+    rules: Rules, runbooks: dict[str, str]
+) -> None:
     for name, text in runbooks.items():
         assert re.findall(r"^#+ (.+)$", _BLOCK.sub("", text), re.MULTILINE) == [
             name,
@@ -52,7 +58,9 @@ def test_a_runbook_says_what_it_means_how_to_look_and_how_to_mend(rules: Rules, 
 
 def test_the_services_own_commands_exist_with_these_options(runbooks: dict[str, str]) -> None:
     app = typer.main.get_command(chassis.cli.app(Service("billing-svc", version="0")))
-    commands = [found["arguments"] for text in runbooks.values() for found in _OWN_COMMAND.finditer(text)]
+    commands = [
+        found["arguments"] for text in runbooks.values() for found in _OWN_COMMAND.finditer(text)
+    ]
     assert any(command.startswith("dlq replay") for command in commands)
     for command in commands:
         arguments, at = shlex.split(command), app
@@ -70,18 +78,26 @@ def test_the_queries_can_be_asked_and_ask_for_what_there_is(
         assert metrics_of(query), query
         assert metrics_of(query) <= known, query
         assert 'job="billing-svc"' in query
-    recorded = [{"record": f"query:{number}", "expr": query} for number, query in enumerate(queries)]
-    (tmp_path / "rules.yaml").write_text(yaml.safe_dump({"groups": [{"name": "queries", "rules": recorded}]}))
+    recorded = [
+        {"record": f"query:{number}", "expr": query} for number, query in enumerate(queries)
+    ]
+    (tmp_path / "rules.yaml").write_text(
+        yaml.safe_dump({"groups": [{"name": "queries", "rules": recorded}]})
+    )
     lab.run([find("promtool"), "check", "rules", "rules.yaml"], tmp_path)
 
 
-def test_a_command_says_in_which_namespace_and_waits_for_nothing_in_the_background(runbooks: dict[str, str]) -> None:
+def test_a_command_says_in_which_namespace_and_waits_for_nothing_in_the_background(
+    runbooks: dict[str, str],
+) -> None:
     for name, text in runbooks.items():
         for block in blocks(text, "sh"):
             for asked in re.finditer(r"\b(?:kubectl|helm) (?P<rest>.*)", block):
                 assert asked["rest"].startswith("--namespace NAMESPACE "), f"{name}: {asked[0]}"
             assert "deploy/billing-svc" not in block, f"{name}: the release decides on the name"
-            assert not re.search(r"(?<!&)&(?!&)", block), f"{name}: what comes next does not wait for it"
+            assert not re.search(r"(?<!&)&(?!&)", block), (
+                f"{name}: what comes next does not wait for it"
+            )
             if "--previous" in block:
                 assert "--ignore-errors" in block, f"{name}: most pods have no previous container"
         if "kubectl" in text:
@@ -90,7 +106,11 @@ def test_a_command_says_in_which_namespace_and_waits_for_nothing_in_the_backgrou
 
 
 def test_what_a_stopped_pod_said_is_looked_for_where_it_still_is(runbooks: dict[str, str]) -> None:
-    assert all("--previous" in block for block in blocks(runbooks["DrainOverrun"], "sh") if "kubectl" in block)
+    assert all(
+        "--previous" in block
+        for block in blocks(runbooks["DrainOverrun"], "sh")
+        if "kubectl" in block
+    )
     assert "where the cluster keeps logs" in runbooks["DrainOverrun"]
 
 
@@ -98,7 +118,10 @@ async def test_the_outbox_can_be_asked_and_an_event_given_up_from_within_a_pod(
     runbooks: dict[str, str], tmp_path: Path
 ) -> None:
     asking, giving_up = (
-        found["program"] for found in re.finditer(r"<<'END'\n(?P<program>.*?)^END$", runbooks["OutboxTooOld"], _PROGRAM)
+        found["program"]
+        for found in re.finditer(
+            r"<<'END'\n(?P<program>.*?)^END$", runbooks["OutboxTooOld"], _PROGRAM
+        )
     )
     insert = """
         INSERT INTO chassis_outbox (source, headers, body, failures, error)
@@ -111,7 +134,10 @@ async def test_the_outbox_can_be_asked_and_an_event_given_up_from_within_a_pod(
         with psycopg.connect(url) as database:
             database.execute(insert)
         env = os.environ | {"CHASSIS_INBOX_URL": url}
-        assert lab.run([sys.executable, "-c", asking], tmp_path, env) == "billing-svc 1 acme.A 3 too large\n"
+        assert (
+            lab.run([sys.executable, "-c", asking], tmp_path, env)
+            == "billing-svc 1 acme.A 3 too large\n"
+        )
         lab.run([sys.executable, "-c", giving_up, "billing-svc", "1"], tmp_path, env)
         with psycopg.connect(url) as database:
             assert database.execute("SELECT position FROM chassis_outbox").fetchall() == [(2,)]
@@ -121,4 +147,6 @@ def test_the_settings_and_pages_named_exist(runbooks: dict[str, str]) -> None:
     settings = {PREFIX + name.upper() for name in Settings.model_fields}
     for name, text in runbooks.items():
         assert set(re.findall(rf"\b{PREFIX}[A-Z_]+\b", text)) <= settings, name
-        assert {link.removesuffix(".md") for link in re.findall(r"\]\(([^)]+)\)", text)} <= runbooks.keys(), name
+        assert {
+            link.removesuffix(".md") for link in re.findall(r"\]\(([^)]+)\)", text)
+        } <= runbooks.keys(), name

@@ -82,7 +82,10 @@ async def test_an_event_is_not_acknowledged_while_its_handler_runs() -> None:
     "broken",
     [
         pytest.param(Delivered({}, b""), id="no_event"),
-        pytest.param(delivered(EVENT, headers={"cloudEvents:type": "acme.signup.v1.UserLeft"}), id="unknown_type"),
+        pytest.param(
+            delivered(EVENT, headers={"cloudEvents:type": "acme.signup.v1.UserLeft"}),
+            id="unknown_type",
+        ),
         pytest.param(Delivered(delivered(EVENT).headers, b"\xff"), id="undecodable"),
     ],
 )
@@ -165,7 +168,11 @@ async def test_an_object_of_json_is_no_event(body: bytes) -> None:
 
 async def test_an_event_without_a_type_is_never_handled() -> None:
     handler = Effects()
-    headers = {name: value for name, value in delivered(EVENT).headers.items() if name != "cloudEvents:type"}
+    headers = {
+        name: value
+        for name, value in delivered(EVENT).headers.items()
+        if name != "cloudEvents:type"
+    }
     delivery = Delivered(headers, EVENT.SerializeToString())
     await line_of(handler).take(delivery)
     assert delivery.buried.reason == "bad_envelope"
@@ -173,7 +180,9 @@ async def test_an_event_without_a_type_is_never_handled() -> None:
 
 
 # A panic ended the process, or was caught and forgotten.
-@pytest.mark.parametrize("panic", [RecursionError("too deep"), MemoryError(), AssertionError(), KeyError("user")])
+@pytest.mark.parametrize(
+    "panic", [RecursionError("too deep"), MemoryError(), AssertionError(), KeyError("user")]
+)
 async def test_a_handler_that_breaks_costs_an_attempt_and_nothing_else(panic: Exception) -> None:
     async def open_account(event: UserSignedUp, ctx: Context) -> None:
         if ctx.event_id == "e-1":
@@ -239,9 +248,9 @@ async def test_everything_that_a_handler_publishes_goes_out() -> None:
 
     line = line_of(open_account)
     await line.take(delivered(EVENT))
-    assert [AccountOpened.FromString(message.body).account_id for message in line.bus.published] == [
-        f"a-{number}" for number in range(1_000)
-    ]
+    assert [
+        AccountOpened.FromString(message.body).account_id for message in line.bus.published
+    ] == [f"a-{number}" for number in range(1_000)]
 
 
 # The drain: what was in hand at the end of the process was lost.

@@ -25,7 +25,9 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def rendered(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A committed service with default answers. Never written to by a test."""
-    return lab.copy(template, tmp_path_factory.mktemp("rendered") / "billing-svc", service_name="billing-svc")
+    return lab.copy(
+        template, tmp_path_factory.mktemp("rendered") / "billing-svc", service_name="billing-svc"
+    )
 
 
 @pytest.fixture
@@ -35,12 +37,16 @@ def service(rendered: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def render(copie: Copie, template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> lab.Render:
+def render(
+    copie: Copie, template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> lab.Render:
     """pytest-copie at work on `template`."""
     monkeypatch.setenv("COPIER_CACHE_DIR", str(tmp_path / ".copier-cache"))
 
     def copy(**answers: str) -> Path:
-        result = copie.copy(extra_answers={"service_name": "billing-svc", **answers}, template_dir=template)
+        result = copie.copy(
+            extra_answers={"service_name": "billing-svc", **answers}, template_dir=template
+        )
         if result.exception is not None:
             raise result.exception
         assert result.project_dir is not None

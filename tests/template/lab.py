@@ -48,7 +48,9 @@ def attempt(
 
 
 def git(cwd: Path, *arguments: str) -> str:
-    return run(["git", "-c", "user.name=test", "-c", "user.email=test@example.com", *arguments], cwd).strip()
+    return run(
+        ["git", "-c", "user.name=test", "-c", "user.email=test@example.com", *arguments], cwd
+    ).strip()
 
 
 def commit_all(folder: Path, message: str) -> str:
@@ -56,13 +58,31 @@ def commit_all(folder: Path, message: str) -> str:
     if not (folder / ".git").exists():
         git(folder, "init", "--quiet", "--initial-branch", "main")
     git(folder, "add", "--all")
-    git(folder, "commit", "--quiet", "--no-gpg-sign", "--no-verify", "--allow-empty", "--message", message)
+    git(
+        folder,
+        "commit",
+        "--quiet",
+        "--no-gpg-sign",
+        "--no-verify",
+        "--allow-empty",
+        "--message",
+        message,
+    )
     return git(folder, "rev-parse", "HEAD")
 
 
 def template_files() -> list[str]:
     """Paths of the template in the working tree, uncommitted ones included, ignored ones not."""
-    listed = git(ROOT, "ls-files", "-z", "--cached", "--others", "--exclude-standard", "copier.yml", "template")
+    listed = git(
+        ROOT,
+        "ls-files",
+        "-z",
+        "--cached",
+        "--others",
+        "--exclude-standard",
+        "copier.yml",
+        "template",
+    )
     return sorted({path for path in listed.split("\0") if path and (ROOT / path).is_file()})
 
 
@@ -78,7 +98,11 @@ def lay_down_template(folder: Path) -> None:
 def copier(command: str, *arguments: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
     """Plain Copier's command line, trusting nothing."""
     settings = {"COPIER_SETTINGS_PATH": os.devnull, "COPIER_CACHE_DIR": str(cwd / ".copier-cache")}
-    return attempt([sys.executable, "-m", "copier", command, "--defaults", *arguments], cwd, {**os.environ, **settings})
+    return attempt(
+        [sys.executable, "-m", "copier", command, "--defaults", *arguments],
+        cwd,
+        {**os.environ, **settings},
+    )
 
 
 def copy(template: Path, target: Path, ref: str = "HEAD", **answers: str) -> Path:
@@ -100,7 +124,11 @@ def update(service: Path, ref: str = "HEAD") -> str:
 def tree(folder: Path) -> dict[str, bytes]:
     """Every file of a working tree that git does not ignore."""
     listed = git(folder, "ls-files", "-z", "--cached", "--others", "--exclude-standard")
-    return {path: (folder / path).read_bytes() for path in listed.split("\0") if (folder / path).is_file()}
+    return {
+        path: (folder / path).read_bytes()
+        for path in listed.split("\0")
+        if (folder / path).is_file()
+    }
 
 
 def is_yours(path: str) -> bool:

@@ -40,7 +40,10 @@ SHADOWS = "would shadow or clash with the Python name"
         ({"service_name": "test"}, SHADOWS),
         ({"service_name": "prometheus-client"}, f"{SHADOWS} prometheus_client"),
         ({"service_name": "class"}, SHADOWS),
-        ({"service_name": "import-svc"}, "a package called import, a name that Python or protobuf keeps for itself"),
+        (
+            {"service_name": "import-svc"},
+            "a package called import, a name that Python or protobuf keeps for itself",
+        ),
         ({"service_name": "google-service"}, "a package called google"),
         ({"description": ""}, ONE_LINE),
         ({"description": "two\nlines"}, ONE_LINE),
@@ -81,7 +84,9 @@ def test_a_bad_answer_is_refused_with_what_is_allowed(
         render(**answers)
 
 
-def test_the_command_line_shows_the_sentence_and_leaves_nothing(template: Path, tmp_path: Path) -> None:
+def test_the_command_line_shows_the_sentence_and_leaves_nothing(
+    template: Path, tmp_path: Path
+) -> None:
     target = tmp_path / "billing"
     done = lab.copier("copy", "--data", "service_name=Billing Svc", template, target, cwd=tmp_path)
     assert done.returncode == 1
@@ -112,8 +117,14 @@ def test_what_is_computed_cannot_be_set(template: Path, tmp_path: Path, computed
 )
 def test_any_one_line_description_arrives_unchanged(render: lab.Render, description: str) -> None:
     folder = render(description=description)
-    assert tomllib.loads((folder / "pyproject.toml").read_text("utf-8"))["project"]["description"] == description
-    assert yaml.safe_load((folder / ".copier-answers.yml").read_text("utf-8"))["description"] == description
+    assert (
+        tomllib.loads((folder / "pyproject.toml").read_text("utf-8"))["project"]["description"]
+        == description
+    )
+    assert (
+        yaml.safe_load((folder / ".copier-answers.yml").read_text("utf-8"))["description"]
+        == description
+    )
     assert description in (folder / "README.md").read_text("utf-8").splitlines()
 
 
@@ -121,14 +132,21 @@ def test_any_one_line_description_arrives_unchanged(render: lab.Render, descript
 def test_the_image_and_the_pipeline_use_the_chosen_python(render: lab.Render, version: str) -> None:
     folder = render(python_version=version)
     assert f"python:{version}-slim" in (folder / "deploy/Dockerfile").read_text("utf-8")
-    assert yaml.safe_load((folder / ".github/workflows/ci.yml").read_text("utf-8"))["env"]["UV_PYTHON"] == version
+    assert (
+        yaml.safe_load((folder / ".github/workflows/ci.yml").read_text("utf-8"))["env"]["UV_PYTHON"]
+        == version
+    )
 
 
 @pytest.mark.parametrize("bus", lab.QUESTIONS["bus"]["choices"].values())
 @pytest.mark.parametrize("inbox", lab.QUESTIONS["inbox"]["choices"].values())
-def test_the_dependencies_are_those_of_the_bus_and_the_inbox(render: lab.Render, bus: str, inbox: str) -> None:
+def test_the_dependencies_are_those_of_the_bus_and_the_inbox(
+    render: lab.Render, bus: str, inbox: str
+) -> None:
     folder = render(bus=bus, inbox=inbox)
-    (dependency,) = tomllib.loads((folder / "pyproject.toml").read_text("utf-8"))["project"]["dependencies"]
+    (dependency,) = tomllib.loads((folder / "pyproject.toml").read_text("utf-8"))["project"][
+        "dependencies"
+    ]
     extras = dependency.removeprefix("dockyard-chassis[").removesuffix("]").split(",")
     assert sorted(extras) == sorted({bus, inbox.removesuffix("-kv")})
 
@@ -148,23 +166,32 @@ def test_every_question_has_help_and_a_default_and_is_checked() -> None:
 
 def test_no_module_of_the_standard_library_may_be_shadowed() -> None:
     reserved = lab.QUESTIONS["reserved_modules"]["default"].split()
-    possible = {name for name in sys.stdlib_module_names if re.fullmatch(r"[a-z][a-z0-9]*(_[a-z0-9]+)*", name)}
+    possible = {
+        name
+        for name in sys.stdlib_module_names
+        if re.fullmatch(r"[a-z][a-z0-9]*(_[a-z0-9]+)*", name)
+    }
     assert possible <= set(reserved)
 
 
 def test_no_module_that_the_chassis_depends_on_may_be_shadowed() -> None:
-    project = tomllib.loads((lab.ROOT / "template/chassis/pyproject.toml").read_text("utf-8"))["project"]
+    project = tomllib.loads((lab.ROOT / "template/chassis/pyproject.toml").read_text("utf-8"))[
+        "project"
+    ]
     requirements = list(chain(project["dependencies"], *project["optional-dependencies"].values()))
-    distributions = {re.split(r"[^\w.-]", requirement)[0].lower().replace("_", "-") for requirement in requirements}
+    distributions = {
+        re.split(r"[^\w.-]", requirement)[0].lower().replace("_", "-")
+        for requirement in requirements
+    }
     modules = {
         module
         for module, owners in packages_distributions().items()
         if distributions & {owner.lower().replace("_", "-") for owner in owners}
     }
     assert {"aiohttp", "nats", "google"} <= modules
-    assert {module for module in modules if module.isidentifier() and not module.startswith("_")} <= set(
-        lab.QUESTIONS["reserved_modules"]["default"].split()
-    )
+    assert {
+        module for module in modules if module.isidentifier() and not module.startswith("_")
+    } <= set(lab.QUESTIONS["reserved_modules"]["default"].split())
 
 
 def test_no_keyword_may_be_part_of_a_module_name() -> None:
@@ -174,6 +201,10 @@ def test_no_keyword_may_be_part_of_a_module_name() -> None:
 
 def test_the_recorded_answers_are_the_questions_alone(rendered: Path) -> None:
     answers = yaml.safe_load((rendered / ".copier-answers.yml").read_text("utf-8"))
-    asked = {name for name, question in lab.QUESTIONS.items() if name[0] != "_" and question.get("when") is not False}
+    asked = {
+        name
+        for name, question in lab.QUESTIONS.items()
+        if name[0] != "_" and question.get("when") is not False
+    }
     assert answers.keys() == asked | {"_commit", "_src_path"}
     assert json.dumps(answers)  # plain values: nothing that only Python could read back

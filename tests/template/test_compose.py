@@ -16,12 +16,16 @@ from chassis.settings import load
 from tests.brokers.binaries import find
 from tests.template import lab
 
-COMBINATIONS = list(product(*(lab.QUESTIONS[name]["choices"].values() for name in ("bus", "inbox"))))
+COMBINATIONS = list(
+    product(*(lab.QUESTIONS[name]["choices"].values() for name in ("bus", "inbox")))
+)
 STORES = {"nats-kv": "nats", "redis": "redis", "postgres": "postgres"}
 
 
 @pytest.fixture(scope="module", params=COMBINATIONS, ids="-".join)
-def folder(request: pytest.FixtureRequest, template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(
+    request: pytest.FixtureRequest, template: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
     """A committed service. Never written to by a test."""
     bus, inbox = request.param
     target = tmp_path_factory.mktemp("compose") / "billing-svc"
@@ -45,10 +49,14 @@ def _mounts(service: dict[str, Any]) -> dict[str, str]:
 
 def test_compose_can_read_it(folder: Path) -> None:
     schema = ["--builtin-schema", "vendor.compose-spec"]
-    lab.run([Path(sys.executable).with_name("check-jsonschema"), *schema, "deploy/compose.yaml"], folder)
+    lab.run(
+        [Path(sys.executable).with_name("check-jsonschema"), *schema, "deploy/compose.yaml"], folder
+    )
 
 
-def test_it_starts_what_the_settings_lead_to_and_waits_for_it(folder: Path, request: pytest.FixtureRequest) -> None:
+def test_it_starts_what_the_settings_lead_to_and_waits_for_it(
+    folder: Path, request: pytest.FixtureRequest
+) -> None:
     bus, inbox = request.node.callspec.params["folder"]
     services = _compose(folder)["services"]
     assert services.keys() == {"service", "prometheus", "grafana", bus, STORES[inbox]}
@@ -86,13 +94,19 @@ def test_every_file_it_mounts_is_there_and_every_volume_declared(folder: Path) -
 
 
 def test_nothing_is_reachable_from_another_machine_and_no_port_is_taken_twice(folder: Path) -> None:
-    ports = [port for service in _compose(folder)["services"].values() for port in service.get("ports", ())]
+    ports = [
+        port
+        for service in _compose(folder)["services"].values()
+        for port in service.get("ports", ())
+    ]
     assert [port for port in ports if not re.fullmatch(r"127\.0\.0\.1:(\d+):\1", port)] == []
     assert len(set(ports)) == len(ports) >= 4
 
 
 def test_an_image_is_named_by_its_registry_and_its_full_version(folder: Path) -> None:
-    images = [service["image"] for service in _compose(folder)["services"].values() if "image" in service]
+    images = [
+        service["image"] for service in _compose(folder)["services"].values() if "image" in service
+    ]
     full = re.compile(r"docker\.io/[\w/]+:v?\d+(\.\d+)+(-[a-z-]+)?(@sha256:[0-9a-f]{64})?")
     assert [image for image in images if not full.fullmatch(image)] == []
 
@@ -120,7 +134,12 @@ def test_prometheus_takes_its_configuration_with_the_rules(folder: Path, tmp_pat
     assert "SUCCESS: 1 rule files found" in said
     jobs = _loaded(tmp_path / "prometheus.yml")["scrape_configs"]
     assert jobs[0]["job_name"] == "billing-svc"
-    hosts = {target.split(":")[0] for job in jobs for static in job["static_configs"] for target in static["targets"]}
+    hosts = {
+        target.split(":")[0]
+        for job in jobs
+        for static in job["static_configs"]
+        for target in static["targets"]
+    }
     assert hosts <= services.keys()
 
 
@@ -128,13 +147,21 @@ def test_grafana_finds_prometheus_and_the_dashboard(rendered: Path) -> None:
     services = _compose(rendered)["services"]
     mounts = _mounts(services["grafana"])
     provisioned = {
-        target: _loaded(rendered / "deploy" / source) for source, target in mounts.items() if "/provisioning/" in target
+        target: _loaded(rendered / "deploy" / source)
+        for source, target in mounts.items()
+        if "/provisioning/" in target
     }
     (source,) = provisioned["/etc/grafana/provisioning/datasources/dockyard.yaml"]["datasources"]
-    assert (source["type"], source["url"], source["isDefault"]) == ("prometheus", "http://prometheus:9090", True)
+    assert (source["type"], source["url"], source["isDefault"]) == (
+        "prometheus",
+        "http://prometheus:9090",
+        True,
+    )
     (provider,) = provisioned["/etc/grafana/provisioning/dashboards/dockyard.yaml"]["providers"]
     (dashboard,) = [Path(target) for target in mounts.values() if target.endswith(".json")]
     assert os.fspath(dashboard.parent) == provider["options"]["path"]
-    assert services["grafana"]["environment"]["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"] == os.fspath(dashboard)
+    assert services["grafana"]["environment"][
+        "GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"
+    ] == os.fspath(dashboard)
     (name,) = [name for name, target in mounts.items() if target == os.fspath(dashboard)]
     assert json.loads((rendered / "deploy" / name).read_text("utf-8"))["panels"]

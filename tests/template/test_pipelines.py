@@ -27,7 +27,11 @@ ANSWERS = [
     {"bus": bus, "inbox": inbox, "image_registry": registry}
     for bus, inbox, registry in product(BUSES, INBOXES, REGISTRIES)
 ]
-WORKFLOWS = (".github/workflows/ci.yml", ".github/workflows/release.yml", ".github/workflows/template.yml")
+WORKFLOWS = (
+    ".github/workflows/ci.yml",
+    ".github/workflows/release.yml",
+    ".github/workflows/template.yml",
+)
 SCHEMES = {"amqp": "rabbitmq", "nats": "nats", "redis": "redis", "postgresql": "postgres"}
 
 
@@ -75,7 +79,9 @@ def test_the_workflows_are_clean_whatever_the_answers(render: lab.Render, tmp_pa
         (2, "permissions: {}", "permissions: write-all", "excessive-permissions"),
     ],
 )
-def test_each_judge_finds_what_it_is_there_for(service: Path, judge: int, old: str, new: str, complaint: str) -> None:
+def test_each_judge_finds_what_it_is_there_for(
+    service: Path, judge: int, old: str, new: str, complaint: str
+) -> None:
     file = service / ".github/workflows/ci.yml"
     text = file.read_text("utf-8")
     assert old in text
@@ -86,10 +92,14 @@ def test_each_judge_finds_what_it_is_there_for(service: Path, judge: int, old: s
 
 
 @pytest.mark.parametrize(("bus", "inbox"), list(product(BUSES, INBOXES)))
-def test_the_smoke_test_has_the_servers_of_the_answers_and_no_others(render: lab.Render, bus: str, inbox: str) -> None:
+def test_the_smoke_test_has_the_servers_of_the_answers_and_no_others(
+    render: lab.Render, bus: str, inbox: str
+) -> None:
     job = workflow(render(bus=bus, inbox=inbox), WORKFLOWS[0])["jobs"]["smoke"]
     settings = load(job["env"])
-    assert {SCHEMES[url.split(":")[0]] for url in (settings.bus, settings.inbox)} == job["services"].keys()
+    assert {SCHEMES[url.split(":")[0]] for url in (settings.bus, settings.inbox)} == job[
+        "services"
+    ].keys()
     for server in job["services"].values():
         assert re.search(r":\d+(\.\d+)+(-alpine)?(@sha256:[0-9a-f]{64})?$", server["image"]), (
             "a version, not a moving tag"
@@ -100,7 +110,9 @@ def test_the_smoke_test_has_the_servers_of_the_answers_and_no_others(render: lab
 
 
 @pytest.mark.parametrize(("bus", "inbox"), list(product(BUSES, INBOXES)))
-def test_the_smoke_test_runs_on_the_versions_that_a_developer_runs(render: lab.Render, bus: str, inbox: str) -> None:
+def test_the_smoke_test_runs_on_the_versions_that_a_developer_runs(
+    render: lab.Render, bus: str, inbox: str
+) -> None:
     folder = render(bus=bus, inbox=inbox)
     here = workflow(folder, "deploy/compose.yaml")["services"]
     for name, server in workflow(folder, WORKFLOWS[0])["jobs"]["smoke"]["services"].items():
@@ -132,9 +144,17 @@ def test_a_job_may_do_what_it_needs_and_no_more(render: lab.Render, registry: st
         assert "uses" in job or int(job["timeout-minutes"]) <= 30, name
 
 
-def test_secrets_are_read_by_the_release_only_and_the_registry_that_needs_none_gets_none(render: lab.Render) -> None:
-    elsewhere, github = render(image_registry="registry.example.com"), render(image_registry="ghcr.io/acme")
-    for folder, expected in ((elsewhere, {"REGISTRY_USERNAME", "REGISTRY_PASSWORD"}), (github, {"GITHUB_TOKEN"})):
+def test_secrets_are_read_by_the_release_only_and_the_registry_that_needs_none_gets_none(
+    render: lab.Render,
+) -> None:
+    elsewhere, github = (
+        render(image_registry="registry.example.com"),
+        render(image_registry="ghcr.io/acme"),
+    )
+    for folder, expected in (
+        (elsewhere, {"REGISTRY_USERNAME", "REGISTRY_PASSWORD"}),
+        (github, {"GITHUB_TOKEN"}),
+    ):
         for name, job in jobs(folder):
             named = set(re.findall(r"secrets\.(\w+)", json.dumps(job)))
             if named - {"TEMPLATE_TOKEN"}:
@@ -157,7 +177,9 @@ def test_one_action_has_one_version_in_all_workflows(rendered: Path) -> None:
     assert len(versions) == len({use.split("@")[0] for use in versions})
 
 
-def test_an_image_gets_its_tag_after_it_is_scanned_signed_and_found_to_be_new(rendered: Path) -> None:
+def test_an_image_gets_its_tag_after_it_is_scanned_signed_and_found_to_be_new(
+    rendered: Path,
+) -> None:
     job = workflow(rendered, WORKFLOWS[1])["jobs"]["image"]
     assert set(job["needs"]) == {"ci", "tag"}
     order = [step.get("uses", step.get("run", "")) for step in job["steps"]]
@@ -187,11 +209,15 @@ def test_an_image_is_scanned_before_it_is_released_and_every_week(rendered: Path
     (built,) = [step["run"] for step in job["steps"] if "make image" in step.get("run", "")]
     scan, released = (
         next(
-            step for step in workflow(rendered, path)["jobs"]["image"]["steps"] if "scan-action" in step.get("uses", "")
+            step
+            for step in workflow(rendered, path)["jobs"]["image"]["steps"]
+            if "scan-action" in step.get("uses", "")
         )
         for path in WORKFLOWS[:2]
     )
-    (name,) = re.findall(r"^IMAGE := (\S+)$", (rendered / "Makefile").read_text("utf-8"), re.MULTILINE)
+    (name,) = re.findall(
+        r"^IMAGE := (\S+)$", (rendered / "Makefile").read_text("utf-8"), re.MULTILINE
+    )
     assert built == "make image VERSION=ci"
     assert scan["with"].pop("image") == f"{name}:ci"
     assert released["with"].pop("sbom")
@@ -214,7 +240,9 @@ def test_an_image_is_scanned_before_it_is_released_and_every_week(rendered: Path
 def test_a_version_is_new_when_the_registry_says_so_and_not_when_it_says_nothing(
     rendered: Path, tmp_path: Path, code: int, said: str, complaint: str | None
 ) -> None:
-    done = stepped(rendered, "image", "Versions", {"docker": f"echo '{said}' >&2; exit {code}"}, tmp_path)
+    done = stepped(
+        rendered, "image", "Versions", {"docker": f"echo '{said}' >&2; exit {code}"}, tmp_path
+    )
     assert (done.returncode == 0) == (complaint is None), done.stdout
     assert complaint is None or complaint in done.stdout
     assert ("version=1.4.0" in (tmp_path / "output").read_text("utf-8")) == (complaint is None)
@@ -229,7 +257,12 @@ def test_a_chart_that_is_not_pushed_is_not_signed(rendered: Path, tmp_path: Path
     step = "Package with the image's digest, push, sign"
     assert stepped(rendered, "chart", step, programs, tmp_path).returncode != 0
     assert not (tmp_path / "signed").exists()
-    assert stepped(rendered, "chart", step, {**programs, "helm": "echo Digest: sha256:1"}, tmp_path).returncode == 0
+    assert (
+        stepped(
+            rendered, "chart", step, {**programs, "helm": "echo Digest: sha256:1"}, tmp_path
+        ).returncode
+        == 0
+    )
     assert (tmp_path / "signed").exists()
 
 
@@ -243,13 +276,20 @@ def stepped(
         (temporary / program).write_text(f"#!/bin/sh\n{script}\n")
         (temporary / program).chmod(0o755)
     (temporary / "output").touch()
-    shells = {"bash": ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c"], None: ["bash", "-e", "-c"]}
+    shells = {
+        "bash": ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c"],
+        None: ["bash", "-e", "-c"],
+    }
     env = {
         "PATH": f"{temporary}:/usr/bin:/bin",
         "RUNNER_TEMP": str(temporary),
         "GITHUB_OUTPUT": str(temporary / "output"),
         "GITHUB_REF_NAME": "v1.4.0",
-        **{name: value for name, value in release["jobs"][job].get("env", {}).items() if "${{" not in value},
+        **{
+            name: value
+            for name, value in release["jobs"][job].get("env", {}).items()
+            if "${{" not in value
+        },
         **{name: "sha256:1" if name == "DIGEST" else "1.4.0" for name in step.get("env", {})},
     }
     shell = shells[release.get("defaults", {"run": {"shell": None}})["run"]["shell"]]
@@ -257,9 +297,24 @@ def stepped(
 
 
 def test_what_the_workflows_run_is_there(rendered: Path) -> None:
-    targets = set(re.findall(r"^([a-z-]+):", (rendered / "Makefile").read_text("utf-8"), re.MULTILINE))
-    called = {target for _, step in steps(rendered) for target in re.findall(r"^make ([a-z-]+)", step.get("run", ""))}
-    assert {"check", "test", "breaking", "smoke", "image", "drift", "outdated", "release-check"} <= called
+    targets = set(
+        re.findall(r"^([a-z-]+):", (rendered / "Makefile").read_text("utf-8"), re.MULTILINE)
+    )
+    called = {
+        target
+        for _, step in steps(rendered)
+        for target in re.findall(r"^make ([a-z-]+)", step.get("run", ""))
+    }
+    assert {
+        "check",
+        "test",
+        "breaking",
+        "smoke",
+        "image",
+        "drift",
+        "outdated",
+        "release-check",
+    } <= called
     assert called <= targets
     built = next(step for _, step in steps(rendered) if "build-push-action" in step.get("uses", ""))
     assert (rendered / built["with"]["file"]).is_file()
@@ -293,7 +348,9 @@ def locked() -> Iterator[Locked]:
     class Door(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             if "Authorization" in self.headers:
-                shown.append(b64decode(self.headers["Authorization"].removeprefix("Basic ")).decode())
+                shown.append(
+                    b64decode(self.headers["Authorization"].removeprefix("Basic ")).decode()
+                )
             self.send_response(401)
             self.send_header("WWW-Authenticate", 'Basic realm="template"')
             self.end_headers()
@@ -324,7 +381,11 @@ def record(service: Path, source: str, commit: str) -> None:
     [
         ("gh:acme/dockyard", "v1.2.0", "git+https://github.com/acme/dockyard@v1.2.0"),
         ("gl:acme/dockyard.git", "v1.2.0", "git+https://gitlab.com/acme/dockyard.git@v1.2.0"),
-        ("https://git.example.com/acme/dockyard", "abc1234", "git+https://git.example.com/acme/dockyard@abc1234"),
+        (
+            "https://git.example.com/acme/dockyard",
+            "abc1234",
+            "git+https://git.example.com/acme/dockyard@abc1234",
+        ),
         (
             "git@git.example.com:acme/dockyard",
             "v1.2.0-3-gabc1234",
@@ -336,15 +397,21 @@ def test_the_template_of_a_repository_brings_the_command_that_compares(
     service: Path, programs: Mapping[str, str], source: str, commit: str, asked: str
 ) -> None:
     record(service, source, commit)
-    assert f"uv tool run --from {asked} dockyard diff\n" in lab.run(["make", "drift"], service, programs)
-    assert f"uv tool run --from {asked} dockyard check\n" in lab.run(["make", "outdated"], service, programs)
+    assert f"uv tool run --from {asked} dockyard diff\n" in lab.run(
+        ["make", "drift"], service, programs
+    )
+    assert f"uv tool run --from {asked} dockyard check\n" in lab.run(
+        ["make", "outdated"], service, programs
+    )
 
 
 def test_the_template_in_a_folder_is_not_compared_where_there_is_no_dockyard_and_that_is_said(
     service: Path, programs: Mapping[str, str]
 ) -> None:
     record(service, "/srv/dockyard", "v1.2.0")
-    assert "not compared: the template is the folder /srv/dockyard" in lab.run(["make", "drift"], service, programs)
+    assert "not compared: the template is the folder /srv/dockyard" in lab.run(
+        ["make", "drift"], service, programs
+    )
 
 
 @pytest.mark.parametrize("target", ["drift", "outdated"])
@@ -357,12 +424,18 @@ def test_a_difference_that_dockyard_finds_fails_the_target(
     assert lab.attempt(["make", target], service, programs).returncode != 0
 
 
-def test_the_token_for_the_template_is_there_only_where_the_template_is_compared(rendered: Path) -> None:
+def test_the_token_for_the_template_is_there_only_where_the_template_is_compared(
+    rendered: Path,
+) -> None:
     job = workflow(rendered, WORKFLOWS[2])["jobs"]["template"]
-    assert "secrets." not in json.dumps({name: value for name, value in job.items() if name != "steps"})
+    assert "secrets." not in json.dumps(
+        {name: value for name, value in job.items() if name != "steps"}
+    )
     knowing = [step["run"] for step in job["steps"] if "TEMPLATE_TOKEN" in json.dumps(step)]
     assert knowing == ["make drift", "make outdated"]
-    assert "git config" not in json.dumps(job), "what is in the configuration is there for every later step"
+    assert "git config" not in json.dumps(job), (
+        "what is in the configuration is there for every later step"
+    )
 
 
 @pytest.mark.parametrize("target", ["drift", "outdated"])
@@ -373,7 +446,10 @@ def test_a_template_that_is_not_public_is_asked_for_with_the_token(
     record(service, f"{locked.url}/acme/dockyard", "v1.2.0")
     job = workflow(service, WORKFLOWS[2])["jobs"]["template"]
     (step,) = [step for step in job["steps"] if step.get("run") == f"make {target}"]
-    given = {name: value.replace("${{ github.server_url }}", locked.url) for name, value in job["env"].items()}
+    given = {
+        name: value.replace("${{ github.server_url }}", locked.url)
+        for name, value in job["env"].items()
+    }
     given |= dict.fromkeys(step["env"], token) | {"GIT_TERMINAL_PROMPT": "0"}
     done = lab.attempt(["make", target], service, {**without_dockyard(make_environment), **given})
     assert done.returncode != 0, "the server lets nobody in"
@@ -384,19 +460,27 @@ def test_a_template_that_is_not_public_is_asked_for_with_the_token(
 
 
 @pytest.mark.parametrize("tag", ["v0.1.0", "v0.1", "0.1.0", "v0.2.0", ""])
-def test_only_the_tag_of_this_version_is_released(service: Path, make_environment: Mapping[str, str], tag: str) -> None:
+def test_only_the_tag_of_this_version_is_released(
+    service: Path, make_environment: Mapping[str, str], tag: str
+) -> None:
     lab.run(["uv", "lock", "--quiet"], service, make_environment)
-    done = lab.attempt(["make", "release-check", "AGAINST=main"], service, {**make_environment, "TAG": tag})
+    done = lab.attempt(
+        ["make", "release-check", "AGAINST=main"], service, {**make_environment, "TAG": tag}
+    )
     assert (done.returncode == 0) == (tag == "v0.1.0"), done.stdout
     if tag != "v0.1.0":
         assert f"the tag is '{tag}' and pyproject.toml says v0.1.0" in done.stdout
 
 
-def test_only_what_is_on_main_is_released(service: Path, make_environment: Mapping[str, str]) -> None:
+def test_only_what_is_on_main_is_released(
+    service: Path, make_environment: Mapping[str, str]
+) -> None:
     lab.run(["uv", "lock", "--quiet"], service, make_environment)
     lab.git(service, "switch", "--quiet", "--create", "shortcut")
     lab.commit_all(service, "not reviewed")
-    done = lab.attempt(["make", "release-check", "AGAINST=main"], service, {**make_environment, "TAG": "v0.1.0"})
+    done = lab.attempt(
+        ["make", "release-check", "AGAINST=main"], service, {**make_environment, "TAG": "v0.1.0"}
+    )
     assert done.returncode != 0
     assert "v0.1.0 is not on main: merge first" in done.stdout
 
@@ -410,7 +494,9 @@ def test_renovate_leaves_to_the_template_what_the_template_updates(rendered: Pat
     config = json.loads((rendered / "renovate.json").read_text("utf-8"))
     ignored = pathspec.GitIgnoreSpec.from_lines(f"/{path}" for path in config["ignorePaths"])
     files = lab.tree(rendered)
-    names_versions = re.compile(r"/workflows/|Dockerfile|compose\.ya?ml|pyproject\.toml$|Chart\.yaml")
+    names_versions = re.compile(
+        r"/workflows/|Dockerfile|compose\.ya?ml|pyproject\.toml$|Chart\.yaml"
+    )
     managed = {path for path in lab.managed(files) if names_versions.search(path)}
     assert {*WORKFLOWS, "deploy/Dockerfile", "chassis/pyproject.toml"} <= managed
     assert {path for path in managed if not ignored.match_file(path)} == set()

@@ -31,7 +31,9 @@ def _tool(name: str) -> str:
 
 
 @pytest.mark.parametrize("answers", NAMES, ids=lambda answers: answers["service_name"])
-def test_code_and_contracts_are_clean_whatever_the_name(render: lab.Render, answers: dict[str, str]) -> None:
+def test_code_and_contracts_are_clean_whatever_the_name(
+    render: lab.Render, answers: dict[str, str]
+) -> None:
     folder = render(**answers)
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     environment = {**os.environ, "PATH": path, "RUFF_NO_CACHE": "true"}
@@ -50,22 +52,30 @@ def test_code_and_contracts_are_clean_whatever_the_name(render: lab.Render, answ
     assert (folder / f"gen/{organisation}/signup/v1/user_signed_up_pb2.pyi").is_file()
 
 
-def test_the_chassis_in_a_service_is_the_chassis_of_the_template(template: Path, rendered: Path) -> None:
+def test_the_chassis_in_a_service_is_the_chassis_of_the_template(
+    template: Path, rendered: Path
+) -> None:
     written = {path.removeprefix("template/"): data for path, data in lab.tree(template).items()}
-    chassis = {path: data for path, data in lab.tree(rendered).items() if path.startswith("chassis/")}
+    chassis = {
+        path: data for path, data in lab.tree(rendered).items() if path.startswith("chassis/")
+    }
     assert "chassis/src/chassis/contracts/envelope.py" in chassis
     assert chassis == {path: data for path, data in written.items() if path.startswith("chassis/")}
 
 
 def test_the_chassis_carries_no_template_syntax() -> None:
     assert [
-        path for path in lab.template_files() if "/chassis/" in path and ("{" in path or path.endswith(".jinja"))
+        path
+        for path in lab.template_files()
+        if "/chassis/" in path and ("{" in path or path.endswith(".jinja"))
     ] == []
 
 
 def test_nothing_of_the_template_language_is_left(rendered: Path) -> None:
     for path, data in lab.tree(rendered).items():
-        if path.startswith(("chassis/", "deploy/chart/")):  # charts and alerts have braces of their own
+        if path.startswith(
+            ("chassis/", "deploy/chart/")
+        ):  # charts and alerts have braces of their own
             continue
         text = re.sub(r"\$\{\{.*?\}\}", "", data.decode())  # expressions of GitHub's workflows
         assert not re.search(r"\{\{|\}\}|\{%|%\}|\{#", text), path
@@ -91,11 +101,19 @@ def test_yaml_and_toml_can_be_read(rendered: Path) -> None:
 
 def test_the_python_of_the_image_binds_nobody_else(rendered: Path) -> None:
     assert not (rendered / ".python-version").exists()
-    assert tomllib.loads((rendered / "pyproject.toml").read_text("utf-8"))["project"]["requires-python"] == ">=3.11"
+    assert (
+        tomllib.loads((rendered / "pyproject.toml").read_text("utf-8"))["project"][
+            "requires-python"
+        ]
+        == ">=3.11"
+    )
 
 
 def test_settings_of_tools_are_not_in_the_teams_pyproject(rendered: Path) -> None:
-    assert tomllib.loads((rendered / "pyproject.toml").read_text("utf-8"))["tool"].keys() == {"hatch", "uv"}
+    assert tomllib.loads((rendered / "pyproject.toml").read_text("utf-8"))["tool"].keys() == {
+        "hatch",
+        "uv",
+    }
 
 
 def test_the_chassis_never_comes_from_an_index(rendered: Path) -> None:
@@ -106,13 +124,22 @@ def test_the_chassis_never_comes_from_an_index(rendered: Path) -> None:
 
 @pytest.mark.parametrize("bus", lab.QUESTIONS["bus"]["choices"].values())
 @pytest.mark.parametrize("inbox", lab.QUESTIONS["inbox"]["choices"].values())
-def test_the_settings_of_each_environment_start_the_chassis(render: lab.Render, bus: str, inbox: str) -> None:
+def test_the_settings_of_each_environment_start_the_chassis(
+    render: lab.Render, bus: str, inbox: str
+) -> None:
     folder = render(bus=bus, inbox=inbox)
     for environment in ("dev", "staging", "prod"):
         values = yaml.safe_load((folder / f"deploy/values-{environment}.yaml").read_text("utf-8"))
-        inbox_url = {"nats-kv": "nats://n", "redis": "redis://r", "postgres": "postgresql://p"}[inbox]
-        secrets = {"CHASSIS_BUS_URL": {"rabbitmq": "amqp://r", "nats": "nats://n"}[bus], "CHASSIS_INBOX_URL": inbox_url}
-        settings = load(values["env"] | {name: secrets[name] for name in values.get("secretEnv", ())})
+        inbox_url = {"nats-kv": "nats://n", "redis": "redis://r", "postgres": "postgresql://p"}[
+            inbox
+        ]
+        secrets = {
+            "CHASSIS_BUS_URL": {"rabbitmq": "amqp://r", "nats": "nats://n"}[bus],
+            "CHASSIS_INBOX_URL": inbox_url,
+        }
+        settings = load(
+            values["env"] | {name: secrets[name] for name in values.get("secretEnv", ())}
+        )
         assert settings.bus.startswith({"rabbitmq": "amqp://", "nats": "nats://"}[bus])
         assert settings.inbox.startswith(
             {"nats-kv": "nats://", "redis": "redis://", "postgres": "postgresql://"}[inbox]
@@ -145,7 +172,9 @@ def test_every_managed_file_says_so_in_its_first_line(rendered: Path) -> None:
     beginnings = (b"# Managed", b"<!-- Managed", b"{{- /* Managed")
     for path, data in lab.managed(lab.tree(rendered)).items():
         if path.endswith(".json"):
-            if path != "deploy/chart/files/dashboard.json":  # Grafana shows its description to people
+            if (
+                path != "deploy/chart/files/dashboard.json"
+            ):  # Grafana shows its description to people
                 assert json.loads(data)["description"].startswith("Managed."), path
         elif not path.startswith("chassis/"):
             assert data.startswith(beginnings), path
@@ -170,6 +199,13 @@ def test_unfinished_names_are_errors_not_blanks(tmp_path: Path) -> None:
 
 
 def test_copier_tells_what_to_try_next(template: Path, tmp_path: Path) -> None:
-    done = lab.copier("copy", "--data", "service_name=billing-svc", template, tmp_path / "billing-svc", cwd=tmp_path)
+    done = lab.copier(
+        "copy",
+        "--data",
+        "service_name=billing-svc",
+        template,
+        tmp_path / "billing-svc",
+        cwd=tmp_path,
+    )
     assert done.returncode == 0
     assert re.search(r"make setup.*make dev.*make test", done.stdout, re.DOTALL)

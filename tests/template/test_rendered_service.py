@@ -15,7 +15,10 @@ MATRIX = [
         [
             list(lab.QUESTIONS["inbox"]["choices"].values()),
             list(lab.QUESTIONS["bus"]["choices"].values()),
-            ["billing-svc", "signup-service"],  # the second one's events share a package with those it takes
+            [
+                "billing-svc",
+                "signup-service",
+            ],  # the second one's events share a package with those it takes
             ["Handles sign-ups.", r'Größe "quoted" C:\new {{ braces }} # not a comment'],
         ]
     )
@@ -50,10 +53,14 @@ def test_running_without_a_broker_says_which_setting_is_missing(
     assert "Traceback" not in done.stdout
 
 
-def test_help_is_the_default_and_names_every_target(rendered: Path, make_environment: Mapping[str, str]) -> None:
+def test_help_is_the_default_and_names_every_target(
+    rendered: Path, make_environment: Mapping[str, str]
+) -> None:
     shown = lab.run(["make"], rendered, make_environment)
     phony = [
-        line.split(": ")[1] for line in (rendered / "Makefile").read_text("utf-8").splitlines() if ".PHONY" in line
+        line.split(": ")[1]
+        for line in (rendered / "Makefile").read_text("utf-8").splitlines()
+        if ".PHONY" in line
     ]
     assert "image" in phony
     assert [line.split()[1] for line in shown.splitlines()] == phony
@@ -80,7 +87,9 @@ def test_a_machine_without_uv_gets_one_in_a_private_environment(
     programs = tmp_path / "bin"
     programs.mkdir()
     for name in ("sh", "make", "git", "awk"):
-        found = next(Path(folder) / name for folder in ("/usr/bin", "/bin") if (Path(folder) / name).exists())
+        found = next(
+            Path(folder) / name for folder in ("/usr/bin", "/bin") if (Path(folder) / name).exists()
+        )
         (programs / name).symlink_to(found)
     (programs / "python3").symlink_to(make_environment["UV_PYTHON"])
     python = f"PYTHON={make_environment['UV_PYTHON']}"
@@ -91,9 +100,13 @@ def test_a_machine_without_uv_gets_one_in_a_private_environment(
 
 
 @pytest.fixture(scope="module")
-def checked(template: Path, make_environment: Mapping[str, str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def checked(
+    template: Path, make_environment: Mapping[str, str], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
     """A committed service whose environment and generated code are made."""
-    folder = lab.copy(template, tmp_path_factory.mktemp("checked") / "billing-svc", service_name="billing-svc")
+    folder = lab.copy(
+        template, tmp_path_factory.mktemp("checked") / "billing-svc", service_name="billing-svc"
+    )
     lab.run(["make", "setup"], folder, make_environment)
     lab.commit_all(folder, "set up")
     return folder
@@ -133,11 +146,21 @@ CONTRACT = "contracts/acme/signup/v1/user_signed_up.proto"
         ),
         ("gen/acme/signup/v1/user_signed_up_pb2.pyi", "user_id", "user_name", '"UserSignedUp"'),
         ("pyproject.toml", '"ruff>=0.14"', '"ruff>=0.14",\n  "typer"', "lockfile"),
-        ("tests/test_handlers.py", 'user_id="u-1"', 'user_id="u-1", nobody=1', 'Unexpected keyword argument "nobody"'),
+        (
+            "tests/test_handlers.py",
+            'user_id="u-1"',
+            'user_id="u-1", nobody=1',
+            'Unexpected keyword argument "nobody"',
+        ),
     ],
 )
 def test_check_fails_on(
-    checked_service: Path, make_environment: Mapping[str, str], path: str, old: str, new: str, complaint: str
+    checked_service: Path,
+    make_environment: Mapping[str, str],
+    path: str,
+    old: str,
+    new: str,
+    complaint: str,
 ) -> None:
     file = checked_service / path
     text = file.read_text("utf-8")
@@ -153,7 +176,10 @@ def test_check_does_not_mend_what_it_complains_about(
 ) -> None:
     file = checked_service / CONTRACT
     file.write_text(
-        file.read_text("utf-8").replace("string email = 2;", "string email = 2;\n  string plan = 4;"), "utf-8"
+        file.read_text("utf-8").replace(
+            "string email = 2;", "string email = 2;\n  string plan = 4;"
+        ),
+        "utf-8",
     )
     before = lab.tree(checked_service)
     lab.attempt(["make", "check"], checked_service, make_environment)
@@ -164,7 +190,9 @@ def test_a_breaking_change_of_a_contract_is_refused_and_a_compatible_one_not(
     checked_service: Path, make_environment: Mapping[str, str]
 ) -> None:
     file = checked_service / CONTRACT
-    compatible = file.read_text("utf-8").replace("string email = 2;", "string email = 2;\n  string plan = 4;")
+    compatible = file.read_text("utf-8").replace(
+        "string email = 2;", "string email = 2;\n  string plan = 4;"
+    )
     file.write_text(compatible, "utf-8")
     lab.run(["make", "breaking", "AGAINST=main"], checked_service, make_environment)
     file.write_text(compatible.replace("string email = 2;", "int64 email = 2;"), "utf-8")
@@ -181,9 +209,14 @@ def test_the_hooks_pass_on_a_new_service_and_stop_what_check_would_stop(
     passed = lab.run(prek, checked_service, environment)
     assert passed.count("Passed") == 5
     contract = checked_service / CONTRACT
-    contract.write_text(contract.read_text("utf-8").replace("message UserSignedUp", "message user_signed_up"), "utf-8")
+    contract.write_text(
+        contract.read_text("utf-8").replace("message UserSignedUp", "message user_signed_up"),
+        "utf-8",
+    )
     handlers = checked_service / HANDLERS
-    handlers.write_text(handlers.read_text("utf-8").replace('"billing-svc"', "'billing-svc'"), "utf-8")
+    handlers.write_text(
+        handlers.read_text("utf-8").replace('"billing-svc"', "'billing-svc'"), "utf-8"
+    )
     stopped = lab.attempt(prek, checked_service, environment)
     assert stopped.returncode != 0
     assert "should be PascalCase" in stopped.stdout

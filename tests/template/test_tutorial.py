@@ -19,7 +19,9 @@ def test_the_service_of_the_tutorial_passes_its_checks_and_tests(
     (contract,) = blocks("proto")
     handler, new_import, new_lines, tests = blocks("python")
     old_line = next(line for line in handler.splitlines(keepends=True) if "split" in line)
-    mended = re.sub(r"^from chassis import .*\n", new_import, handler, flags=re.MULTILINE).replace(old_line, new_lines)
+    mended = re.sub(r"^from chassis import .*\n", new_import, handler, flags=re.MULTILINE).replace(
+        old_line, new_lines
+    )
     assert mended.count("Reject") == 2
 
     (service / "contracts/acme/billing/v1/signup_handled.proto").unlink()

@@ -39,8 +39,12 @@ def evolve(repository: Path) -> None:
         with (folder / path).open("a", encoding="utf-8") as file:
             file.write("# newer\n")
     (folder / "README.md.jinja").write_text("# Another README of {{ service_name }}\n", "utf-8")
-    (folder / "typos.toml.jinja").write_text('# {{ owner }}\n[default]\nlocale = "en-gb"\n', "utf-8")
-    (folder / "tests/test_seeded_later.py").write_text('"""Seeded by a newer template."""\n', "utf-8")
+    (folder / "typos.toml.jinja").write_text(
+        '# {{ owner }}\n[default]\nlocale = "en-gb"\n', "utf-8"
+    )
+    (folder / "tests/test_seeded_later.py").write_text(
+        '"""Seeded by a newer template."""\n', "utf-8"
+    )
     (folder / ".editorconfig").unlink()
     (folder / "deploy/values-staging.yaml.jinja").unlink()
     lab.commit_all(repository, "newer")
@@ -52,7 +56,9 @@ def assert_no_conflict(service: Path) -> None:
     assert not [path for path, data in lab.tree(service).items() if b"<<<<<<<" in data]
 
 
-def test_an_update_equals_a_fresh_render_of_the_newer_template(evolving: Path, service: Path, tmp_path: Path) -> None:
+def test_an_update_equals_a_fresh_render_of_the_newer_template(
+    evolving: Path, service: Path, tmp_path: Path
+) -> None:
     seeded = {path: data for path, data in lab.tree(service).items() if lab.is_yours(path)}
     evolve(evolving)
 
@@ -67,14 +73,21 @@ def test_an_update_equals_a_fresh_render_of_the_newer_template(evolving: Path, s
     assert_no_conflict(service)
 
 
-def test_an_update_touches_no_file_of_the_team_and_brings_none_back(evolving: Path, service: Path) -> None:
+def test_an_update_touches_no_file_of_the_team_and_brings_none_back(
+    evolving: Path, service: Path
+) -> None:
     for path in ("README.md", "deploy/values-staging.yaml", "tests/test_handlers.py", ".gitignore"):
         (service / path).unlink()
     shutil.rmtree(service / "contracts/acme/signup")
     for path in ("src/billing_svc/handlers.py", "pyproject.toml", "deploy/values-prod.yaml"):
         with (service / path).open("a", encoding="utf-8") as file:
             file.write("# ours\n")
-    for path in ("local.mk", "uv.lock", "src/billing_svc/payments.py", "gen/acme/signup/v1/user_signed_up_pb2.py"):
+    for path in (
+        "local.mk",
+        "uv.lock",
+        "src/billing_svc/payments.py",
+        "gen/acme/signup/v1/user_signed_up_pb2.py",
+    ):
         (service / path).parent.mkdir(parents=True, exist_ok=True)
         (service / path).write_text("# ours\n", "utf-8")
     lab.commit_all(service, "a day's work of the team")
@@ -89,7 +102,9 @@ def test_an_update_touches_no_file_of_the_team_and_brings_none_back(evolving: Pa
     assert_no_conflict(service)
 
 
-def test_a_file_of_the_teams_own_outside_its_rooms_survives_an_update(evolving: Path, service: Path) -> None:
+def test_a_file_of_the_teams_own_outside_its_rooms_survives_an_update(
+    evolving: Path, service: Path
+) -> None:
     (service / ".github/workflows/nightly.yml").write_text("name: nightly\n", "utf-8")
     lab.commit_all(service, "a workflow of the team's")
     evolve(evolving)
@@ -108,7 +123,9 @@ def test_an_edit_of_a_managed_file_is_merged(evolving: Path, service: Path) -> N
     assert_no_conflict(service)
 
 
-def test_a_recopy_leaves_the_teams_edits_and_restores_managed_files(evolving: Path, service: Path) -> None:
+def test_a_recopy_leaves_the_teams_edits_and_restores_managed_files(
+    evolving: Path, service: Path
+) -> None:
     handlers = service / "src/billing_svc/handlers.py"
     handlers.write_text("# ours\n", "utf-8")
     makefile = (service / "Makefile").read_bytes()
@@ -122,10 +139,14 @@ def test_a_recopy_leaves_the_teams_edits_and_restores_managed_files(evolving: Pa
     assert (service / "Makefile").read_bytes() == makefile
 
 
-def test_the_version_is_recorded_without_any_tag_and_moves_with_an_update(evolving: Path, service: Path) -> None:
+def test_the_version_is_recorded_without_any_tag_and_moves_with_an_update(
+    evolving: Path, service: Path
+) -> None:
     def recorded() -> str:
         line = next(
-            line for line in lab.tree(service)[".copier-answers.yml"].decode().splitlines() if "_commit" in line
+            line
+            for line in lab.tree(service)[".copier-answers.yml"].decode().splitlines()
+            if "_commit" in line
         )
         return line.removeprefix("_commit: ")
 
@@ -135,11 +156,14 @@ def test_the_version_is_recorded_without_any_tag_and_moves_with_an_update(evolvi
     assert lab.git(evolving, "rev-parse", "HEAD").startswith(recorded())
 
 
-def test_a_managed_file_that_is_handed_to_the_team_stays_as_it_is(evolving: Path, service: Path) -> None:
+def test_a_managed_file_that_is_handed_to_the_team_stays_as_it_is(
+    evolving: Path, service: Path
+) -> None:
     questions = (evolving / "copier.yml").read_text("utf-8")
     listed = questions.replace("    - /local.mk\n", "    - /local.mk\n    - /mypy.ini\n")
     kept = listed.replace(
-        "_exclude:\n", "_exclude:\n  - \"{% if _copier_operation == 'update' %}/mypy.ini{% endif %}\"\n"
+        "_exclude:\n",
+        "_exclude:\n  - \"{% if _copier_operation == 'update' %}/mypy.ini{% endif %}\"\n",
     )
     assert questions != listed != kept
     (evolving / "copier.yml").write_text(kept, "utf-8")
@@ -167,7 +191,9 @@ def test_a_newer_release_is_found_by_its_tag(evolving: Path, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("commit", OLDER_COMMITS)
-def test_a_service_of_an_older_commit_updates_to_a_fresh_render(commit: str, tmp_path: Path) -> None:
+def test_a_service_of_an_older_commit_updates_to_a_fresh_render(
+    commit: str, tmp_path: Path
+) -> None:
     lab.git(tmp_path, "clone", "--quiet", "--no-local", str(lab.ROOT), "repository")
     repository = tmp_path / "repository"
     service = lab.copy(repository, tmp_path / "billing-svc", ref=commit, service_name="billing-svc")

@@ -26,7 +26,13 @@ from dockyard.programs import git
 from dockyard.programs.tree import Entries
 from dockyard.rendering.render import Recorded, Render, render_tree
 from dockyard.rendering.source import Source, locate
-from dockyard.rendering.template import Template, newest_first, recorded_version, template_at, version_tags
+from dockyard.rendering.template import (
+    Template,
+    newest_first,
+    recorded_version,
+    template_at,
+    version_tags,
+)
 from dockyard.service import Service, files, open_service, open_unrecorded
 from dockyard.updating.merge import owned
 from dockyard.updating.scratch_repository import Bench, open_bench
@@ -107,13 +113,17 @@ def adopt(
             raise NothingNear(service.root, located.recorded, _how_far(found))
         if not dry_run:
             _write(bench, service, found)
-    return Adopted(service, found.template, found.render.answers, found.managed, len(versions), not dry_run)
+    return Adopted(
+        service, found.template, found.render.answers, found.managed, len(versions), not dry_run
+    )
 
 
 class _Search:
     """Renders of one service that are tried, compared with what it has."""
 
-    def __init__(self, bench: Bench, service: Service, data: Mapping[str, str], watch: Watch) -> None:
+    def __init__(
+        self, bench: Bench, service: Service, data: Mapping[str, str], watch: Watch
+    ) -> None:
         self._bench, self._service, self._data, self._watch = bench, service, data, watch
         self._shelf = Shelf(bench)
         self._present: Entries = {
@@ -127,8 +137,14 @@ class _Search:
             known = best.answers if best else {}
             tried = [self._tried(template, known) for template in self._watch([*versions.values()])]
             # Of equals the first, which is the newest.
-            nearer = max((each for each in (best, *tried) if each), key=lambda each: each.nearness, default=None)
-            if nearer is None or (best is not None and nearer.template.commit == best.template.commit):
+            nearer = max(
+                (each for each in (best, *tried) if each),
+                key=lambda each: each.nearness,
+                default=None,
+            )
+            if nearer is None or (
+                best is not None and nearer.template.commit == best.template.commit
+            ):
                 return nearer
             best = self._answered(nearer.template, nearer.answers)
         return best
@@ -141,7 +157,9 @@ class _Search:
             before = best
             for question, values in options.items():
                 for value in values:
-                    tried = self._tried(template, {**(best.answers if best else known), question: value})
+                    tried = self._tried(
+                        template, {**(best.answers if best else known), question: value}
+                    )
                     if tried and (best is None or tried.nearness > best.nearness):
                         best = tried
             if best is before:
@@ -174,7 +192,9 @@ class _Search:
             for question, values in readings(
                 self._shelf, self._bench.entries(marked.tree), self._present, marks
             ).items():
-                options[question] += [other for value in values for other in (value, value.replace("_", "-"))]
+                options[question] += [
+                    other for value in values for other in (value, value.replace("_", "-"))
+                ]
         if "service_name" in options:
             options["service_name"].append(self._service.root.name)
         return {question: list(dict.fromkeys(values)) for question, values in options.items()}
@@ -193,12 +213,18 @@ class _Search:
         managed = tuple(file for file in compared if not is_yours(file.path))
         return _Found(template, answers, render, managed, nearness(compared))
 
-    def _render(self, template: Template, answers: Mapping[str, Any], *, data: bool = False) -> Render | None:
+    def _render(
+        self, template: Template, answers: Mapping[str, Any], *, data: bool = False
+    ) -> Render | None:
         """None when the template does not accept the answers, or cannot be rendered at all."""
         known = self._service.recorded
-        recorded = Recorded(known.source, recorded_version(template), {} if data else answers, known.file)
+        recorded = Recorded(
+            known.source, recorded_version(template), {} if data else answers, known.file
+        )
         given = answers if data else self._data
-        asked = {question: answer for question, answer in given.items() if question in template.questions}
+        asked = {
+            question: answer for question, answer in given.items() if question in template.questions
+        }
         try:
             return render_tree(template, recorded, self._service.root.name, asked)
         except CannotCache:
@@ -222,7 +248,9 @@ def _versions(source: Source) -> dict[str, Template]:
     commits = [tag.commit for tag in newest_first(version_tags(source))[:_MOST_RELEASES]]
     if not commits:
         limit = f"--max-count={_MOST_COMMITS}"
-        commits = git.run("rev-list", "--first-parent", limit, source.head, folder=source.repository).split()
+        commits = git.run(
+            "rev-list", "--first-parent", limit, source.head, folder=source.repository
+        ).split()
     return {template.commit: template for template in _usable(source, dict.fromkeys(commits))}
 
 
@@ -244,10 +272,14 @@ def _how_far(found: _Found | None) -> str:
 def _write(bench: Bench, service: Service, found: _Found) -> None:
     """Write the answers file just as the render has it, whole or not at all."""
     file = service.recorded.file
-    text = git.output("cat-file", "blob", f"{found.render.tree}:{file}", folder=bench.folder, env=bench.env)
+    text = git.output(
+        "cat-file", "blob", f"{found.render.tree}:{file}", folder=bench.folder, env=bench.env
+    )
     target = service.root / file
     try:
-        with tempfile.NamedTemporaryFile(dir=target.parent, prefix=".adopting-", delete=False) as draft:
+        with tempfile.NamedTemporaryFile(
+            dir=target.parent, prefix=".adopting-", delete=False
+        ) as draft:
             try:
                 draft.write(text)
                 draft.flush()

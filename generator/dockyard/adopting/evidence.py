@@ -49,7 +49,9 @@ class Shelf:
         if entry.mode == _SUBMODULE:
             return Counter([entry.oid.encode()])
         if entry.oid not in self._lines:
-            content = git.output("cat-file", "blob", entry.oid, folder=self._bench.folder, env=self._bench.env)
+            content = git.output(
+                "cat-file", "blob", entry.oid, folder=self._bench.folder, env=self._bench.env
+            )
             self._lines[entry.oid] = Counter(content.splitlines())
         return self._lines[entry.oid]
 
@@ -75,7 +77,9 @@ def share(files: Iterable[Likeness]) -> float:
     return sum(file.common for file in listed) / max(1, sum(file.lines for file in listed))
 
 
-def readings(shelf: Shelf, marked: Entries, present: Entries, marks: Mapping[str, str]) -> dict[str, list[str]]:
+def readings(
+    shelf: Shelf, marked: Entries, present: Entries, marks: Mapping[str, str]
+) -> dict[str, list[str]]:
     """What stands in `present` where the render `marked` has the mark of a question, for each question in `marks`.
 
     A few readings each, the most frequent first: a name may come out with other hyphens than it was given.
@@ -90,11 +94,14 @@ def readings(shelf: Shelf, marked: Entries, present: Entries, marks: Mapping[str
                 for found_in_line in _read(line, shelf.lines(present[own_path]), marks):
                     _count(found_in_line, votes)
     return {
-        question: [value for value, _ in counted.most_common(_MOST_READINGS)] for question, counted in votes.items()
+        question: [value for value, _ in counted.most_common(_MOST_READINGS)]
+        for question, counted in votes.items()
     }
 
 
-def _compared(shelf: Shelf, path: str, entry: Entry, present: Entry | None, elsewhere: Entry | None) -> Likeness:
+def _compared(
+    shelf: Shelf, path: str, entry: Entry, present: Entry | None, elsewhere: Entry | None
+) -> Likeness:
     own, found = shelf.lines(entry), present or elsewhere
     if found is None:
         return Likeness(path, 0, own.total(), is_equal=False)
@@ -102,7 +109,9 @@ def _compared(shelf: Shelf, path: str, entry: Entry, present: Entry | None, else
     return Likeness(path, common, own.total(), is_equal=entry == present)
 
 
-def _matches(path: str, present: Entries, marks: Mapping[str, str]) -> Iterator[tuple[str, dict[str, str]]]:
+def _matches(
+    path: str, present: Entries, marks: Mapping[str, str]
+) -> Iterator[tuple[str, dict[str, str]]]:
     """The paths in `present` that `path` may stand for, and what they say of the answers."""
     pattern = _pattern(path, marks, "[^/]+")
     if pattern is None:
@@ -114,7 +123,9 @@ def _matches(path: str, present: Entries, marks: Mapping[str, str]) -> Iterator[
             yield own, match.groupdict()
 
 
-def _read(line: bytes, lines: Iterable[bytes], marks: Mapping[str, str]) -> Iterator[dict[str, str]]:
+def _read(
+    line: bytes, lines: Iterable[bytes], marks: Mapping[str, str]
+) -> Iterator[dict[str, str]]:
     pattern = _pattern(line.decode("utf-8", "surrogateescape"), marks, ".+")
     if pattern is None or not _says_enough(pattern.pattern):
         return
@@ -128,7 +139,9 @@ def _pattern(text: str, marks: Mapping[str, str], anything: str) -> re.Pattern[s
     questions = {mark: question for question, mark in marks.items()}
     seen: set[str] = set()
     parts = []
-    for part in re.split("(" + "|".join(map(re.escape, questions)) + ")", text) if questions else [text]:
+    for part in (
+        re.split("(" + "|".join(map(re.escape, questions)) + ")", text) if questions else [text]
+    ):
         question = questions.get(part)
         if question is None:
             parts.append(re.escape(part))

@@ -27,7 +27,9 @@ class Nearest:
     managed: int
 
     def __str__(self) -> str:
-        return f"{self.template.version} ({self.equal} of {self.managed} managed files are the same)"
+        return (
+            f"{self.template.version} ({self.equal} of {self.managed} managed files are the same)"
+        )
 
 
 def nearest(service: Service, source: Source) -> Nearest | None:
@@ -48,7 +50,11 @@ def nearest(service: Service, source: Source) -> Nearest | None:
                 # One that cannot be rendered with these answers is not what rendered them.
                 continue
             is_yours = owned(template.yours)
-            rendered = {path: entry for path, entry in bench.entries(render.tree).items() if not is_yours(path)}
+            rendered = {
+                path: entry
+                for path, entry in bench.entries(render.tree).items()
+                if not is_yours(path)
+            }
             rendered.pop(service.recorded.file, None)
             equal = sum(present.get(path) == entry for path, entry in rendered.items())
             found = Nearest(template, equal, len(rendered))
@@ -65,5 +71,11 @@ def _candidates(source: Source) -> Iterable[str]:
     tags = newest_first(version_tags(source))[:_CANDIDATES]
     if tags:
         return dict.fromkeys(tag.commit for tag in tags)
-    listed = git.run("rev-list", "--first-parent", f"--max-count={_CANDIDATES}", source.head, folder=source.repository)
+    listed = git.run(
+        "rev-list",
+        "--first-parent",
+        f"--max-count={_CANDIDATES}",
+        source.head,
+        folder=source.repository,
+    )
     return listed.split()

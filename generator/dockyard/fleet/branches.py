@@ -12,7 +12,13 @@ _HEADS = "refs/heads/"
 def waiting(service: Service) -> tuple[str, ...]:
     """Updates of `service` on branches that are not merged yet."""
     refs = f"{_HEADS}{room_of(service)}"
-    told = git.run("for-each-ref", "--format=%(refname:lstrip=2)", "--no-merged=HEAD", refs, folder=service.root)
+    told = git.run(
+        "for-each-ref",
+        "--format=%(refname:lstrip=2)",
+        "--no-merged=HEAD",
+        refs,
+        folder=service.root,
+    )
     return tuple(told.splitlines())
 
 
@@ -26,7 +32,8 @@ def waits(service: Service, target: Template, *, pushed: bool) -> bool:
     branch = branch_to(service, target)
     refs = (f"{_HEADS}{branch}", f"refs/remotes/origin/{branch}")
     told = git.run(
-        *("for-each-ref", "--format=%(refname) %(objectname)", f"--contains={service.head}", *refs), folder=service.root
+        *("for-each-ref", "--format=%(refname) %(objectname)", f"--contains={service.head}", *refs),
+        folder=service.root,
     )
     tips = dict(line.split(" ") for line in told.splitlines())
     return refs[0] in tips and (not pushed or tips.get(refs[1]) == tips[refs[0]])
@@ -39,7 +46,13 @@ def supersede(service: Service, done: Updated) -> tuple[str, ...]:
     """
     target = done.plans[-1].step.target
     format_ = "--format=%(objectname) %(refname:lstrip=2)%00%(worktreepath)"
-    told = git.run("for-each-ref", format_, "--no-merged=HEAD", f"{_HEADS}{room_of(service)}", folder=service.root)
+    told = git.run(
+        "for-each-ref",
+        format_,
+        "--no-merged=HEAD",
+        f"{_HEADS}{room_of(service)}",
+        folder=service.root,
+    )
     gone = []
     for line in told.splitlines():
         named, _, checked_out = line.partition("\0")

@@ -17,14 +17,27 @@ if TYPE_CHECKING:
 
 _INTERRUPTED = 130
 
-app = typer.Typer(help="All services at once: how they stand, one update for all.", no_args_is_help=True)
+app = typer.Typer(
+    help="All services at once: how they stand, one update for all.", no_args_is_help=True
+)
 
 _Fleet = Annotated[
-    Path, typer.Argument(metavar="FLEET", help="A fleet file, or a folder: its fleet.toml, else the services in it.")
+    Path,
+    typer.Argument(
+        metavar="FLEET", help="A fleet file, or a folder: its fleet.toml, else the services in it."
+    ),
 ]
-_Group = Annotated[list[str] | None, typer.Option(help="Only services of this group; may be given many times.")]
-_To = Annotated[str | None, typer.Option(metavar="REF", help="The wanted version; without it the newest release.")]
-_Jobs = Annotated[int | None, typer.Option(min=1, help="Services at a time; without it as many as there are cores.")]
+_Group = Annotated[
+    list[str] | None, typer.Option(help="Only services of this group; may be given many times.")
+]
+_To = Annotated[
+    str | None,
+    typer.Option(metavar="REF", help="The wanted version; without it the newest release."),
+]
+_Jobs = Annotated[
+    int | None,
+    typer.Option(min=1, help="Services at a time; without it as many as there are cores."),
+]
 _Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of words.")]
 
 
@@ -39,17 +52,29 @@ class _Found:
 
 @app.command()
 def status(
-    fleet: _Fleet = Path(), *, group: _Group = None, to: _To = None, jobs: _Jobs = None, json: _Json = False
+    fleet: _Fleet = Path(),
+    *,
+    group: _Group = None,
+    to: _To = None,
+    jobs: _Jobs = None,
+    json: _Json = False,
 ) -> None:
     """Version, drift, predicted conflicts and open update branches of every service."""
     whole, members = _chosen(fleet, group)
     found = _surveyed(whole, members, to, jobs)
-    _say("status", whole, found, 1 if any(row.needs_somebody for row in found.rows) else 0, json=json)
+    _say(
+        "status", whole, found, 1 if any(row.needs_somebody for row in found.rows) else 0, json=json
+    )
 
 
 @app.command()
 def check(
-    fleet: _Fleet = Path(), *, group: _Group = None, to: _To = None, jobs: _Jobs = None, json: _Json = False
+    fleet: _Fleet = Path(),
+    *,
+    group: _Group = None,
+    to: _To = None,
+    jobs: _Jobs = None,
+    json: _Json = False,
 ) -> None:
     """Exit 1 unless every service is current and clean; for CI."""
     whole, members = _chosen(fleet, group)
@@ -59,7 +84,12 @@ def check(
 
 @app.command()
 def diff(
-    fleet: _Fleet = Path(), *, group: _Group = None, to: _To = None, jobs: _Jobs = None, json: _Json = False
+    fleet: _Fleet = Path(),
+    *,
+    group: _Group = None,
+    to: _To = None,
+    jobs: _Jobs = None,
+    json: _Json = False,
 ) -> None:
     """Show the drift of every service as one patch; with --to, what an update would change."""
     from dockyard.fleet import record, run  # noqa: PLC0415 - other commands need not wait for it
@@ -85,26 +115,44 @@ def update(
     *,
     group: _Group = None,
     to: _To = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Write nothing; say what the update would do.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Write nothing; say what the update would do.")
+    ] = False,
     in_place: Annotated[
-        bool, typer.Option("--in-place/--branch", help="Write to the working trees instead of a branch each.")
+        bool,
+        typer.Option(
+            "--in-place/--branch", help="Write to the working trees instead of a branch each."
+        ),
     ] = False,
     push: Annotated[bool, typer.Option("--push", help="Push each branch to origin.")] = False,
     pr: Annotated[
-        bool, typer.Option("--pr", help="Push, and open a pull request with gh or glab; else say where to open it.")
+        bool,
+        typer.Option(
+            "--pr", help="Push, and open a pull request with gh or glab; else say where to open it."
+        ),
     ] = False,
-    verify: Annotated[bool, typer.Option("--verify", help="Run each service's own `make test` on the result.")] = False,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Run each service's own `make test` on the result.")
+    ] = False,
     max_failures: Annotated[
         int,
-        typer.Option(min=0, metavar="K", help="With --verify: begin no further service after more than K failures."),
+        typer.Option(
+            min=0,
+            metavar="K",
+            help="With --verify: begin no further service after more than K failures.",
+        ),
     ] = 0,
     canary: Annotated[
-        int, typer.Option(min=0, metavar="N", help="N services first; the others only if all is well.")
+        int,
+        typer.Option(min=0, metavar="N", help="N services first; the others only if all is well."),
     ] = 0,
     limit: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="Update N services at most, others each time.")
+        int | None,
+        typer.Option(min=1, metavar="N", help="Update N services at most, others each time."),
     ] = None,
-    wait: Annotated[bool, typer.Option("--wait", help="Wait for another update of this fleet to end.")] = False,
+    wait: Annotated[
+        bool, typer.Option("--wait", help="Wait for another update of this fleet to end.")
+    ] = False,
     jobs: _Jobs = None,
     json: _Json = False,
 ) -> None:
@@ -121,7 +169,10 @@ def update(
     whole, members = _chosen(fleet, group)
     wish = Wish(dry_run=dry_run, in_place=in_place, verify=verify, push=push or pr, offer=pr)
     wave = Wave(limit=limit, canary=canary, max_failures=max_failures)
-    with run.alone(whole, wait=_waiting if wait else None), show.progress("updating", len(members)) as watch:
+    with (
+        run.alone(whole, wait=_waiting if wait else None),
+        show.progress("updating", len(members)) as watch,
+    ):
         rows = watch.each(run.update(members, _aim(whole, to), wish, wave, jobs=_number(jobs)))
         found = _collected(members, rows)
     left = any(row.needs_somebody or row.state == "skipped" for row in found.rows)
@@ -155,11 +206,15 @@ def _chosen(fleet: Path, groups: Iterable[str] | None) -> "tuple[Roster, tuple[M
     return whole, whole.chosen(groups or ())
 
 
-def _surveyed(whole: "Roster", members: "Sequence[Member]", to: str | None, jobs: int | None) -> "_Found":
+def _surveyed(
+    whole: "Roster", members: "Sequence[Member]", to: str | None, jobs: int | None
+) -> "_Found":
     from dockyard.fleet import run, show  # noqa: PLC0415 - other commands need not wait for it
 
     with show.progress("looking", len(members)) as watch:
-        return _collected(members, watch.each(run.survey(members, _aim(whole, to), jobs=_number(jobs))))
+        return _collected(
+            members, watch.each(run.survey(members, _aim(whole, to), jobs=_number(jobs)))
+        )
 
 
 def _aim(whole: "Roster", to: str | None) -> "Aim":
@@ -181,7 +236,9 @@ def _collected(members: "Sequence[Member]", rows: "Iterable[Row]") -> _Found:
             found[row.name] = row
     except KeyboardInterrupt:
         is_interrupted = True
-    return _Found([found[member.name] for member in members if member.name in found], is_interrupted)
+    return _Found(
+        [found[member.name] for member in members if member.name in found], is_interrupted
+    )
 
 
 def _number(jobs: int | None) -> int:
@@ -196,7 +253,9 @@ def _say(command: str, whole: "Roster", found: _Found, code: int, *, json: bool)
     code = _INTERRUPTED if found.is_interrupted else code
     if json:
         # Answers may be what only YAML knows, such as a date.
-        typer.echo(dumps(record.rows(command, whole, found.rows, exit_code=code), indent=2, default=str))
+        typer.echo(
+            dumps(record.rows(command, whole, found.rows, exit_code=code), indent=2, default=str)
+        )
     else:
         show.rows(found.rows)
     raise typer.Exit(code)

@@ -37,8 +37,20 @@ def bring(member: Member) -> None:
                     git.run(*cloning, folder=clone.parent, env=env)
                 git.run("fetch", "--quiet", "--prune", "origin", folder=clone, env=env)
                 git.run("remote", "set-head", "origin", "--auto", folder=clone, env=env)
-            wanted = f"refs/remotes/origin/{member.branch}" if member.branch else "refs/remotes/origin/HEAD"
-            git.run("checkout", "--quiet", "--force", "--detach", wanted, folder=clone, env=git.isolated_environment())
+            wanted = (
+                f"refs/remotes/origin/{member.branch}"
+                if member.branch
+                else "refs/remotes/origin/HEAD"
+            )
+            git.run(
+                "checkout",
+                "--quiet",
+                "--force",
+                "--detach",
+                wanted,
+                folder=clone,
+                env=git.isolated_environment(),
+            )
             _follow(clone, env)
         except git.GitFailed as error:
             raise ServiceUnreachable(member.name, member.url, error.reason) from error
@@ -46,12 +58,25 @@ def bring(member: Member) -> None:
 
 def _follow(clone: Path, env: Mapping[str, str]) -> None:
     """Make the local branches of Dockyard's those of the remote: what people pushed there counts."""
-    heads = git.run("for-each-ref", "--format=%(refname:lstrip=2)", "refs/heads/dockyard/", folder=clone)
-    remote = git.run("for-each-ref", "--format=%(refname:lstrip=3)", "refs/remotes/origin/dockyard/", folder=clone)
+    heads = git.run(
+        "for-each-ref", "--format=%(refname:lstrip=2)", "refs/heads/dockyard/", folder=clone
+    )
+    remote = git.run(
+        "for-each-ref",
+        "--format=%(refname:lstrip=3)",
+        "refs/remotes/origin/dockyard/",
+        folder=clone,
+    )
     for branch in set(heads.splitlines()) - set(remote.splitlines()):
         git.run("update-ref", "-d", f"refs/heads/{branch}", folder=clone, env=env)
     for branch in remote.splitlines():
-        git.run("update-ref", f"refs/heads/{branch}", f"refs/remotes/origin/{branch}", folder=clone, env=env)
+        git.run(
+            "update-ref",
+            f"refs/heads/{branch}",
+            f"refs/remotes/origin/{branch}",
+            folder=clone,
+            env=env,
+        )
 
 
 def key(member: Member) -> str:

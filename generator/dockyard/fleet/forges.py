@@ -16,7 +16,9 @@ from dockyard.programs import git, network
 from dockyard.service import Service
 
 REMOTE = "origin"
-_ADDRESS = re.compile(r"(?:\w[\w+.-]*://)?(?:[^@/]+@)?(?P<host>[^/:]+)(?::\d+(?=/))?[:/](?P<path>[^/].*?)(?:\.git)?/?")
+_ADDRESS = re.compile(
+    r"(?:\w[\w+.-]*://)?(?:[^@/]+@)?(?P<host>[^/:]+)(?::\d+(?=/))?[:/](?P<path>[^/].*?)(?:\.git)?/?"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +69,9 @@ def offer(service: Service, request: Request, forge: Forge | None, *, is_new: bo
     """Open a pull request for `request`, or when one is open and `is_new` is what was pushed, say there what is new."""
     program = _program(service, request, forge)
     if program is None:
-        return Offer(problem=f"it is pushed, but {REMOTE} is at no address of a forge: open its pull request yourself.")
+        return Offer(
+            problem=f"it is pushed, but {REMOTE} is at no address of a forge: open its pull request yourself."
+        )
     if not program.is_there:
         return Offer(program.page)
     url, doing = program.page, "tell whether there is"
@@ -80,7 +84,9 @@ def offer(service: Service, request: Request, forge: Forge | None, *, is_new: bo
         if is_new:
             _said([*program.edit[:3], str(found[program.number]), *program.edit[3:]], service)
     except _ProgramFailedError as error:
-        problem = f"it is pushed, but {program.create[0]} cannot {doing} its pull request: {error}. "
+        problem = (
+            f"it is pushed, but {program.create[0]} cannot {doing} its pull request: {error}. "
+        )
         return Offer(url, problem + "Mend that and run this again, or do it there yourself.")
     return Offer(url)
 
@@ -112,7 +118,17 @@ def _github(where: str, request: Request) -> _Program:
     text = ["--title", request.title, "--body", request.body]
     return _Program(
         page=f"{where}/compare/{quote(request.into)}...{quote(request.branch)}?expand=1",
-        find=["gh", "pr", "list", "--head", request.branch, "--state", "open", "--json", "url,isCrossRepository"],
+        find=[
+            "gh",
+            "pr",
+            "list",
+            "--head",
+            request.branch,
+            "--state",
+            "open",
+            "--json",
+            "url,isCrossRepository",
+        ],
         address="url",
         number="url",
         create=["gh", "pr", "create", "--head", request.branch, "--base", request.into, *text],
@@ -121,7 +137,10 @@ def _github(where: str, request: Request) -> _Program:
 
 
 def _gitlab(where: str, request: Request) -> _Program:
-    query = {"merge_request[source_branch]": request.branch, "merge_request[target_branch]": request.into}
+    query = {
+        "merge_request[source_branch]": request.branch,
+        "merge_request[target_branch]": request.into,
+    }
     branches = ["--source-branch", request.branch, "--target-branch", request.into]
     text = ["--title", request.title, "--description", request.body]
     return _Program(
@@ -142,11 +161,14 @@ def _open(program: _Program, service: Service) -> dict[str, Any] | None:
         own = [
             each
             for each in listed
-            if not each.get("isCrossRepository") and each.get("source_project_id") == each.get("target_project_id")
+            if not each.get("isCrossRepository")
+            and each.get("source_project_id") == each.get("target_project_id")
         ]
         return own[0] if own and own[0][program.address] and own[0][program.number] else None
     except (ValueError, LookupError, AttributeError, TypeError) as error:
-        raise _ProgramFailedError(one_line(f"it says {said!r}, which lists no pull requests")) from error
+        raise _ProgramFailedError(
+            one_line(f"it says {said!r}, which lists no pull requests")
+        ) from error
 
 
 def _address(service: Service, *command: str) -> str:

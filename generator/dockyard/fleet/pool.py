@@ -110,7 +110,9 @@ def _processes(number: int, prepare: Callable[[], None]) -> ProcessPoolExecutor:
     return ProcessPoolExecutor(number, context, _begin, (dict(os.environ), prepare))
 
 
-def _begun(processes: ProcessPoolExecutor, work: Callable[[Item], Result], item: Item) -> Future[Result]:
+def _begun(
+    processes: ProcessPoolExecutor, work: Callable[[Item], Result], item: Item
+) -> Future[Result]:
     try:
         return processes.submit(partial(_guarded, work), item)
     except BrokenProcessPool as error:
@@ -120,7 +122,10 @@ def _begun(processes: ProcessPoolExecutor, work: Callable[[Item], Result], item:
 
 
 def _alone(
-    work: Callable[[Item], Result], item: Item, prepare: Callable[[], None], lost: Callable[[Item], Result]
+    work: Callable[[Item], Result],
+    item: Item,
+    prepare: Callable[[], None],
+    lost: Callable[[Item], Result],
 ) -> Result:
     with _processes(1, prepare) as process:
         try:

@@ -27,14 +27,18 @@ def publish(member: Member, committed: Committed, done: Updated, *, is_offered: 
         raise CannotWithdraw(branch, error.reason) from error
     if not is_offered:
         return Offer()
-    request = Request(branch, member.branch or _default_branch(service), subject(done), description(done))
+    request = Request(
+        branch, member.branch or _default_branch(service), subject(done), description(done)
+    )
     return offer(service, request, member.forge, is_new=is_new)
 
 
 def subject(done: Updated) -> str:
     """The title of a pull request."""
     way = done.plans[-1].step
-    return f"Update {done.service.name} from template {way.recorded.version} to {way.target.version}"
+    return (
+        f"Update {done.service.name} from template {way.recorded.version} to {way.target.version}"
+    )
 
 
 def description(done: Updated) -> str:
@@ -42,7 +46,10 @@ def description(done: Updated) -> str:
     lines = []
     for plan in done.plans:
         lines += [plan.notes, ""] if plan.notes else []
-        lines += [f"- answers `{question.name}` with `{question.answer}`" for question in plan.new_questions]
+        lines += [
+            f"- answers `{question.name}` with `{question.answer}`"
+            for question in plan.new_questions
+        ]
         lines += [
             f"- merged with the service's own changes: `{shown(f.path)}`"
             for f in plan.merge.files
@@ -67,14 +74,18 @@ def _push(service: Service, committed: Committed) -> bool:
 def _withdraw(service: Service, done: Updated) -> None:
     """Delete the pushed branches of earlier updates, unless people have worked on them."""
     for branch, there in _listed(service, f"{room_of(service)}*").items():
-        if is_before(service, branch, done.plans[-1].step.target) and _is_ours(service, branch, there):
+        if is_before(service, branch, done.plans[-1].step.target) and _is_ours(
+            service, branch, there
+        ):
             _send(service, branch, there, "")
 
 
 def _listed(service: Service, pattern: str) -> dict[str, str]:
     """Branches in the remote and the commits that they are at."""
     with network.bounded():
-        told = git.run("ls-remote", REMOTE, f"refs/heads/{pattern}", folder=service.root, env=git.environment())
+        told = git.run(
+            "ls-remote", REMOTE, f"refs/heads/{pattern}", folder=service.root, env=git.environment()
+        )
     pairs = (line.split("\t") for line in told.splitlines())
     return {ref.removeprefix("refs/heads/"): commit for commit, ref in pairs}
 
@@ -82,7 +93,15 @@ def _listed(service: Service, pattern: str) -> dict[str, str]:
 def _is_ours(service: Service, branch: str, tip: str) -> bool:
     ref = f"refs/heads/{branch}"
     with network.bounded():
-        git.run("fetch", "--quiet", "--no-write-fetch-head", REMOTE, ref, folder=service.root, env=git.environment())
+        git.run(
+            "fetch",
+            "--quiet",
+            "--no-write-fetch-head",
+            REMOTE,
+            ref,
+            folder=service.root,
+            env=git.environment(),
+        )
     return is_dockyards(service, tip)
 
 

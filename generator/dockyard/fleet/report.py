@@ -33,9 +33,13 @@ class _Shared:
 
 def write(file: Path, roster: Roster, members: Iterable[Member], rows: Sequence[Row]) -> None:
     """Write the page to `file`, whole or not at all. Raises CannotWriteReport."""
-    text = page(roster, rows, {member.name: history(member) for member in members}, datetime.now(UTC))
+    text = page(
+        roster, rows, {member.name: history(member) for member in members}, datetime.now(UTC)
+    )
     try:
-        with NamedTemporaryFile("w", encoding="utf-8", dir=file.parent, prefix=".report-", delete=False) as draft:
+        with NamedTemporaryFile(
+            "w", encoding="utf-8", dir=file.parent, prefix=".report-", delete=False
+        ) as draft:
             try:
                 draft.write(text)
                 draft.close()
@@ -49,7 +53,9 @@ def write(file: Path, roster: Roster, members: Iterable[Member], rows: Sequence[
         raise CannotWriteReport(file, error) from error
 
 
-def page(roster: Roster, rows: Sequence[Row], histories: Mapping[str, Sequence[Release]], now: datetime) -> str:
+def page(
+    roster: Roster, rows: Sequence[Row], histories: Mapping[str, Sequence[Release]], now: datetime
+) -> str:
     """The page's text; `histories` are the versions that each service had."""
     environment = Environment(
         loader=PackageLoader("dockyard", "pages"),
@@ -80,7 +86,9 @@ def page(roster: Roster, rows: Sequence[Row], histories: Mapping[str, Sequence[R
 
 
 def _timeline(histories: Mapping[str, Sequence[Release]], now: datetime) -> Timeline | None:
-    return timeline([[(each.since, each.version) for each in releases] for releases in histories.values()], now)
+    return timeline(
+        [[(each.since, each.version) for each in releases] for releases in histories.values()], now
+    )
 
 
 def _shared(pairs: Iterable[tuple[str, str]]) -> list[_Shared]:

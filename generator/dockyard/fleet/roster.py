@@ -58,7 +58,9 @@ class Roster:
         known = {group for member in self.members for group in member.groups}
         if unknown := sorted(wanted - known):
             there_are = f"it has {', '.join(sorted(known))}" if known else "it has no groups"
-            raise BadFleetFile(self.origin, f"no service is in the group {unknown[0]!r}; {there_are}")
+            raise BadFleetFile(
+                self.origin, f"no service is in the group {unknown[0]!r}; {there_are}"
+            )
         return tuple(member for member in self.members if not wanted or wanted & member.groups)
 
 
@@ -82,7 +84,9 @@ def scan(folder: Path) -> Iterator[Path]:
         elif len(Path(here).relative_to(folder).parts) >= _DEEPEST:
             folders.clear()
         else:
-            folders[:] = sorted(name for name in folders if not name.startswith(".") and name not in _NOT_SEARCHED)
+            folders[:] = sorted(
+                name for name in folders if not name.startswith(".") and name not in _NOT_SEARCHED
+            )
 
 
 def _below(path: Path, folder: Path) -> str:
@@ -114,7 +118,9 @@ class _Service(_Strict):
         if (self.path is None) == (self.url is None):
             raise ValueError("needs either a path or a url")
         if self.path is not None and (self.branch or self.folder):
-            raise ValueError("branch and folder belong to a url: let path name the service's folder itself")
+            raise ValueError(
+                "branch and folder belong to a url: let path name the service's folder itself"
+            )
         return self
 
 
@@ -141,7 +147,9 @@ def _parsed(file: Path) -> Roster:
     )
     names = [member.name for member in members]
     if twice := next((name for name in names if names.count(name) > 1), None):
-        raise BadFleetFile(file, f"two services are called {twice!r}; give one of them another name")
+        raise BadFleetFile(
+            file, f"two services are called {twice!r}; give one of them another name"
+        )
     return Roster(file, members, content.template, content.answers)
 
 
@@ -150,14 +158,18 @@ def _members(service: _Service, file: Path) -> Iterator[Member]:
     if service.url is not None:
         last = service.folder or re.split(r"[/:]", service.url.rstrip("/").removesuffix(".git"))[-1]
         name = service.name or PurePosixPath(last).name
-        yield Member(name, url=service.url, branch=service.branch, folder=service.folder, groups=groups)
+        yield Member(
+            name, url=service.url, branch=service.branch, folder=service.folder, groups=groups
+        )
         return
     assert service.path is not None  # noqa: S101 - one of both is there, as validated
     root = Path(service.path).expanduser()
     paths = [file.parent / root]
     if "*" in service.path:
         if service.name:
-            raise BadFleetFile(file, f"path {service.path!r} stands for many services, which cannot share a name")
+            raise BadFleetFile(
+                file, f"path {service.path!r} stands for many services, which cannot share a name"
+            )
         base = Path(root.anchor) if root.is_absolute() else file.parent
         matches = sorted(base.glob(str(root.relative_to(root.anchor))))
         paths = [found for match in matches if match.is_dir() for found in scan(match)]
@@ -170,7 +182,9 @@ def _members(service: _Service, file: Path) -> Iterator[Member]:
 
 def _problems(error: ValidationError) -> Iterator[str]:
     for problem in error.errors():
-        where = ".".join(f"{part + 1}" if isinstance(part, int) else str(part) for part in problem["loc"])
+        where = ".".join(
+            f"{part + 1}" if isinstance(part, int) else str(part) for part in problem["loc"]
+        )
         message = problem["msg"].removeprefix("Value error, ")
         if problem["type"] == "extra_forbidden":
             message = "is not known here"

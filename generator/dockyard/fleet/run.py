@@ -42,12 +42,16 @@ def patches(members: Sequence[Member], aim: Aim, *, jobs: int) -> Iterator[Patch
     here, gone = _brought(members, jobs)
     with _asked_once(here, aim) as prepare:
         work = partial(patch, to=aim.to)
-        made = {one.name: one for one in mapped(work, here, jobs=jobs, prepare=prepare, lost=_no_patch)}
+        made = {
+            one.name: one for one in mapped(work, here, jobs=jobs, prepare=prepare, lost=_no_patch)
+        }
     for member in members:
         yield made.get(member.name) or Patch(member.name, b"", gone[member].message)
 
 
-def update(members: Sequence[Member], aim: Aim, wish: Wish, wave: Wave, *, jobs: int) -> Iterator[Row]:
+def update(
+    members: Sequence[Member], aim: Aim, wish: Wish, wave: Wave, *, jobs: int
+) -> Iterator[Row]:
     """Bring the services forward, in the order in which they are done; those that are left out come last.
 
     With a limit, services whose update waits on its branch already are passed over, so that each run takes on others.
@@ -138,7 +142,11 @@ def _located(address: str, named: str) -> Source | str:
 
 def _require_known(to: str | None, sources: Iterable[Source | str]) -> None:
     """Raises UnknownRef when no template of those that can be reached knows `to`."""
-    unknown = [_unknown(to, each) for each in sources if not isinstance(each, str)] if to is not None else []
+    unknown = (
+        [_unknown(to, each) for each in sources if not isinstance(each, str)]
+        if to is not None
+        else []
+    )
     if unknown and (first := unknown[0]) is not None and None not in unknown:
         raise first
 
@@ -160,7 +168,9 @@ def _address(member: Member) -> tuple[str | None, str]:
     except DockyardError:
         return None, ""
     beside = service.root / service.recorded.source
-    return str(beside) if beside.is_dir() else service.recorded.source, f"_src_path of {service.recorded.file}"
+    return str(
+        beside
+    ) if beside.is_dir() else service.recorded.source, f"_src_path of {service.recorded.file}"
 
 
 def _wants(member: Member, aim: Aim, wish: Wish, *, is_again: bool) -> tuple[Member, bool]:

@@ -37,7 +37,9 @@ def progress(what: str, total: int) -> Iterator["Watch"]:
         TimeRemainingColumn(),
         TextColumn("{task.fields[at]}"),
     )
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+    with Progress(
+        *columns, console=console, transient=True, disable=not console.is_terminal
+    ) as bar:
         yield Watch(bar, what, total)
 
 
@@ -62,7 +64,15 @@ def rows(found: Sequence[Row]) -> None:
     out = Console(file=sys.stdout, highlight=False, soft_wrap=not sys.stdout.isatty())
     if out.is_terminal:
         table = Table(
-            "service", "state", "has", "wanted", "behind", "drift", "conflicts", "branch", box=box.SIMPLE_HEAD
+            "service",
+            "state",
+            "has",
+            "wanted",
+            "behind",
+            "drift",
+            "conflicts",
+            "branch",
+            box=box.SIMPLE_HEAD,
         )
         for row in found:
             table.add_row(*(Text(cell) for cell in _cells(row)), style=STYLE[row.state])
@@ -72,7 +82,12 @@ def rows(found: Sequence[Row]) -> None:
             out.print(Text("  ".join(cell or "-" for cell in _cells(row))))
     for row in found:
         for line in _remarks(row):
-            out.print(Text(f"{shown(row.name)}: {line}", style=STYLE[row.state] if row.needs_somebody else ""))
+            out.print(
+                Text(
+                    f"{shown(row.name)}: {line}",
+                    style=STYLE[row.state] if row.needs_somebody else "",
+                )
+            )
     out.print(Text(summary(found), style="bold"))
 
 
@@ -82,7 +97,9 @@ def summary(found: Sequence[Row]) -> str:
     drifted = sum(1 for row in found if row.drift)
     parts = [f"{counts[state]} {state}" for state in State if counts[state]]
     parts += [f"{drifted} with drift"] if drifted else []
-    return f"{len(found)} {'service' if len(found) == 1 else 'services'}" + (f": {', '.join(parts)}" if parts else "")
+    return f"{len(found)} {'service' if len(found) == 1 else 'services'}" + (
+        f": {', '.join(parts)}" if parts else ""
+    )
 
 
 def _cells(row: Row) -> tuple[str, ...]:

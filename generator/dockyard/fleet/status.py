@@ -133,7 +133,9 @@ def lost(member: Member) -> Row:
 
 def row(member: Member, state: State) -> Row:
     """A row that says nothing but where the service is."""
-    return Row(member.name, one_line(str(member.path or member.url)), tuple(sorted(member.groups)), state)
+    return Row(
+        member.name, one_line(str(member.path or member.url)), tuple(sorted(member.groups)), state
+    )
 
 
 def new_answers(service: Service, aim: Aim) -> dict[str, str]:
@@ -152,7 +154,10 @@ def new_answers(service: Service, aim: Aim) -> dict[str, str]:
 
 def is_foreign(service: Service, aim: Aim) -> bool:
     """Whether the service follows another template than the fleet."""
-    return aim.template is not None and source_of(service).repository != source.locate(aim.template, IN_FILE).repository
+    return (
+        aim.template is not None
+        and source_of(service).repository != source.locate(aim.template, IN_FILE).repository
+    )
 
 
 def foreign(member: Member, service: Service, aim: Aim) -> Row:
@@ -168,7 +173,9 @@ def remarked(made: Row, remark: str) -> Row:
 
 def conflicts_of(plans: Iterable[Plan]) -> tuple[tuple[str, str], ...]:
     """Path and kind of each file that a person has to look at."""
-    return tuple((shown(file.path), str(file.conflict)) for each in plans for file in each.merge.conflicts)
+    return tuple(
+        (shown(file.path), str(file.conflict)) for each in plans for file in each.merge.conflicts
+    )
 
 
 def questions_of(plans: Iterable[Plan]) -> tuple[Question, ...]:
@@ -183,7 +190,16 @@ def history(member: Member) -> tuple[Release, ...]:
     except DockyardError:
         return ()
     told = git.run(
-        *("log", "--reverse", "--first-parent", "--format=@%ct", "-p", "-U0", "--no-color", "--no-ext-diff"),
+        *(
+            "log",
+            "--reverse",
+            "--first-parent",
+            "--format=@%ct",
+            "-p",
+            "-U0",
+            "--no-color",
+            "--no-ext-diff",
+        ),
         *("--", service.recorded.file),
         folder=service.root,
         env=git.isolated_environment(),

@@ -42,11 +42,16 @@ def timeline(histories: Iterable[Sequence[tuple[datetime, str]]], now: datetime)
     told = [releases for releases in histories if releases]
     if not told:
         return None
-    versions = sorted({version for releases in told for _, version in releases}, key=_rank, reverse=True)
+    versions = sorted(
+        {version for releases in told for _, version in releases}, key=_rank, reverse=True
+    )
     names = {version: version if place < _MOST else OLDER for place, version in enumerate(versions)}
     # A clock that was wrong must not turn the chart around.
     moments = sorted({min(since, now) for releases in told for since, _ in releases} | {now})
-    counts = [Counter(names[version] for releases in told if (version := _at(moment, releases))) for moment in moments]
+    counts = [
+        Counter(names[version] for releases in told if (version := _at(moment, releases)))
+        for moment in moments
+    ]
     most = max(count.total() for count in counts)
     span = (moments[-1] - moments[0]).total_seconds() or 1.0
     # Each count holds until the next moment.
@@ -59,7 +64,9 @@ def timeline(histories: Iterable[Sequence[tuple[datetime, str]]], now: datetime)
         tops = [floor + height for floor, height in zip(floors, heights, strict=True)]
         outline = [*zip(xs, tops, strict=True), *reversed([*zip(xs, floors, strict=True)])]
         points = " ".join(f"{x:.1f},{HEIGHT - y:.1f}" for x, y in outline)
-        areas.append(Area(kind, counts[-1][kind], points, 100 - round(100 * place / max(1, len(kinds) - 1))))
+        areas.append(
+            Area(kind, counts[-1][kind], points, 100 - round(100 * place / max(1, len(kinds) - 1)))
+        )
         floors = tops
     return Timeline(tuple(areas), moments[0], now, most)
 

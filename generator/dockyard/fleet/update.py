@@ -95,7 +95,9 @@ def _updated(service: Service, aim: Aim, wish: Wish) -> Updated:
         if predicted.conflicts:
             # A person who updates one service solves them there and then; nobody does in a hundred.
             return replace(predicted, outcome=Outcome.BLOCKED)
-    return commands.update(service.root, to=aim.to, data=data, dry_run=wish.dry_run, in_place=wish.in_place)
+    return commands.update(
+        service.root, to=aim.to, data=data, dry_run=wish.dry_run, in_place=wish.in_place
+    )
 
 
 @contextmanager

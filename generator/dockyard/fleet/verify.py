@@ -20,7 +20,9 @@ def run(service: Service, commit: str, patience: float = PATIENCE) -> str | None
     """Why `make test` failed in the service as of `commit`; None when it passed."""
     if shutil.which("make") is None:
         return "make is not in PATH, so its tests could not run"
-    with tempfile.TemporaryDirectory(prefix="dockyard-trial-", ignore_cleanup_errors=True) as scratch:
+    with tempfile.TemporaryDirectory(
+        prefix="dockyard-trial-", ignore_cleanup_errors=True
+    ) as scratch:
         clone = Path(scratch) / service.repository.name
         env = git.isolated_environment()
         # Shares the service's objects and leaves nothing there, as a worktree of it would when it is killed.

@@ -84,7 +84,9 @@ def isolated_environment(config: Mapping[str, str] | None = None) -> dict[str, s
     return env
 
 
-def run(*arguments: str, folder: Path, env: Mapping[str, str] | None = None, stdin: bytes = b"") -> str:
+def run(
+    *arguments: str, folder: Path, env: Mapping[str, str] | None = None, stdin: bytes = b""
+) -> str:
     """Standard output of `git <arguments>` in `folder`, which is given `stdin`.
 
     Bytes that are no UTF-8, as in names of files, come through as surrogates. `env` defaults to `environment()`.
@@ -118,7 +120,11 @@ def require(version: tuple[int, int]) -> None:
 
 
 def _finished(
-    arguments: Sequence[str], folder: Path, env: Mapping[str, str] | None, stdin: bytes, good: Collection[int]
+    arguments: Sequence[str],
+    folder: Path,
+    env: Mapping[str, str] | None,
+    stdin: bytes,
+    good: Collection[int],
 ) -> subprocess.CompletedProcess[bytes]:
     command = next((word for word in arguments if not word.startswith("-") and "=" not in word), "")
     try:

@@ -51,7 +51,11 @@ def bounded() -> Iterator[None]:
 
 
 def run(
-    command: Sequence[str], *, env: Mapping[str, str], stdin: bytes = b"", folder: Path | None = None
+    command: Sequence[str],
+    *,
+    env: Mapping[str, str],
+    stdin: bytes = b"",
+    folder: Path | None = None,
 ) -> subprocess.CompletedProcess[bytes]:
     """What `command` says, given `stdin`. Raises FileNotFoundError, and TookTooLongError within `bounded`."""
     seconds = _patience.get()

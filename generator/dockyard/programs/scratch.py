@@ -22,7 +22,9 @@ def scratch(prefix: str, beside: Path | None = None) -> Iterator[Path]:
     for left in parent.glob(f"{prefix}*"):
         if _is_abandoned(left):
             shutil.rmtree(left, ignore_errors=True)
-    with tempfile.TemporaryDirectory(prefix=prefix, dir=parent, ignore_cleanup_errors=True) as folder:
+    with tempfile.TemporaryDirectory(
+        prefix=prefix, dir=parent, ignore_cleanup_errors=True
+    ) as folder:
         yield Path(folder)
 
 

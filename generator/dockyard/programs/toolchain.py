@@ -11,7 +11,14 @@ from pathlib import Path
 from dockyard.errors import ToolFailed, ToolMissing
 
 # They would bind the programs to another environment, or to the make that called us.
-_FOREIGN_VARIABLES = ("MAKEFLAGS", "MAKELEVEL", "MFLAGS", "UV_PROJECT", "UV_PROJECT_ENVIRONMENT", "VIRTUAL_ENV")
+_FOREIGN_VARIABLES = (
+    "MAKEFLAGS",
+    "MAKELEVEL",
+    "MFLAGS",
+    "UV_PROJECT",
+    "UV_PROJECT_ENVIRONMENT",
+    "VIRTUAL_ENV",
+)
 _NETWORK = "If this is the network, check the connection and the package index that uv uses; then run this again."
 
 
@@ -27,7 +34,9 @@ def has_contracts(service: Path) -> bool:
 
 def generate_contracts(service: Path) -> None:
     """Generate the code of the service's contracts as its Makefile does. Raises ToolMissing and ToolFailed."""
-    _run(["make", "contracts"], service, f"generate the contracts' code of {service.name}", _NETWORK)
+    _run(
+        ["make", "contracts"], service, f"generate the contracts' code of {service.name}", _NETWORK
+    )
 
 
 def test(service: Path) -> None:
@@ -75,12 +84,16 @@ def _run(command: list[str], folder: Path, doing: str, mend: str) -> None:
 
 def _reason(output: str, status: int) -> str:
     """The telling part of a program's output: its first error with what it says of the cause, else its last lines."""
-    lines = [line.strip() for line in output.splitlines() if line.strip() and not line.startswith("make")]
+    lines = [
+        line.strip() for line in output.splitlines() if line.strip() and not line.startswith("make")
+    ]
     errors = [number for number, line in enumerate(lines) if line.startswith("error:")]
     if errors:
         first, *causes = lines[errors[0] :]
         causes = [
-            line.partition(":")[2].strip() for line in causes if line.lower().startswith(("cause:", "caused by:"))
+            line.partition(":")[2].strip()
+            for line in causes
+            if line.lower().startswith(("cause:", "caused by:"))
         ]
         # uv names the address or the conflict first and what the system said last; between them it repeats itself.
         telling = dict.fromkeys([*causes[:1], *causes[-1:]])

@@ -48,4 +48,7 @@ def write(files: Entries, folder: Path, env: Mapping[str, str]) -> str:
 def shown(path: str) -> str:
     """`path` for people and for JSON: what is no UTF-8 and what would move a terminal's cursor comes escaped."""
     text = path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-    return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in text)
+    return "".join(
+        letter if letter.isprintable() else letter.encode("unicode_escape").decode()
+        for letter in text
+    )

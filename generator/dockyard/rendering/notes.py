@@ -19,10 +19,14 @@ def between(old: Template, new: Template) -> str:
     for line in after:
         level = len(line) - len(line.lstrip("#"))
         if level:
-            headings = {above: text for above, text in headings.items() if above < level} | {level: line}
+            headings = {above: text for above, text in headings.items() if above < level} | {
+                level: line
+            }
         elif line and line not in before:
             # The file's own title is no news.
-            kept += [text for above, text in sorted(headings.items()) if above > 1 and text not in kept]
+            kept += [
+                text for above, text in sorted(headings.items()) if above > 1 and text not in kept
+            ]
             headings = {}
             kept.append(line)
     return "\n".join(kept)

@@ -27,7 +27,8 @@ from dockyard.rendering.source import cache
 from dockyard.rendering.template import Template, recorded_version
 
 _REFUSED = re.compile(
-    r"(?:Validation error for question|Invalid choice for|Question) ['\"](\w+)['\"]:? (.*)", re.DOTALL
+    r"(?:Validation error for question|Invalid choice for|Question) ['\"](\w+)['\"]:? (.*)",
+    re.DOTALL,
 )
 # Another one when the same inputs would be rendered otherwise than before.
 _FORMAT = "1"
@@ -56,7 +57,9 @@ class Recorded:
     """Where it lies, relative to the service."""
 
 
-def render(template: Template, answers: Mapping[str, str], into: Path, *, ask: bool, scratch: Path) -> None:
+def render(
+    template: Template, answers: Mapping[str, str], into: Path, *, ask: bool, scratch: Path
+) -> None:
     """Render `template` with `answers` into the new folder `into`; `ask` prompts on the terminal for the others.
 
     `scratch` is a folder of this render alone for Copier's cache: in a shared one, processes trip over each other.
@@ -65,12 +68,23 @@ def render(template: Template, answers: Mapping[str, str], into: Path, *, ask: b
     """
     with _surroundings(_with_mirror(template) | {"COPIER_CACHE_DIR": str(scratch)}):
         # A commit's id: Copier renders the committed state then, never a working tree.
-        _copy(template, template.source.recorded, into, answers, vcs_ref=template.commit, defaults=not ask)
+        _copy(
+            template,
+            template.source.recorded,
+            into,
+            answers,
+            vcs_ref=template.commit,
+            defaults=not ask,
+        )
     # Where Copier took another tag of the same commit, such as one that moves, the most precise one is recorded.
-    _record(template, into / template.answers_file, {"_commit": template.tag} if template.tag else {})
+    _record(
+        template, into / template.answers_file, {"_commit": template.tag} if template.tag else {}
+    )
 
 
-def render_tree(template: Template, recorded: Recorded, name: str, data: Mapping[str, Any] | None = None) -> Render:
+def render_tree(
+    template: Template, recorded: Recorded, name: str, data: Mapping[str, Any] | None = None
+) -> Render:
     """The render of `template` for a service in a folder called `name`, from the cache or put there.
 
     Questions are answered by `data`, else by what is `recorded`, else by the template's defaults; the user's settings
@@ -89,8 +103,15 @@ def render_tree(template: Template, recorded: Recorded, name: str, data: Mapping
     answers = {key: value for key, value in _parsed(text).items() if not key.startswith("_")}
     for question, answer in kept.items():
         # Copier takes the default in silence; and what changes only its type was not refused.
-        if question not in (data or {}) and question in answers and str(answers[question]) != str(answer):
-            raise BadAnswer(question, f"{answer!r}, recorded by this service, is not allowed in {template.version}")
+        if (
+            question not in (data or {})
+            and question in answers
+            and str(answers[question]) != str(answer)
+        ):
+            raise BadAnswer(
+                question,
+                f"{answer!r}, recorded by this service, is not allowed in {template.version}",
+            )
     return Render(tree=tree, answers=answers)
 
 
@@ -99,11 +120,25 @@ def store() -> Path:
     folder = cache("renders") / "objects.git"
     if folder.is_dir() and not (folder / "HEAD").is_file():
         # What is left of one whose files somebody deleted.
-        git.run("init", "--quiet", "--bare", str(folder), folder=folder.parent, env=git.isolated_environment())
+        git.run(
+            "init",
+            "--quiet",
+            "--bare",
+            str(folder),
+            folder=folder.parent,
+            env=git.isolated_environment(),
+        )
     if not folder.is_dir():
         with scratch(".making-", folder.parent) as workshop:
             made = workshop / "made"
-            git.run("init", "--quiet", "--bare", str(made), folder=folder.parent, env=git.isolated_environment())
+            git.run(
+                "init",
+                "--quiet",
+                "--bare",
+                str(made),
+                folder=folder.parent,
+                env=git.isolated_environment(),
+            )
             try:
                 made.rename(folder)
             except OSError:
@@ -113,7 +148,9 @@ def store() -> Path:
     return folder
 
 
-def _put(entry: Path, template: Template, recorded: Recorded, name: str, data: Mapping[str, Any]) -> tuple[str, str]:
+def _put(
+    entry: Path, template: Template, recorded: Recorded, name: str, data: Mapping[str, Any]
+) -> tuple[str, str]:
     """A new render, which `entry` of the cache is from now on."""
     try:
         with scratch(".rendering-", entry.parent) as folder:
@@ -126,7 +163,9 @@ def _put(entry: Path, template: Template, recorded: Recorded, name: str, data: M
     return found
 
 
-def _rendered(template: Template, recorded: Recorded, out: Path, data: Mapping[str, Any]) -> tuple[str, str]:
+def _rendered(
+    template: Template, recorded: Recorded, out: Path, data: Mapping[str, Any]
+) -> tuple[str, str]:
     """A new render in the store, and the text of its answers file."""
     skeleton = prepare(template)
     if skeleton is None or not _assembled(template, skeleton, recorded, out, data):
@@ -134,15 +173,26 @@ def _rendered(template: Template, recorded: Recorded, out: Path, data: Mapping[s
         _seed(recorded, out)
         scratch = out.parent.parent / "copier"
         with _surroundings(_with_mirror(template) | {"COPIER_CACHE_DIR": str(scratch)}):
-            _copy_again(template, template.source.recorded, out, data, recorded, vcs_ref=template.commit)
-        _record(template, out / recorded.file, {"_commit": recorded_version(template), "_src_path": recorded.source})
-    env = git.isolated_environment() | {"GIT_DIR": str(store()), "GIT_INDEX_FILE": str(out.parent.parent / "index")}
+            _copy_again(
+                template, template.source.recorded, out, data, recorded, vcs_ref=template.commit
+            )
+        _record(
+            template,
+            out / recorded.file,
+            {"_commit": recorded_version(template), "_src_path": recorded.source},
+        )
+    env = git.isolated_environment() | {
+        "GIT_DIR": str(store()),
+        "GIT_INDEX_FILE": str(out.parent.parent / "index"),
+    }
     git.run(f"--work-tree={out}", "add", "--all", folder=out, env=env)
     tree = git.run("write-tree", folder=out, env=env).strip()
     return tree, (out / recorded.file).read_text(encoding="utf-8")
 
 
-def _assembled(template: Template, skeleton: Skeleton, recorded: Recorded, out: Path, data: Mapping[str, Any]) -> bool:
+def _assembled(
+    template: Template, skeleton: Skeleton, recorded: Recorded, out: Path, data: Mapping[str, Any]
+) -> bool:
     """Render the skeleton into `out` and lay the plain files beside; False when the two do not fit together."""
     _seed(recorded, out)
     nothing = out.parent.parent / "bin"
@@ -151,9 +201,15 @@ def _assembled(template: Template, skeleton: Skeleton, recorded: Recorded, out: 
     with _surroundings(os.environ | {"PATH": str(nothing)}):
         _copy_again(template, str(skeleton.templated), out, data, recorded)
     answers_file = out / recorded.file
-    if _parsed(answers_file.read_text(encoding="utf-8")).get("_src_path") != str(skeleton.templated):
+    if _parsed(answers_file.read_text(encoding="utf-8")).get("_src_path") != str(
+        skeleton.templated
+    ):
         return False
-    _record(template, answers_file, {"_commit": recorded_version(template), "_src_path": recorded.source})
+    _record(
+        template,
+        answers_file,
+        {"_commit": recorded_version(template), "_src_path": recorded.source},
+    )
     for folder, _, files in os.walk(skeleton.plain):
         target = out / Path(folder).relative_to(skeleton.plain)
         target.mkdir(exist_ok=True)
@@ -175,7 +231,9 @@ def _seed(recorded: Recorded, out: Path) -> None:
 def _key(template: Template, recorded: Recorded, name: str, data: Mapping[str, Any]) -> str:
     """What a render depends on, in one word."""
     said = [template.commit, recorded_version(template), recorded.source, recorded.file, name]
-    said += [yaml.safe_dump(dict(answers), allow_unicode=True) for answers in (recorded.answers, data)]
+    said += [
+        yaml.safe_dump(dict(answers), allow_unicode=True) for answers in (recorded.answers, data)
+    ]
     said += [_FORMAT, metadata.version("copier"), metadata.version("jinja2")]
     return sha256(json.dumps(said).encode()).hexdigest()
 
@@ -190,7 +248,12 @@ def _cached(entry: Path) -> tuple[str, str] | None:
 
 
 def _copy_again(
-    template: Template, source: str, into: Path, data: Mapping[str, Any], recorded: Recorded, **options: Any
+    template: Template,
+    source: str,
+    into: Path,
+    data: Mapping[str, Any],
+    recorded: Recorded,
+    **options: Any,
 ) -> None:
     """As `_copy`, for a service whose recorded answers are in `into` already."""
     from copier import Settings  # noqa: PLC0415 - as in _copy
@@ -208,7 +271,9 @@ def _copy_again(
     )
 
 
-def _copy(template: Template, source: str, into: Path, answers: Mapping[str, Any], **options: Any) -> None:
+def _copy(
+    template: Template, source: str, into: Path, answers: Mapping[str, Any], **options: Any
+) -> None:
     import copier  # noqa: PLC0415 - a third of a second that other commands need not wait for
     from plumbum import ProcessExecutionError  # noqa: PLC0415 - Copier brings it
 
@@ -216,7 +281,9 @@ def _copy(template: Template, source: str, into: Path, answers: Mapping[str, Any
 
     try:
         with compiled_once():
-            copier.run_copy(source, into, dict(answers), cleanup_on_error=False, quiet=True, **options)
+            copier.run_copy(
+                source, into, dict(answers), cleanup_on_error=False, quiet=True, **options
+            )
     except ProcessExecutionError as error:
         reason = error.stderr.strip() or f"git ended with status {error.retcode}"
         raise ToolFailed(f"check out the template {template.source.recorded}", reason) from error
@@ -230,9 +297,13 @@ def _copy(template: Template, source: str, into: Path, answers: Mapping[str, Any
 
 def _translated(error: Exception, template: Template) -> DockyardError:
     if type(error) is ValueError:
-        question, reason = matched.groups() if (matched := _REFUSED.fullmatch(str(error))) else (None, str(error))
+        question, reason = (
+            matched.groups() if (matched := _REFUSED.fullmatch(str(error))) else (None, str(error))
+        )
         return BadAnswer(question, reason)
-    return RenderFailed(template.source.recorded, template.version, str(error) or type(error).__name__)
+    return RenderFailed(
+        template.source.recorded, template.version, str(error) or type(error).__name__
+    )
 
 
 def _record(template: Template, answers_file: Path, values: Mapping[str, str]) -> None:

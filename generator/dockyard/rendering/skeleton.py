@@ -27,13 +27,21 @@ from dockyard.rendering.template import Template
 _LAYOUT = "1"
 _DEFAULT_SUFFIX = ".jinja"
 # Settings that reach further than one file.
-_UNSEPARABLE = frozenset({"_external_data", "_jinja_extensions", "_migrations", "_secret_questions", "_tasks"})
+_UNSEPARABLE = frozenset(
+    {"_external_data", "_jinja_extensions", "_migrations", "_secret_questions", "_tasks"}
+)
 # Where the template lies and which commit it is of: the skeleton would answer otherwise.
-_COPIER_WORD = re.compile(r"(?<![A-Za-z0-9])_(?:copier_\w+(?:\.\w+)?|commit|src_path|external_data)\b")
+_COPIER_WORD = re.compile(
+    r"(?<![A-Za-z0-9])_(?:copier_\w+(?:\.\w+)?|commit|src_path|external_data)\b"
+)
 _HARMLESS = frozenset({"_copier_conf.answers_file", "_copier_conf.data", "_copier_operation"})
 _REACHES_OUT = re.compile(r"\{%[-+]?\s*(?:include|import|from|extends|yield)\b")
-_ANSWERS_TEMPLATE = re.compile(r"(?:#[^\n{]*\n|\n)*\{\{-?\s*_copier_answers\s*\|\s*to_nice_yaml\s*-?\}\}\s*")
-_ONLY_FOR_UPDATES = re.compile(r"\{% if _copier_operation == 'update' %\}((?!\{% e).)*\{% endif %\}", re.DOTALL)
+_ANSWERS_TEMPLATE = re.compile(
+    r"(?:#[^\n{]*\n|\n)*\{\{-?\s*_copier_answers\s*\|\s*to_nice_yaml\s*-?\}\}\s*"
+)
+_ONLY_FOR_UPDATES = re.compile(
+    r"\{% if _copier_operation == 'update' %\}((?!\{% e).)*\{% endif %\}", re.DOTALL
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,11 +91,26 @@ def _check_out(template: Template, into: Path) -> None:
     env = git.isolated_environment() | {"GIT_INDEX_FILE": str(into.parent / "index")}
     repository = template.source.repository
     git.run("read-tree", template.commit, folder=repository, env=env)
-    rendered, suffix = f"{normpath(str(template.config.get('_subdirectory', '')))}/", _suffix(template.config)
+    rendered, suffix = (
+        f"{normpath(str(template.config.get('_subdirectory', '')))}/",
+        _suffix(template.config),
+    )
     names = git.run("ls-files", "-z", "--full-name", folder=repository, env=env).split("\0")[:-1]
-    wanted = [name for name in names if name.startswith(rendered) or name.endswith(suffix) or "/" not in name]
+    wanted = [
+        name
+        for name in names
+        if name.startswith(rendered) or name.endswith(suffix) or "/" not in name
+    ]
     listed = os.fsencode("".join(f"{name}\0" for name in wanted))
-    git.run(f"--work-tree={into}", "checkout-index", "-z", "--stdin", folder=repository, env=env, stdin=listed)
+    git.run(
+        f"--work-tree={into}",
+        "checkout-index",
+        "-z",
+        "--stdin",
+        folder=repository,
+        env=env,
+        stdin=listed,
+    )
 
 
 def _is_separable(template: Template, checkout: Path) -> bool:
@@ -118,7 +141,9 @@ def _is_separable(template: Template, checkout: Path) -> bool:
 def _texts(config: Mapping[str, Any], root: Path) -> Iterator[str]:
     """All that Jinja reads of the template, but for the answers file of the common form."""
     # Messages are shown, not rendered into a service.
-    yield from _strings({key: value for key, value in config.items() if not key.startswith("_message_")})
+    yield from _strings(
+        {key: value for key, value in config.items() if not key.startswith("_message_")}
+    )
     for path in root.rglob("*"):
         yield path.relative_to(root).as_posix()
         if path.name.endswith(_suffix(config)) and path.is_file():
@@ -174,8 +199,12 @@ def _move_plain_files(template: Template, made: Path) -> None:
     plain.mkdir()
     for path in sorted(root.rglob("*")):
         name = path.relative_to(root).as_posix()
-        is_templated = "{" in name or name.endswith(suffix) or template.answers_file in name.split("/")
-        has_templated_twin = any((folder / f"{name}{suffix}").exists() for folder in (root, checkout))
+        is_templated = (
+            "{" in name or name.endswith(suffix) or template.answers_file in name.split("/")
+        )
+        has_templated_twin = any(
+            (folder / f"{name}{suffix}").exists() for folder in (root, checkout)
+        )
         if path.is_dir() or is_templated or has_templated_twin:
             continue
         if excluded is None or excluded.match_file(name):

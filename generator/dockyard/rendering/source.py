@@ -108,7 +108,9 @@ def _url(typed: str, named: str) -> str | None:
     except ValueError as error:
         raise SourceUnreachable(f"given by {named}", "its address is malformed", named) from error
     # In HTTP a user name alone is a credential too: tokens are passed that way.
-    if parts.password is not None or (parts.username is not None and parts.scheme in {"http", "https"}):
+    if parts.password is not None or (
+        parts.username is not None and parts.scheme in {"http", "https"}
+    ):
         raise CredentialsInSource(host)
     return address
 
@@ -118,13 +120,21 @@ def _local(folder: Path, named: str) -> Source:
         raise SourceUnreachable(str(folder), "there is no such folder", named)
     mend = f"Name the root of a template's git repository in {named}."
     try:
-        bare, up = git.run("rev-parse", "--is-bare-repository", "--show-cdup", folder=folder).split("\n")[:2]
+        bare, up = git.run("rev-parse", "--is-bare-repository", "--show-cdup", folder=folder).split(
+            "\n"
+        )[:2]
     except git.GitFailed as error:
-        raise NotATemplate(str(folder), error.reason, git.TRUST if error.is_distrust else mend) from error
+        raise NotATemplate(
+            str(folder), error.reason, git.TRUST if error.is_distrust else mend
+        ) from error
     if up:
-        raise NotATemplate(str(folder), "it is a folder inside a git repository, not its root", mend)
+        raise NotATemplate(
+            str(folder), "it is a folder inside a git repository, not its root", mend
+        )
     if bare == "true" and folder.suffix != ".git":
-        raise NotATemplate(str(folder), "Copier knows a bare repository only by a name that ends in .git", mend)
+        raise NotATemplate(
+            str(folder), "Copier knows a bare repository only by a name that ends in .git", mend
+        )
     return Source(str(folder), None, folder, "HEAD", has_worktree=bare == "false", named=named)
 
 
@@ -133,11 +143,22 @@ def _mirror(url: str, named: str) -> tuple[Path, str | None]:
     mirror = cache("templates") / f"{sha256(url.encode()).hexdigest()[:32]}.git"
     with locked(mirror.with_suffix(".lock")):
         is_new = not mirror.exists()
-        git.run("init", "--quiet", "--bare", str(mirror), folder=mirror.parent, env=git.isolated_environment())
+        git.run(
+            "init",
+            "--quiet",
+            "--bare",
+            str(mirror),
+            folder=mirror.parent,
+            env=git.isolated_environment(),
+        )
         try:
             git.run(
                 *("-c", "gc.auto=0", "fetch", "--quiet", "--prune", "--", url),
-                *(f"+HEAD:{_REMOTE_HEAD}", "+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*"),
+                *(
+                    f"+HEAD:{_REMOTE_HEAD}",
+                    "+refs/heads/*:refs/heads/*",
+                    "+refs/tags/*:refs/tags/*",
+                ),
                 folder=mirror,
             )
         except git.GitFailed as error:

@@ -84,7 +84,10 @@ def open_template(typed: str, ref: str | None = None) -> Template:
 
 
 def template_at(
-    source: Source, ref: str | None = None, tags: tuple[Tag, ...] | None = None, option: str = "--ref"
+    source: Source,
+    ref: str | None = None,
+    tags: tuple[Tag, ...] | None = None,
+    option: str = "--ref",
 ) -> Template:
     """The template in `source` as of `ref`; see `open_template`. Raises UnknownRef and NotATemplate.
 
@@ -98,7 +101,9 @@ def template_at(
     if "service_name" not in questions:
         mend = f"Name a template of services in {source.named}, or another version of it."
         raise NotATemplate(source.recorded, "its copier.yml does not ask service_name", mend)
-    precise = max((tag for tag in tags if tag.commit == commit), key=lambda tag: tag.rank, default=None)
+    precise = max(
+        (tag for tag in tags if tag.commit == commit), key=lambda tag: tag.rank, default=None
+    )
     return Template(
         source=source,
         commit=commit,
@@ -113,7 +118,9 @@ def recorded_version(template: Template) -> str:
     """What a service of `template` records as `_commit`: the precise tag, else what git calls the commit."""
     if template.tag is not None:
         return template.tag
-    return git.run("describe", "--tags", "--always", template.commit, folder=template.source.repository).strip()
+    return git.run(
+        "describe", "--tags", "--always", template.commit, folder=template.source.repository
+    ).strip()
 
 
 def version_tags(source: Source) -> tuple[Tag, ...]:
@@ -144,12 +151,16 @@ def _commit(source: Source, ref: str | None, tags: tuple[Tag, ...], option: str)
     if ref is None or ref == "HEAD":
         found = resolve(source, source.head)
         if found is None:
-            raise NotATemplate(source.recorded, "it has no commit yet", "Commit the template first.")
+            raise NotATemplate(
+                source.recorded, "it has no commit yet", "Commit the template first."
+            )
         return found
     # A branch that a clone has not checked out is known by its remote's name only.
     found = resolve(source, ref) or resolve(source, f"refs/remotes/origin/{ref}")
     if found is None:
-        raise UnknownRef(option, ref, source.recorded, [tag.name for tag in releases[:_RELEASES_TO_NAME]])
+        raise UnknownRef(
+            option, ref, source.recorded, [tag.name for tag in releases[:_RELEASES_TO_NAME]]
+        )
     return found
 
 
@@ -162,7 +173,12 @@ def resolve(source: Source, ref: str) -> str | None:
     """The full id of the commit that `ref` names in `source`, None when it names none."""
     try:
         found = git.run(
-            "rev-parse", "--verify", "--quiet", "--end-of-options", f"{ref}^{{commit}}", folder=source.repository
+            "rev-parse",
+            "--verify",
+            "--quiet",
+            "--end-of-options",
+            f"{ref}^{{commit}}",
+            folder=source.repository,
         )
     except git.GitFailed:
         return None
@@ -176,13 +192,17 @@ def _config(source: Source, commit: str) -> Mapping[str, Any]:
     found = [name for name in names if _CONFIG_FILE.fullmatch(name)]
     if len(found) != 1:
         why = f"it has {' and '.join(found) or 'no copier.yml'} at {commit[:12]}"
-        raise NotATemplate(source.recorded, why, f"Name a template in {source.named}, or another version of it.")
+        raise NotATemplate(
+            source.recorded, why, f"Name a template in {source.named}, or another version of it."
+        )
     text = git.run("show", f"{commit}:{found[0]}", folder=source.repository)
     try:
         sections = [section for section in yaml.safe_load_all(text) if section]
     except yaml.YAMLError as error:
         raise NotATemplate(
-            source.recorded, f"{found[0]} cannot be read: {error}", "Mend it; everything must be in this one file."
+            source.recorded,
+            f"{found[0]} cannot be read: {error}",
+            "Mend it; everything must be in this one file.",
         ) from error
     if not all(isinstance(section, dict) for section in sections):
         why = f"{found[0]} holds something else than questions and settings"
@@ -191,4 +211,6 @@ def _config(source: Source, commit: str) -> Mapping[str, Any]:
 
 
 def _is_asked(name: str, question: object) -> bool:
-    return not name.startswith("_") and not (isinstance(question, dict) and question.get("when") is False)
+    return not name.startswith("_") and not (
+        isinstance(question, dict) and question.get("when") is False
+    )

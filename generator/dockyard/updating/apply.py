@@ -48,7 +48,9 @@ def room_of(service: Service) -> str:
 
 
 def _spelt(folder: str) -> str:
-    return _NOT_IN_REFS.sub(lambda found: "".join(f"%{byte:02X}" for byte in os.fsencode(found[0])), folder)
+    return _NOT_IN_REFS.sub(
+        lambda found: "".join(f"%{byte:02X}" for byte in os.fsencode(found[0])), folder
+    )
 
 
 def commit(bench: Bench, plans: Sequence[Plan]) -> Committed:
@@ -70,7 +72,9 @@ def commit(bench: Bench, plans: Sequence[Plan]) -> Committed:
     tip = service.head
     for plan, tree in zip(plans, trees, strict=True):
         text = os.fsencode(_message(plan, tree))
-        tip = git.run("commit-tree", "-p", tip, tree, folder=service.root, env=env, stdin=text).strip()
+        tip = git.run(
+            "commit-tree", "-p", tip, tree, folder=service.root, env=env, stdin=text
+        ).strip()
     try:
         git.run(
             *("update-ref", "--create-reflog", "-m", "dockyard update"),
@@ -99,7 +103,9 @@ def _whole(bench: Bench, plan: Plan) -> str:
     if not prefix:
         return plan.merge.tree
     others = bench.entries(plan.service.head)
-    files: dict[str, Entry] = {path: entry for path, entry in others.items() if not path.startswith(prefix)}
+    files: dict[str, Entry] = {
+        path: entry for path, entry in others.items() if not path.startswith(prefix)
+    }
     files |= {f"{prefix}{path}": entry for path, entry in plan.merge.after.items()}
     return bench.write(files)
 
@@ -118,7 +124,9 @@ def _message(plan: Plan, tree: str) -> str:
 def _tip(service: Service, branch: str) -> str | None:
     """The commit that the branch `branch` is at, None without one. Raises BranchTaken when people have a hand in it."""
     ref = f"refs/heads/{branch}"
-    found = git.run("for-each-ref", "--format=%(objectname) %(worktreepath)", ref, folder=service.root).strip()
+    found = git.run(
+        "for-each-ref", "--format=%(objectname) %(worktreepath)", ref, folder=service.root
+    ).strip()
     if not found:
         return None
     tip, _, checked_out = found.partition(" ")
@@ -139,7 +147,12 @@ def _trees_since(service: Service, tip: str) -> list[str | None]:
     # Whatever the user takes for trailers and wants to see in logs.
     config = ("-c", "trailer.separators=:", "-c", "log.showSignature=false")
     told = git.run(
-        *(*config, "log", "--reverse", f"--format=%T %(trailers:key={_TRAILER},valueonly,separator=%x2C)"),
+        *(
+            *config,
+            "log",
+            "--reverse",
+            f"--format=%T %(trailers:key={_TRAILER},valueonly,separator=%x2C)",
+        ),
         f"{service.head}..{tip}",
         folder=service.root,
     )

@@ -59,12 +59,16 @@ def drift(bench: Bench, service: Service, recorded: Template) -> Drift:
     }
     present = _on_disk(bench, service, rendered)
     files = tuple(
-        Drifted(path, how) for path, entry in rendered.items() if (how := _how(entry, present.get(path))) is not None
+        Drifted(path, how)
+        for path, entry in rendered.items()
+        if (how := _how(entry, present.get(path))) is not None
     )
     return Drift(rendered, present, files)
 
 
-def patch(bench: Bench, before: Entries, after: Entries, *, colour: bool = False, folder: str = "") -> bytes:
+def patch(
+    bench: Bench, before: Entries, after: Entries, *, colour: bool = False, folder: str = ""
+) -> bytes:
     """What turns `before` into `after`, both in `folder`, as `git diff` shows it; empty when nothing does."""
     trees = [bench.write(files) for files in (before, after)]
     below = f"{folder}/" if folder else ""
@@ -80,7 +84,9 @@ def chosen(found: Drift, names: Collection[str]) -> list[str]:
         folder = "" if name == "." else f"{name}/"
         if not any(path == name or path.startswith(folder) for path in found.rendered):
             raise NotManaged(name)
-        wanted += [file.path for file in found.files if file.path == name or file.path.startswith(folder)]
+        wanted += [
+            file.path for file in found.files if file.path == name or file.path.startswith(folder)
+        ]
     return list(dict.fromkeys(wanted))
 
 
@@ -123,7 +129,14 @@ def _found(service: Service, paths: Collection[str], known: Collection[str]) -> 
     within = {path for path in paths if not any(map(bars, PurePosixPath(path).parents))}
     unknown = [path for path in within if path not in known and _is_file(service.root / path)]
     if unknown:
-        told = git.output("check-ignore", "-z", "--stdin", folder=service.root, stdin=_listed(unknown), good=(0, 1))
+        told = git.output(
+            "check-ignore",
+            "-z",
+            "--stdin",
+            folder=service.root,
+            stdin=_listed(unknown),
+            good=(0, 1),
+        )
         unknown = [path for path in unknown if path not in os.fsdecode(told).split("\0")]
     return {path for path in within if path in known}.union(unknown)
 

@@ -33,7 +33,11 @@ def fingerprint(path: Path) -> str:
         return f"link {sha256(os.fsencode(path.readlink())).hexdigest()}"
     if path.is_dir():
         return "folder"
-    return f"{'run' if os.access(path, os.X_OK) else 'file'} {found}" if (found := digest(path)) else ""
+    return (
+        f"{'run' if os.access(path, os.X_OK) else 'file'} {found}"
+        if (found := digest(path))
+        else ""
+    )
 
 
 def digest(file: Path) -> str:
@@ -62,7 +66,13 @@ def read(room: Path) -> Journal | None:
         said = json.loads((room / "journal.json").read_text(encoding="ascii"))
     except FileNotFoundError:
         return None
-    return Journal(top=said["top"], old=said["old"], new=said["new"], made=tuple(said["made"]), index=said["index"])
+    return Journal(
+        top=said["top"],
+        old=said["old"],
+        new=said["new"],
+        made=tuple(said["made"]),
+        index=said["index"],
+    )
 
 
 def has_moved_all(room: Path, journal: Journal) -> bool:
@@ -100,7 +110,11 @@ def undo(room: Path, journal: Journal) -> tuple[str, ...]:
 def _in_the_way(top: Path, path: str, before: str) -> Iterator[Path]:
     """What is where the file `path` belongs, or a folder of it, and is not that."""
     for folder in reversed((top / path).parents):
-        if top in folder.parents and os.path.lexists(folder) and (folder.is_symlink() or not folder.is_dir()):
+        if (
+            top in folder.parents
+            and os.path.lexists(folder)
+            and (folder.is_symlink() or not folder.is_dir())
+        ):
             yield folder
             return
     if fingerprint(top / path) not in {"", before} or (top / path).is_dir():

@@ -106,7 +106,13 @@ def owned(patterns: Iterable[str]) -> Callable[[str], bool]:
 
 
 def merge(
-    bench: Bench, base: str, new: Side, ours: Side, *, answers_file: str, is_yours: Callable[[str], bool]
+    bench: Bench,
+    base: str,
+    new: Side,
+    ours: Side,
+    *,
+    answers_file: str,
+    is_yours: Callable[[str], bool],
 ) -> Merge:
     """Carry the step from the old render's tree `base` to the render `new` over to the service `ours`.
 
@@ -114,7 +120,11 @@ def merge(
     laid down. The answers file becomes that of `new`. Raises GitFailed.
     """
     old, newer, service = (bench.entries(tree) for tree in (base, new.tree, ours.tree))
-    seeds = {path: entry for path, entry in newer.items() if is_yours(path) and path not in old and path not in service}
+    seeds = {
+        path: entry
+        for path, entry in newer.items()
+        if is_yours(path) and path not in old and path not in service
+    }
     left = {path: entry for path, entry in old.items() if not is_yours(path)}
     right = {path: entry for path, entry in newer.items() if not is_yours(path)} | seeds
     # The same on all three sides, the team's files are out of the merge, and no rename leads to one or from one. Where
@@ -133,7 +143,9 @@ def merge(
 def _barred(paths: Collection[str]) -> Callable[[str], bool]:
     """Whether a path cannot be in one tree with `paths`: as a file where they have a folder, or the reverse."""
     folders = {str(parent) for path in paths for parent in PurePosixPath(path).parents}
-    return lambda path: path in folders or any(str(parent) in paths for parent in PurePosixPath(path).parents)
+    return lambda path: (
+        path in folders or any(str(parent) in paths for parent in PurePosixPath(path).parents)
+    )
 
 
 class _Merged(NamedTuple):
@@ -240,7 +252,9 @@ def _of_the_team(path: str, trees: _Trees) -> State | None:
     return State.DELETED if path in trees.newer else None
 
 
-def _of_the_platform(old: Entry | None, newer: Entry | None, service: Entry | None, after: Entry | None) -> State:
+def _of_the_platform(
+    old: Entry | None, newer: Entry | None, service: Entry | None, after: Entry | None
+) -> State:
     if newer == old:
         if service == old:
             return State.CLEAN

@@ -27,11 +27,23 @@ def bring(bench: Bench, service: Service, wanted: Sequence[str]) -> None:
         stdin=revisions,
     )
     # Nearly all lie in a file each; a link costs next to nothing beside a process that packs and one that unpacks.
-    left = [oid for oid in listed.splitlines() if not any(_linked(oid, each, service.objects) for each in bench.stores)]
+    left = [
+        oid
+        for oid in listed.splitlines()
+        if not any(_linked(oid, each, service.objects) for each in bench.stores)
+    ]
     if left:
         pack = git.output(
             # It goes to the next process and no further: nothing in it has to be small.
-            *("-c", "pack.compression=0", "pack-objects", "--stdout", "--quiet", "--window=0", "--threads=1"),
+            *(
+                "-c",
+                "pack.compression=0",
+                "pack-objects",
+                "--stdout",
+                "--quiet",
+                "--window=0",
+                "--threads=1",
+            ),
             folder=bench.folder,
             env=bench.env,
             stdin="".join(f"{oid}\n" for oid in left).encode(),
@@ -40,7 +52,15 @@ def bring(bench: Bench, service: Service, wanted: Sequence[str]) -> None:
         git.output("unpack-objects", "-q", folder=service.root, env=env, stdin=pack)
         try:
             # Git unpacks what it is given, whether or not that is what the file was named after.
-            git.run("rev-list", "--objects", "--quiet", "--stdin", folder=service.root, env=env, stdin=revisions)
+            git.run(
+                "rev-list",
+                "--objects",
+                "--quiet",
+                "--stdin",
+                folder=service.root,
+                env=env,
+                stdin=revisions,
+            )
         except git.GitFailed as error:
             raise BrokenCache(bench.stores[0].parent, error.reason) from error
 

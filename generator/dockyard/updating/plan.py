@@ -49,7 +49,9 @@ class Plan:
         return self.merge.tree == self.service.tree and not self.merge.conflicts
 
 
-def plan(bench: Bench, service: Service, chosen: Step, data: Mapping[str, str] | None = None) -> Plan:
+def plan(
+    bench: Bench, service: Service, chosen: Step, data: Mapping[str, str] | None = None
+) -> Plan:
     """The update of `service`, as committed, by `chosen`, with new or other answers in `data`.
 
     Raises UnknownQuestion, and what `render.render_tree` raises: BadAnswer for a new question without default.

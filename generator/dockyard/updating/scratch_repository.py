@@ -63,7 +63,9 @@ def open_bench(service: Service) -> Iterator[Bench]:
         (folder / "refs/heads").mkdir(parents=True)
         (folder / "HEAD").write_text("ref: refs/heads/none\n")
         (folder / "config").write_text(_CONFIG)
-        (folder / "objects/info/alternates").write_text(f"{service.objects}\n{store() / 'objects'}\n")
+        (folder / "objects/info/alternates").write_text(
+            f"{service.objects}\n{store() / 'objects'}\n"
+        )
         env = git.isolated_environment(_MERGING) | git.NEUTRAL_IDENTITY | {"GIT_DIR": str(folder)}
         yield Bench(folder, env, (store() / "objects", folder / "objects"))
 

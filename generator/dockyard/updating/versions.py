@@ -11,7 +11,14 @@ from dockyard.adopting.nearest import nearest
 from dockyard.errors import CommitGone, Downgrade, FloatingVersion
 from dockyard.programs import git
 from dockyard.rendering.source import Source, locate
-from dockyard.rendering.template import Tag, Template, newest_first, resolve, template_at, version_tags
+from dockyard.rendering.template import (
+    Tag,
+    Template,
+    newest_first,
+    resolve,
+    template_at,
+    version_tags,
+)
 from dockyard.service import Service
 
 
@@ -39,7 +46,9 @@ def source_of(service: Service) -> Source:
     return replace(locate(str(beside) if beside.is_dir() else address, named), recorded=address)
 
 
-def recorded_template(service: Service, source: Source, tags: tuple[Tag, ...] | None = None) -> Template:
+def recorded_template(
+    service: Service, source: Source, tags: tuple[Tag, ...] | None = None
+) -> Template:
     """The template at the version that `service` records. Raises CommitGone, FloatingVersion and NotATemplate."""
     version = service.recorded.version
     commit = resolve(source, version)
@@ -84,7 +93,9 @@ def steps(service: Service, source: Source, to: str | None = None) -> list[Step]
     ]
     # Two tags of one commit are one step.
     stops = list({stop.commit: stop for stop in [*between, whole.target]}.values())
-    return [Step(before, after) for before, after in zip([whole.recorded, *stops], stops, strict=False)]
+    return [
+        Step(before, after) for before, after in zip([whole.recorded, *stops], stops, strict=False)
+    ]
 
 
 def behind(chosen: Step) -> int:
@@ -118,7 +129,11 @@ def _why_floating(source: Source, version: str, commit: str, tags: tuple[Tag, ..
     how = ("--symbolic-full-name", "--verify", "--quiet", "--end-of-options")
     ref = git.run("rev-parse", *how, version, folder=source.repository).strip()
     # Empty for an id and for what `git describe` says.
-    return "a branch, which moves" if ref == "HEAD" or ref.startswith(("refs/heads/", "refs/remotes/")) else None
+    return (
+        "a branch, which moves"
+        if ref == "HEAD" or ref.startswith(("refs/heads/", "refs/remotes/"))
+        else None
+    )
 
 
 def _moved_to(version: str, commit: str, tags: tuple[Tag, ...]) -> Tag | None:
@@ -142,4 +157,9 @@ def _is_older(one: Template, other: Template) -> bool:
 
 
 def _is_ancestor(one: str, other: str, source: Source) -> bool:
-    return git.exit_code("merge-base", "--is-ancestor", one, other, folder=source.repository, good=(0, 1)) == 0
+    return (
+        git.exit_code(
+            "merge-base", "--is-ancestor", one, other, folder=source.repository, good=(0, 1)
+        )
+        == 0
+    )

@@ -15,11 +15,28 @@ from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path, PurePosixPath
 
-from dockyard.hindrances import CannotApply, DirtyService, HiddenChanges, InTheWay, MovedOn, Occupied, SavedMeanwhile
+from dockyard.hindrances import (
+    CannotApply,
+    DirtyService,
+    HiddenChanges,
+    InTheWay,
+    MovedOn,
+    Occupied,
+    SavedMeanwhile,
+)
 from dockyard.programs import git
 from dockyard.programs.tree import Entries, Entry, shown
 from dockyard.service import Service, require_clean
-from dockyard.updating.journal import Journal, digest, fingerprint, has_moved_all, read, undo, uninterrupted, write_down
+from dockyard.updating.journal import (
+    Journal,
+    digest,
+    fingerprint,
+    has_moved_all,
+    read,
+    undo,
+    uninterrupted,
+    write_down,
+)
 from dockyard.updating.journal import rename as _rename
 
 _OURS = b"dockyard is at work\n"
@@ -126,7 +143,11 @@ def recover(folder: Path) -> tuple[str, ...] | None:
         return None
     with _alone(place) as room:
         journal, lock = read(room), place.git_dir / "index.lock"
-        kept = undo(room, journal) if journal is not None and not _is_done(room, journal, lock) else None
+        kept = (
+            undo(room, journal)
+            if journal is not None and not _is_done(room, journal, lock)
+            else None
+        )
         if _is_ours(lock, journal):
             lock.unlink()
         _clear(room)
@@ -155,7 +176,9 @@ def _may_have_been_here(folder: Path) -> bool:
 
 def _place(folder: Path) -> _Place | None:
     try:
-        told = git.run("rev-parse", "--path-format=absolute", "--show-toplevel", "--git-dir", folder=folder)
+        told = git.run(
+            "rev-parse", "--path-format=absolute", "--show-toplevel", "--git-dir", folder=folder
+        )
     except git.GitFailed:
         return None
     top, git_dir = told.split("\n")[:2]
@@ -191,7 +214,9 @@ def _take_index_lock(service: Service, room: Path) -> Path:
             lock.write(_OURS)
     except FileExistsError as error:
         _clear(room)
-        raise Occupied(service.root, f"git is at work there, or was killed and left {path}") from error
+        raise Occupied(
+            service.root, f"git is at work there, or was killed and left {path}"
+        ) from error
     return path
 
 
@@ -237,19 +262,27 @@ def _require_as_opened(service: Service, among: Collection[str] | None) -> None:
     require_clean(service, among)
 
 
-def _seen_as_committed(service: Service, room: Path, wanted: Collection[Change]) -> dict[str, _Mark]:
+def _seen_as_committed(
+    service: Service, room: Path, wanted: Collection[Change]
+) -> dict[str, _Mark]:
     """A mark of each file that goes away, by which it is known again. Raises HiddenChanges when one has changes.
 
     `git status` cannot see those of a file with the bit skip-worktree or assume-unchanged: an index of these files
     alone has no such bits, and all else that git heeds when it compares.
     """
     top = service.repository
-    old = {change.path: change.old for change in wanted if change.old and os.path.lexists(top / change.path)}
+    old = {
+        change.path: change.old
+        for change in wanted
+        if change.old and os.path.lexists(top / change.path)
+    }
     seen = {path: _mark(top / path) for path in old}
     env = git.environment() | {"GIT_INDEX_FILE": str(room / "old-index")}
     lines = "".join(f"{entry.mode} {entry.oid}\t{path}\0" for path, entry in old.items())
     config = ("-c", "core.fsmonitor=false", "-c", "core.splitIndex=false")
-    git.run(*config, "update-index", "-z", "--index-info", folder=top, env=env, stdin=os.fsencode(lines))
+    git.run(
+        *config, "update-index", "-z", "--index-info", folder=top, env=env, stdin=os.fsencode(lines)
+    )
     changed = git.run(*config, "ls-files", "-z", "--modified", folder=top, env=env).split("\0")[:-1]
     if changed:
         raise HiddenChanges(changed)
@@ -272,13 +305,22 @@ def _laid_out(
     """Put new contents, the new index and the journal into `room`; nothing else is touched."""
     index = room / "index"
     lines = [f"0 {'0' * 40}\t{change.path}\0" for change in wanted]
-    lines += [f"{change.new.mode} {change.new.oid}\t{change.path}\0" for change in wanted if change.new]
+    lines += [
+        f"{change.new.mode} {change.new.oid}\t{change.path}\0" for change in wanted if change.new
+    ]
     # Unlike Dockyard's other work this is the user's checkout: line endings and filters are as they set them.
     env = git.environment() | {"GIT_INDEX_FILE": str(index)}
     # Without one, as git takes it, nothing is staged.
     with suppress(FileNotFoundError):
         shutil.copy(service.git_dir / "index", index)
-    git.run("update-index", "-z", "--index-info", folder=service.repository, env=env, stdin=os.fsencode("".join(lines)))
+    git.run(
+        "update-index",
+        "-z",
+        "--index-info",
+        folder=service.repository,
+        env=env,
+        stdin=os.fsencode("".join(lines)),
+    )
     new = [change.path for change in wanted if change.new is not None]
     git.run(
         *("checkout-index", "-z", "--stdin", "--force", f"--prefix={room / 'new'}/"),
@@ -289,15 +331,30 @@ def _laid_out(
     sides = [(f"{service.prefix}{path}", number, entry) for path, number, entry in stages]
     lines = [f"0 {'0' * 40}\t{path}\0" for path in dict.fromkeys(path for path, _, _ in sides)]
     lines += [f"{entry.mode} {entry.oid} {number}\t{path}\0" for path, number, entry in sides]
-    git.run("update-index", "-z", "--index-info", folder=service.repository, env=env, stdin=os.fsencode("".join(lines)))
+    git.run(
+        "update-index",
+        "-z",
+        "--index-info",
+        folder=service.repository,
+        env=env,
+        stdin=os.fsencode("".join(lines)),
+    )
     top = service.repository
     parents = {parent for path in new for parent in (top / path).parents if top in parent.parents}
-    old = [change.path for change in wanted if change.old is not None and os.path.lexists(top / change.path)]
+    old = [
+        change.path
+        for change in wanted
+        if change.old is not None and os.path.lexists(top / change.path)
+    ]
     journal = Journal(
         top=str(top),
         old={path: fingerprint(top / path) for path in old},
         # A submodule has no contents to lay out.
-        new={path: fingerprint(room / "new" / path) for path in new if os.path.lexists(room / "new" / path)},
+        new={
+            path: fingerprint(room / "new" / path)
+            for path in new
+            if os.path.lexists(room / "new" / path)
+        },
         made=tuple(str(parent) for parent in sorted(parents, reverse=True) if not parent.is_dir()),
         index=digest(index),
     )

@@ -10,7 +10,16 @@ from typing import Self
 
 import pytest
 
-from chassis.bus import Backlog, BusUnavailable, DeadLetter, Delivery, Failure, Message, Subscription, Verdict
+from chassis.bus import (
+    Backlog,
+    BusUnavailable,
+    DeadLetter,
+    Delivery,
+    Failure,
+    Message,
+    Subscription,
+    Verdict,
+)
 from chassis.contracts.envelope import Envelope, EnvelopeError
 from tests.chassis.bus_labs import LABS, Lab
 
@@ -46,7 +55,9 @@ class Replica:
 
     async def __aenter__(self) -> Self:
         self.bus = self.lab.bus(self.service)
-        self.bus.subscribe(Subscription(self.service, self.types, self.prefetch, self.mode), self._on_delivery)  # type: ignore[arg-type]
+        self.bus.subscribe(
+            Subscription(self.service, self.types, self.prefetch, self.mode), self._on_delivery
+        )  # type: ignore[arg-type]
         await self.bus.start()
         await asyncio.wait_for(self.bus.wait_ready(), PATIENCE)
         return self
@@ -80,7 +91,10 @@ async def keep(_: Delivery) -> None:
 
 
 def event(body: bytes = b"x", *, id_: str = "e-1", type_: str = SIGNED_UP) -> Message:
-    return Message(Envelope(id=id_, source="test", type=type_, time=datetime(2026, 1, 2, 3, 4, 5, 6, UTC)), body)
+    return Message(
+        Envelope(id=id_, source="test", type=type_, time=datetime(2026, 1, 2, 3, 4, 5, 6, UTC)),
+        body,
+    )
 
 
 async def publisher(lab: Lab, stack: AsyncExitStack) -> Callable[[Message], Awaitable[None]]:
@@ -108,7 +122,9 @@ async def letters(lab: Lab, service: str, verdict: Verdict = Verdict.KEEP) -> li
     return found
 
 
-async def test_an_event_reaches_each_service_that_takes_its_type_and_no_other(lab: Lab, stack: AsyncExitStack) -> None:
+async def test_an_event_reaches_each_service_that_takes_its_type_and_no_other(
+    lab: Lab, stack: AsyncExitStack
+) -> None:
     billing = await stack.enter_async_context(Replica(lab, "billing-svc"))
     welcome = await stack.enter_async_context(Replica(lab, "welcome-svc"))
     audit = await stack.enter_async_context(Replica(lab, "audit-svc", frozenset({OPENED})))
@@ -129,7 +145,9 @@ async def test_an_event_goes_to_one_replica_of_a_service(lab: Lab, stack: AsyncE
     assert sorted(one.bodies + two.bodies) == sorted(expected)
 
 
-async def test_a_replica_of_an_older_version_that_joins_takes_no_type_away(lab: Lab, stack: AsyncExitStack) -> None:
+async def test_a_replica_of_an_older_version_that_joins_takes_no_type_away(
+    lab: Lab, stack: AsyncExitStack
+) -> None:
     newer = await stack.enter_async_context(Replica(lab, types=frozenset({SIGNED_UP, OPENED})))
     publish = await publisher(lab, stack)
     async with Replica(lab):
@@ -172,7 +190,9 @@ async def test_a_message_that_is_no_cloudevent_is_delivered_raw(
         replica.got[0].envelope()
 
 
-async def test_a_foreign_publisher_with_cloudevents_headers_is_understood(lab: Lab, stack: AsyncExitStack) -> None:
+async def test_a_foreign_publisher_with_cloudevents_headers_is_understood(
+    lab: Lab, stack: AsyncExitStack
+) -> None:
     replica = await stack.enter_async_context(Replica(lab))
     await lab.publish_foreign(SIGNED_UP, lab.cloudevents_headers("e-9", SIGNED_UP), b"hello")
     await replica.until(1)
@@ -201,7 +221,9 @@ async def test_what_is_done_never_comes_back(lab: Lab, stack: AsyncExitStack) ->
         assert second.bodies == [b"last"]
 
 
-async def test_what_is_not_settled_is_delivered_to_another_replica(lab: Lab, stack: AsyncExitStack) -> None:
+async def test_what_is_not_settled_is_delivered_to_another_replica(
+    lab: Lab, stack: AsyncExitStack
+) -> None:
     publish = await publisher(lab, stack)
     async with Replica(lab, settle=keep) as first:
         await publish(event(b"1"))
@@ -221,7 +243,9 @@ async def test_events_wait_for_a_service_that_is_down(lab: Lab, stack: AsyncExit
     await again.until(1)
 
 
-async def test_a_delivery_handed_back_is_delivered_again_as_the_same_attempt(lab: Lab, stack: AsyncExitStack) -> None:
+async def test_a_delivery_handed_back_is_delivered_again_as_the_same_attempt(
+    lab: Lab, stack: AsyncExitStack
+) -> None:
     async def hand_back_once(delivery: Delivery) -> None:
         if len(replica.got) == 1:
             await delivery.hand_back()
@@ -234,7 +258,9 @@ async def test_a_delivery_handed_back_is_delivered_again_as_the_same_attempt(lab
     assert [delivery.attempt for delivery in replica.got] == [1, 1]
 
 
-async def test_deliveries_handed_back_in_order_come_again_in_that_order(lab: Lab, stack: AsyncExitStack) -> None:
+async def test_deliveries_handed_back_in_order_come_again_in_that_order(
+    lab: Lab, stack: AsyncExitStack
+) -> None:
     replica = await stack.enter_async_context(Replica(lab, settle=keep))
     publish = await publisher(lab, stack)
     for number in range(5):
@@ -244,7 +270,11 @@ async def test_deliveries_handed_back_in_order_come_again_in_that_order(lab: Lab
     for delivery in first:
         await delivery.hand_back()
     await replica.until(10)
-    assert replica.bodies[5:] == [delivery.body for delivery in first] == [b"%d" % number for number in range(5)]
+    assert (
+        replica.bodies[5:]
+        == [delivery.body for delivery in first]
+        == [b"%d" % number for number in range(5)]
+    )
 
 
 async def test_later_counts_attempts_and_keeps_the_event(lab: Lab, stack: AsyncExitStack) -> None:
@@ -313,7 +343,9 @@ async def bury(delivery: Delivery) -> None:
     await delivery.dead(FAILURE)
 
 
-async def test_a_dead_letter_keeps_the_message_and_says_why(lab: Lab, stack: AsyncExitStack) -> None:
+async def test_a_dead_letter_keeps_the_message_and_says_why(
+    lab: Lab, stack: AsyncExitStack
+) -> None:
     replica = await stack.enter_async_context(Replica(lab, settle=bury))
     await (await publisher(lab, stack))(event(b"\x00poison"))
     await replica.until(1)
@@ -332,7 +364,9 @@ async def patient_letters(lab: Lab, count: int, service: str = "billing-svc") ->
     return found
 
 
-async def test_the_backlog_is_what_waits_for_the_service_and_what_died(lab: Lab, stack: AsyncExitStack) -> None:
+async def test_the_backlog_is_what_waits_for_the_service_and_what_died(
+    lab: Lab, stack: AsyncExitStack
+) -> None:
     bus = lab.bus("onlooker")
     await bus.start()
     stack.push_async_callback(bus.close)
@@ -357,7 +391,9 @@ async def test_the_backlog_is_what_waits_for_the_service_and_what_died(lab: Lab,
         await told(Backlog(1, 1))  # what is in a replica's hands does not wait any more
 
 
-async def test_a_message_without_headers_can_be_a_dead_letter(lab: Lab, stack: AsyncExitStack) -> None:
+async def test_a_message_without_headers_can_be_a_dead_letter(
+    lab: Lab, stack: AsyncExitStack
+) -> None:
     replica = await stack.enter_async_context(Replica(lab, settle=bury))
     await lab.publish_foreign(SIGNED_UP, {}, b"\xff\xfe")
     await lab.publish_foreign(SIGNED_UP, {}, b"")
@@ -378,7 +414,9 @@ async def test_the_same_message_dead_twice_is_one_entry(lab: Lab, stack: AsyncEx
     assert len(await letters(lab, "billing-svc")) == 2
 
 
-async def test_another_payload_under_the_same_event_id_is_an_entry_of_its_own(lab: Lab, stack: AsyncExitStack) -> None:
+async def test_another_payload_under_the_same_event_id_is_an_entry_of_its_own(
+    lab: Lab, stack: AsyncExitStack
+) -> None:
     replica = await stack.enter_async_context(Replica(lab, settle=bury))
     publish = await publisher(lab, stack)
     await publish(event(b"one"))
@@ -459,7 +497,9 @@ async def test_a_sweep_of_a_service_without_dead_letters_finds_none(lab: Lab) ->
     assert await letters(lab, "never-seen-svc") == []
 
 
-async def test_a_paused_bus_takes_nothing_until_it_is_resumed(lab: Lab, stack: AsyncExitStack) -> None:
+async def test_a_paused_bus_takes_nothing_until_it_is_resumed(
+    lab: Lab, stack: AsyncExitStack
+) -> None:
     replica = await stack.enter_async_context(Replica(lab))
     publish = await publisher(lab, stack)
     await replica.bus.pause()
@@ -472,7 +512,9 @@ async def test_a_paused_bus_takes_nothing_until_it_is_resumed(lab: Lab, stack: A
     assert replica.bus.consuming
 
 
-async def test_while_one_replica_is_paused_another_takes_over(lab: Lab, stack: AsyncExitStack) -> None:
+async def test_while_one_replica_is_paused_another_takes_over(
+    lab: Lab, stack: AsyncExitStack
+) -> None:
     paused = await stack.enter_async_context(Replica(lab))
     other = await stack.enter_async_context(Replica(lab))
     await paused.bus.pause()
@@ -493,8 +535,12 @@ async def test_every_replica_gets_its_own_copy(lab: Lab, stack: AsyncExitStack) 
     assert (one.bodies, two.bodies, sorted(tap.bodies)) == ([b"1"], [b"1"], [b"1", b"2"])
 
 
-async def test_what_every_replica_got_leaves_no_dead_letter(lab: Lab, stack: AsyncExitStack) -> None:
-    replica = await stack.enter_async_context(Replica(lab, prefetch=1, mode="every_replica", settle=bury))
+async def test_what_every_replica_got_leaves_no_dead_letter(
+    lab: Lab, stack: AsyncExitStack
+) -> None:
+    replica = await stack.enter_async_context(
+        Replica(lab, prefetch=1, mode="every_replica", settle=bury)
+    )
     publish = await publisher(lab, stack)
     for number in range(3):  # each comes only after the one before it was settled
         await publish(event(id_=f"e-{number}"))

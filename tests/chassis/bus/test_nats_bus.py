@@ -60,7 +60,9 @@ BROKEN = [
 ]
 
 
-async def test_broken_header_blocks_become_dead_letters_and_stop_nothing(lab: NatsLab, stack: AsyncExitStack) -> None:
+async def test_broken_header_blocks_become_dead_letters_and_stop_nothing(
+    lab: NatsLab, stack: AsyncExitStack
+) -> None:
     async def judge(delivery: Delivery) -> None:
         try:
             delivery.envelope()
@@ -77,7 +79,11 @@ async def test_broken_header_blocks_become_dead_letters_and_stop_nothing(lab: Na
     found = await patient_letters(lab, len(BROKEN))
     assert [letter.body for letter in found] == [b"%d" % number for number in range(len(BROKEN))]
     assert {letter.failure for letter in found} == {FAILURE}
-    assert found[5].headers == {"chassis-attempt": "99", "dead-letter-reason": "forged", "Nats-Odd": "x"}
+    assert found[5].headers == {
+        "chassis-attempt": "99",
+        "dead-letter-reason": "forged",
+        "Nats-Odd": "x",
+    }
     assert replica.bodies[-1] == b"good"
     assert {delivery.attempt for delivery in replica.got} == {1}
 
@@ -113,7 +119,9 @@ async def test_a_message_that_kills_the_process_is_condemned_and_its_neighbours_
     async with Replica(lab):
         publish = await publisher(lab, stack)
     innocent = {b"%d" % number for number in range(5)}
-    await asyncio.gather(*(publish(event(body, id_=repr(body))) for body in [*sorted(innocent), b"poison"]))
+    await asyncio.gather(
+        *(publish(event(body, id_=repr(body))) for body in [*sorted(innocent), b"poison"])
+    )
     living = asyncio.create_task(live_and_die())
     try:
         async with asyncio.timeout(3 * PATIENCE):  # each death costs the ack wait
@@ -166,11 +174,15 @@ async def test_a_message_that_comes_during_pauses_again_and_again_does_not_look_
 
 async def publish_suspicious(lab: NatsLab) -> None:
     """An event that is suspected of killing the process."""
-    block = "".join(f"{name}: {value}\r\n" for name, value in lab.cloudevents_headers("e-1", SIGNED_UP).items())
+    block = "".join(
+        f"{name}: {value}\r\n" for name, value in lab.cloudevents_headers("e-1", SIGNED_UP).items()
+    )
     await lab.publish_raw(f"alone.{SERVICE}.{SIGNED_UP}", f"NATS/1.0\r\n{block}\r\n".encode(), b"x")
 
 
-async def test_the_publishers_own_message_id_stands_in_the_way_of_nothing(lab: NatsLab, stack: AsyncExitStack) -> None:
+async def test_the_publishers_own_message_id_stands_in_the_way_of_nothing(
+    lab: NatsLab, stack: AsyncExitStack
+) -> None:
     """The server would drop a copy under the same `Nats-Msg-Id`."""
 
     async def twice_then_dead(delivery: Delivery) -> None:
@@ -180,7 +192,10 @@ async def test_the_publishers_own_message_id_stands_in_the_way_of_nothing(lab: N
             await delivery.dead(FAILURE)
 
     replica = await stack.enter_async_context(Replica(lab, settle=twice_then_dead))
-    headers = to_headers(Envelope("e-1", "bare", SIGNED_UP), NATS_PREFIX) | {"Nats-Msg-Id": "e-1", "Nats-Odd": "1"}
+    headers = to_headers(Envelope("e-1", "bare", SIGNED_UP), NATS_PREFIX) | {
+        "Nats-Msg-Id": "e-1",
+        "Nats-Odd": "1",
+    }
     await lab.publish_foreign(SIGNED_UP, headers, b"x")
     for deaths in (1, 2, 3):  # replays too, and dying again right after one
         await replica.until(3 * deaths)
@@ -190,7 +205,9 @@ async def test_the_publishers_own_message_id_stands_in_the_way_of_nothing(lab: N
     assert all(delivery.headers == headers for delivery in replica.got)
 
 
-async def test_streams_wiped_under_a_running_bus_are_made_again(lab: NatsLab, stack: AsyncExitStack) -> None:
+async def test_streams_wiped_under_a_running_bus_are_made_again(
+    lab: NatsLab, stack: AsyncExitStack
+) -> None:
     replica = await stack.enter_async_context(Replica(lab))
     publish = await publisher(lab, stack)
     async with await connect_bare(lab.url) as bare:
@@ -212,7 +229,9 @@ async def published(publish: Any, message: Message) -> None:
                 return
 
 
-async def test_full_dead_letters_refuse_and_the_message_is_kept(lab: NatsLab, stack: AsyncExitStack) -> None:
+async def test_full_dead_letters_refuse_and_the_message_is_kept(
+    lab: NatsLab, stack: AsyncExitStack
+) -> None:
     refused: list[str] = []
 
     async def bury_or_keep(delivery: Delivery) -> None:
@@ -272,7 +291,9 @@ async def test_nothing_confirmed_is_lost_when_the_server_is_killed_under_load(
     await eventually(lambda: set(replica.bodies) == set(sent), 30)
 
 
-async def test_a_redeploy_that_takes_another_type_keeps_its_place(lab: NatsLab, stack: AsyncExitStack) -> None:
+async def test_a_redeploy_that_takes_another_type_keeps_its_place(
+    lab: NatsLab, stack: AsyncExitStack
+) -> None:
     publish = await publisher(lab, stack)
     async with Replica(lab):
         pass
@@ -294,7 +315,11 @@ async def test_a_message_that_fills_the_servers_limit_can_still_become_a_dead_le
     await (await publisher(lab, stack))(event(body))
     await replica.until(1)
     found = await patient_letters(lab, 1)
-    assert (found[0].body, found[0].failure.reason, found[0].failure.stack) == (body, FAILURE.reason, "")
+    assert (found[0].body, found[0].failure.reason, found[0].failure.stack) == (
+        body,
+        FAILURE.reason,
+        "",
+    )
     with pytest.raises(ValueError, match="max_payload"):
         await replica.bus.publish(event(b"x" * 1024 * 1024))
     assert replica.bus.connected
@@ -311,14 +336,22 @@ async def test_a_message_that_fills_the_streams_limit_of_headers_can_still_becom
         await delivery.dead(Failure(**{**vars_of(FAILURE), "stack": "x" * 4096}))
 
     replica = await stack.enter_async_context(Replica(lab, settle=fail))
-    await lab.publish_raw(f"events.{SIGNED_UP}", b"NATS/1.0\r\nlong: " + b"x" * 63_000 + b"\r\n\r\n", b"1")
+    await lab.publish_raw(
+        f"events.{SIGNED_UP}", b"NATS/1.0\r\nlong: " + b"x" * 63_000 + b"\r\n\r\n", b"1"
+    )
     await replica.until(1)
     found = await patient_letters(lab, 1)
     failure = found[0].failure
-    assert (len(str(found[0].headers["long"])), failure.reason, failure.stack) == (63_000, FAILURE.reason, "")
+    assert (len(str(found[0].headers["long"])), failure.reason, failure.stack) == (
+        63_000,
+        FAILURE.reason,
+        "",
+    )
 
 
-async def test_a_long_handler_keeps_its_message_beyond_the_ack_wait(lab: NatsLab, stack: AsyncExitStack) -> None:
+async def test_a_long_handler_keeps_its_message_beyond_the_ack_wait(
+    lab: NatsLab, stack: AsyncExitStack
+) -> None:
     bus = NatsBus(lab.url, name=SERVICE, ack_wait=3.0)
     got: list[Delivery] = []
 
@@ -336,7 +369,9 @@ async def test_a_long_handler_keeps_its_message_beyond_the_ack_wait(lab: NatsLab
     assert len(got) == 1
 
 
-async def test_messages_that_wait_for_a_retry_hold_up_nobody(lab: NatsLab, stack: AsyncExitStack) -> None:
+async def test_messages_that_wait_for_a_retry_hold_up_nobody(
+    lab: NatsLab, stack: AsyncExitStack
+) -> None:
     """More than a consumer may have unacknowledged (1000): they must not count as that."""
 
     async def fail_bad(delivery: Delivery) -> None:
@@ -356,7 +391,9 @@ async def test_an_events_stream_made_by_an_operator_is_extended_not_replaced(
     lab: NatsLab, stack: AsyncExitStack
 ) -> None:
     async with await connect_bare(lab.url) as bare:
-        config = StreamConfig(name="EVENTS", subjects=["events.>", "legacy.>"], max_age=3600, max_msgs=500)
+        config = StreamConfig(
+            name="EVENTS", subjects=["events.>", "legacy.>"], max_age=3600, max_msgs=500
+        )
         await bare.jetstream().add_stream(config)
         await stack.enter_async_context(Replica(lab))
         made = (await bare.jetstream().stream_info("EVENTS")).config
@@ -364,7 +401,9 @@ async def test_an_events_stream_made_by_an_operator_is_extended_not_replaced(
     assert (made.max_age, made.max_msgs) == (3600, 500)
 
 
-async def test_attempts_of_a_replicas_own_consumer_are_counted_too(lab: NatsLab, stack: AsyncExitStack) -> None:
+async def test_attempts_of_a_replicas_own_consumer_are_counted_too(
+    lab: NatsLab, stack: AsyncExitStack
+) -> None:
     async def fail_twice(delivery: Delivery) -> None:
         attempts.append(delivery.attempt)
         if delivery.attempt < 3:
@@ -381,7 +420,9 @@ async def test_attempts_of_a_replicas_own_consumer_are_counted_too(lab: NatsLab,
     assert attempts == [1, 2, 3, 3]
 
 
-async def test_a_defect_in_the_consumer_does_not_take_the_event_with_it(lab: NatsLab, stack: AsyncExitStack) -> None:
+async def test_a_defect_in_the_consumer_does_not_take_the_event_with_it(
+    lab: NatsLab, stack: AsyncExitStack
+) -> None:
     async def raise_once(delivery: Delivery) -> None:
         if len(replica.got) == 1:
             raise RuntimeError("a defect")
@@ -392,7 +433,9 @@ async def test_a_defect_in_the_consumer_does_not_take_the_event_with_it(lab: Nat
     await replica.until(2)
 
 
-async def test_prefetched_deliveries_are_handed_back_at_once_on_close(lab: NatsLab, stack: AsyncExitStack) -> None:
+async def test_prefetched_deliveries_are_handed_back_at_once_on_close(
+    lab: NatsLab, stack: AsyncExitStack
+) -> None:
     publish = await publisher(lab, stack)
     bus = NatsBus(lab.url, name=SERVICE, ack_wait=3600)
     got: list[Delivery] = []
@@ -420,14 +463,18 @@ async def test_a_second_shared_subscription_is_refused(lab: NatsLab) -> None:
 
 
 @pytest.mark.parametrize("type_", ["", "a b", "a.*", "a.>", "a\r\nPUB x 0", "a..b"])
-async def test_a_type_that_is_no_name_never_reaches_the_wire(lab: NatsLab, stack: AsyncExitStack, type_: str) -> None:
+async def test_a_type_that_is_no_name_never_reaches_the_wire(
+    lab: NatsLab, stack: AsyncExitStack, type_: str
+) -> None:
     publish = await publisher(lab, stack)
     with pytest.raises(ValueError, match="full name"):
         await publish(event(type_=type_))
 
 
 async def test_passwords_never_show(broker: Nats) -> None:
-    bus = NatsBus("nats://user:hunter2@127.0.0.1:1,nats://token2@127.0.0.1:2", name=SERVICE, ack_wait=2.0)
+    bus = NatsBus(
+        "nats://user:hunter2@127.0.0.1:1,nats://token2@127.0.0.1:2", name=SERVICE, ack_wait=2.0
+    )
     await bus.start()
     try:
         await asyncio.sleep(0)
@@ -447,7 +494,9 @@ async def test_passwords_never_show(broker: Nats) -> None:
         (("--auth", "t@ken/%"), "t%40ken%2F%25"),
     ],
 )
-async def test_a_login_is_percent_decoded(tmp_path: Path, options: tuple[str, ...], login: str) -> None:
+async def test_a_login_is_percent_decoded(
+    tmp_path: Path, options: tuple[str, ...], login: str
+) -> None:
     with nats(tmp_path, *options) as broker:
         bus = NatsBus(f"nats://{login}@127.0.0.1:{broker.port}", name=SERVICE, ack_wait=2.0)
         await bus.start()

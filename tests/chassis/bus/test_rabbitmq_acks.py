@@ -41,7 +41,10 @@ def test_what_overtook_a_slow_delivery_is_acknowledged_alone_one_flush_later() -
     tracker = _tracker(2, 3)
     assert tracker.take() == []
     tracker.done(4)
-    assert tracker.take() == [Ack(2, multiple=False, deliveries=1), Ack(3, multiple=False, deliveries=1)]
+    assert tracker.take() == [
+        Ack(2, multiple=False, deliveries=1),
+        Ack(3, multiple=False, deliveries=1),
+    ]
     tracker.done(1)
     assert tracker.take() == [Ack(4, multiple=True, deliveries=2)]
     tracker.done(5)
@@ -105,18 +108,24 @@ class _Channel:
     async def basic_ack(self, tag: int, *, multiple: bool, wait: bool) -> None:
         await self._settle(tag, self.acknowledged, multiple=multiple)
 
-    async def basic_nack(self, tag: int, *, multiple: bool = False, requeue: bool, wait: bool = True) -> None:
+    async def basic_nack(
+        self, tag: int, *, multiple: bool = False, requeue: bool, wait: bool = True
+    ) -> None:
         await self._settle(tag, self.returned, multiple=multiple)
 
     async def _settle(self, tag: int, into: list[int], *, multiple: bool) -> None:
         assert tag in self.outstanding or (multiple and tag == 0)
-        settled = {one for one in self.outstanding if tag in {0, one} or one < tag} if multiple else {tag}
+        settled = (
+            {one for one in self.outstanding if tag in {0, one} or one < tag} if multiple else {tag}
+        )
         self.outstanding -= settled
         into.extend(sorted(settled))
         await asyncio.sleep(0)  # a busy connection: others come in between
 
 
-async def _settled(order: Sequence[int], returned: AbstractSet[int], pause_after: AbstractSet[int]) -> _Channel:
+async def _settled(
+    order: Sequence[int], returned: AbstractSet[int], pause_after: AbstractSet[int]
+) -> _Channel:
     """What became of deliveries that were done in this order, or given back, on a channel closed in the end."""
     channel = _Channel(len(order))
     acknowledger = Acknowledger(cast(AbstractChannel, channel), prefetch=4, metrics=NoBusMetrics())
@@ -134,8 +143,12 @@ async def test_what_is_given_back_is_not_acknowledged_with_what_is_done_beside_i
 
 
 @given(st.permutations(range(1, 21)), st.sets(st.integers(1, 20)), st.sets(st.integers(1, 20)))
-def test_every_delivery_is_settled_as_it_ended(order: list[int], returned: set[int], pause_after: set[int]) -> None:
+def test_every_delivery_is_settled_as_it_ended(
+    order: list[int], returned: set[int], pause_after: set[int]
+) -> None:
     channel = asyncio.run(_settled(order, returned, pause_after))
     assert sorted(channel.acknowledged) == sorted(set(order) - returned)
-    assert channel.returned == [tag for tag in order if tag in returned], "in the order in which they were given back"
+    assert channel.returned == [tag for tag in order if tag in returned], (
+        "in the order in which they were given back"
+    )
     assert not channel.outstanding

@@ -30,7 +30,11 @@ from chassis.bus.rabbitmq.topology import (
 from chassis.contracts.envelope import Envelope
 
 FAILURE = Failure("rejected", message="no such plan: “gold”", attempts=3, service="billing-svc")
-EVENT = {"cloudEvents:id": "e-1", "cloudEvents:source": "signup-svc", "cloudEvents:type": "acme.v1.A"}
+EVENT = {
+    "cloudEvents:id": "e-1",
+    "cloudEvents:source": "signup-svc",
+    "cloudEvents:type": "acme.v1.A",
+}
 STRANGE: dict[str, object] = {
     "nothing": None,
     "flag": True,
@@ -49,7 +53,9 @@ def received(headers: dict[str, object], body: bytes = b"body", **properties: ob
     return Received(headers, body, Basic.Properties(**properties), "events", "acme.v1.A")  # type: ignore[arg-type]
 
 
-def over_the_wire(properties: Basic.Properties, body: bytes = b"body", key: str = "billing-svc") -> Received:
+def over_the_wire(
+    properties: Basic.Properties, body: bytes = b"body", key: str = "billing-svc"
+) -> Received:
     frame = unmarshal(marshal(ContentHeader(0, len(body), properties), 1))[2]
     assert isinstance(frame, ContentHeader)
     return Received(frame.properties.headers or {}, body, frame.properties, "", key)
@@ -77,24 +83,49 @@ def test_a_foreign_attempt_header_is_no_attempt(attempt: object) -> None:
 
 
 def test_what_belongs_to_one_journey_is_not_taken_to_the_next() -> None:
-    journey: dict[str, object] = {"CC": ["other-queue"], "x-death": [{"queue": "billing-svc"}], "x-delivery-count": 7}
-    message = received(EVENT | journey, expiration="10", user_id="somebody", message_id="m", correlation_id="c")
-    for properties in (retry_properties(message, 2, ""), dead_properties(message, "billing-svc", FAILURE)):
+    journey: dict[str, object] = {
+        "CC": ["other-queue"],
+        "x-death": [{"queue": "billing-svc"}],
+        "x-delivery-count": 7,
+    }
+    message = received(
+        EVENT | journey, expiration="10", user_id="somebody", message_id="m", correlation_id="c"
+    )
+    for properties in (
+        retry_properties(message, 2, ""),
+        dead_properties(message, "billing-svc", FAILURE),
+    ):
         assert not journey.keys() & (properties.headers or {}).keys()
-        assert (properties.expiration, properties.user_id, properties.correlation_id) == (None, None, "c")
+        assert (properties.expiration, properties.user_id, properties.correlation_id) == (
+            None,
+            None,
+            "c",
+        )
 
 
 def test_a_replayed_message_has_its_own_message_id_again() -> None:
-    dead = over_the_wire(dead_properties(received(EVENT, message_id="original"), "billing-svc", FAILURE))
+    dead = over_the_wire(
+        dead_properties(received(EVENT, message_id="original"), "billing-svc", FAILURE)
+    )
     assert dead.properties.message_id == dead_letter(dead, "billing-svc").id != "original"
     assert replay_properties(dead).message_id == "original"
 
 
 @pytest.mark.parametrize("headers", [EVENT, {}, {"junk": b"\xff"}])
-def test_a_message_that_the_broker_moved_has_the_id_that_the_chassis_would_give(headers: dict[str, object]) -> None:
-    by_chassis = dead_letter(over_the_wire(dead_properties(received(headers), "billing-svc", FAILURE)), "billing-svc")
-    death = {"reason": "delivery_limit", "queue": "billing-svc", "time": datetime(2026, 1, 2, tzinfo=UTC)}
-    by_broker = dead_letter(received(headers | {"x-death": [death], "x-delivery-count": 21}), "billing-svc")
+def test_a_message_that_the_broker_moved_has_the_id_that_the_chassis_would_give(
+    headers: dict[str, object],
+) -> None:
+    by_chassis = dead_letter(
+        over_the_wire(dead_properties(received(headers), "billing-svc", FAILURE)), "billing-svc"
+    )
+    death = {
+        "reason": "delivery_limit",
+        "queue": "billing-svc",
+        "time": datetime(2026, 1, 2, tzinfo=UTC),
+    }
+    by_broker = dead_letter(
+        received(headers | {"x-death": [death], "x-delivery-count": 21}), "billing-svc"
+    )
     assert by_broker.id == by_chassis.id
     assert by_broker.failure.reason == "crash_loop"
     assert by_broker.failure.last_failure == "2026-01-02T00:00:00Z"
@@ -118,7 +149,9 @@ def test_other_events_have_other_dead_letter_ids() -> None:
 
 
 def test_an_event_is_durable_typed_and_named() -> None:
-    envelope = Envelope("ü" * 200, "signup-svc", "acme.v1.A", datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC))
+    envelope = Envelope(
+        "ü" * 200, "signup-svc", "acme.v1.A", datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+    )
     properties = over_the_wire(event_properties(Message(envelope, b""), "signup-svc")).properties
     assert (properties.content_type, properties.delivery_mode) == ("application/protobuf", 2)
     assert (properties.app_id, properties.timestamp) == ("signup-svc", envelope.time)
@@ -132,7 +165,8 @@ def test_an_event_from_before_1970_can_be_published() -> None:
 
 
 @pytest.mark.parametrize(
-    ("delay", "milliseconds"), [(0, 100), (0.1, 100), (0.11, 200), (1, 1600), (300, 409_600), (1e9, 104_857_600)]
+    ("delay", "milliseconds"),
+    [(0, 100), (0.1, 100), (0.11, 200), (1, 1600), (300, 409_600), (1e9, 104_857_600)],
 )
 def test_a_delay_goes_to_the_next_longer_rung(delay: float, milliseconds: int) -> None:
     queue = delay_queue(shared_queue("billing-svc"), delay)
@@ -150,8 +184,12 @@ def test_a_replica_waits_for_retries_in_queues_of_its_own() -> None:
     assert "x-queue-type" not in queue.arguments, "a quorum queue cannot be exclusive"
 
 
-@pytest.mark.parametrize(("version", "limit"), [((), None), ((3, 13, 7), None), ((4, 0, 1), -1), ((4, 3, 0), -1)])
-def test_dead_letters_can_be_looked_at_for_ever(version: tuple[int, ...], limit: int | None) -> None:
+@pytest.mark.parametrize(
+    ("version", "limit"), [((), None), ((3, 13, 7), None), ((4, 0, 1), -1), ((4, 3, 0), -1)]
+)
+def test_dead_letters_can_be_looked_at_for_ever(
+    version: tuple[int, ...], limit: int | None
+) -> None:
     queue: Queue = dead_letter_queue("billing-svc", version)
     assert queue.arguments.get("x-delivery-limit") == limit
 

@@ -62,7 +62,9 @@ async def api(node: RabbitMQ, method: str, path: str, body: object = None) -> An
 async def close_all_connections(node: RabbitMQ, at_least: int) -> None:
     """From the server's side. The management API learns of connections with a delay."""
     async with asyncio.timeout(PATIENCE):
-        while len(connections := await api(node, "GET", "/api/connections?columns=name")) < at_least:
+        while (
+            len(connections := await api(node, "GET", "/api/connections?columns=name")) < at_least
+        ):
             await asyncio.sleep(0.1)
     for connection in connections:
         await api(node, "DELETE", f"/api/connections/{quote(connection['name'], safe='')}")
@@ -91,11 +93,15 @@ async def test_a_service_has_a_quorum_queue_bound_to_exactly_its_types(
     assert dead["arguments"]["x-max-length"] > 0
 
 
-async def test_a_queue_with_other_arguments_is_used_as_it_is(lab: RabbitLab, stack: AsyncExitStack) -> None:
+async def test_a_queue_with_other_arguments_is_used_as_it_is(
+    lab: RabbitLab, stack: AsyncExitStack
+) -> None:
     await declare(lab, "billing-svc", {})
     with capture_logs() as logs:
         replica = await stack.enter_async_context(Replica(lab))
-    assert [entry["queue"] for entry in logs if "other arguments" in entry["event"]] == ["billing-svc"]
+    assert [entry["queue"] for entry in logs if "other arguments" in entry["event"]] == [
+        "billing-svc"
+    ]
     await (await publisher(lab, stack))(event(b"1"))
     await replica.until(1)
 
@@ -148,11 +154,16 @@ async def test_a_message_that_kills_the_process_does_not_condemn_its_neighbours(
     assert {letter.body for letter in await patient_letters(lab, 2)} == {b"poison 1", b"poison 2"}
     await publish(event(b"last", id_="last"))
     await eventually(lambda: b"last" in replica.bodies)
-    assert {letter.body for letter in await letters(lab, "billing-svc")} == {b"poison 1", b"poison 2"}
+    assert {letter.body for letter in await letters(lab, "billing-svc")} == {
+        b"poison 1",
+        b"poison 2",
+    }
     assert set(bodies) < set(replica.bodies)
 
 
-async def test_handing_back_often_does_not_look_like_a_crash(lab: RabbitLab, stack: AsyncExitStack) -> None:
+async def test_handing_back_often_does_not_look_like_a_crash(
+    lab: RabbitLab, stack: AsyncExitStack
+) -> None:
     times = DELIVERY_LIMIT * 2
 
     async def hand_back(delivery: Delivery) -> None:
@@ -164,11 +175,15 @@ async def test_handing_back_often_does_not_look_like_a_crash(lab: RabbitLab, sta
     replica = await stack.enter_async_context(Replica(lab, settle=hand_back))
     await (await publisher(lab, stack))(event(b"1"))
     await replica.until(times + 1)
-    assert {(delivery.attempt, delivery.body, delivery.envelope().id) for delivery in replica.got} == {(1, b"1", "e-1")}
+    assert {
+        (delivery.attempt, delivery.body, delivery.envelope().id) for delivery in replica.got
+    } == {(1, b"1", "e-1")}
     assert await letters(lab, "billing-svc") == []
 
 
-async def test_headers_of_any_amqp_type_are_delivered_moved_and_shown(lab: RabbitLab, stack: AsyncExitStack) -> None:
+async def test_headers_of_any_amqp_type_are_delivered_moved_and_shown(
+    lab: RabbitLab, stack: AsyncExitStack
+) -> None:
     async def fail_once(delivery: Delivery) -> None:
         await (delivery.later(0, counted=True) if delivery.attempt == 1 else delivery.dead(FAILURE))
 
@@ -236,7 +251,9 @@ async def test_a_replica_does_not_publish_on_the_channel_it_consumes_on(
     assert not used["basic_consume"] & used["basic_publish"]
 
 
-async def test_one_slow_handler_does_not_use_up_the_prefetch(lab: RabbitLab, stack: AsyncExitStack) -> None:
+async def test_one_slow_handler_does_not_use_up_the_prefetch(
+    lab: RabbitLab, stack: AsyncExitStack
+) -> None:
     async def first_is_slow(delivery: Delivery) -> None:
         if delivery.body != b"slow":
             delivery.done()
@@ -311,10 +328,14 @@ async def test_a_retry_queue_that_was_deleted_costs_no_event(
     await api(node, "DELETE", f"/api/queues/{vhost(lab)}/billing-svc.later.100ms")
     await publish(event(b"2", id_="e-2"))
     await eventually(lambda: len(refusals) >= 1)
-    await eventually(lambda: (b"2", 2) in [(delivery.body, delivery.attempt) for delivery in replica.got])
+    await eventually(
+        lambda: (b"2", 2) in [(delivery.body, delivery.attempt) for delivery in replica.got]
+    )
 
 
-async def test_full_dead_letters_keep_the_event_in_its_queue(lab: RabbitLab, stack: AsyncExitStack) -> None:
+async def test_full_dead_letters_keep_the_event_in_its_queue(
+    lab: RabbitLab, stack: AsyncExitStack
+) -> None:
     refusals: list[BusUnavailable] = []
 
     async def bury_or_say(delivery: Delivery) -> None:
@@ -332,7 +353,9 @@ async def test_full_dead_letters_keep_the_event_in_its_queue(lab: RabbitLab, sta
     assert replica.bodies[:2] == [b"1", b"1"]
 
 
-async def test_a_replica_that_is_paused_keeps_its_own_queue(lab: RabbitLab, stack: AsyncExitStack) -> None:
+async def test_a_replica_that_is_paused_keeps_its_own_queue(
+    lab: RabbitLab, stack: AsyncExitStack
+) -> None:
     replica = await stack.enter_async_context(Replica(lab, mode="every_replica"))
     await replica.bus.pause()
     await (await publisher(lab, stack))(event(b"1"))
@@ -340,7 +363,9 @@ async def test_a_replica_that_is_paused_keeps_its_own_queue(lab: RabbitLab, stac
     await replica.until(1)
 
 
-async def test_a_retry_of_one_replica_reaches_no_other(lab: RabbitLab, stack: AsyncExitStack) -> None:
+async def test_a_retry_of_one_replica_reaches_no_other(
+    lab: RabbitLab, stack: AsyncExitStack
+) -> None:
     async def fail_once(delivery: Delivery) -> None:
         await (delivery.later(0, counted=True) if delivery.attempt == 1 else keep(delivery))
 
@@ -366,7 +391,9 @@ async def test_a_replay_without_a_queue_to_go_to_keeps_the_dead_letter(
 
 
 async def test_a_wrong_password_is_reported_once_and_never_shown(lab: RabbitLab) -> None:
-    bus = RabbitBus(lab.url.replace("guest:guest", "guest:s3cret"), name="billing-svc", backoff=lambda _: 0.01)
+    bus = RabbitBus(
+        lab.url.replace("guest:guest", "guest:s3cret"), name="billing-svc", backoff=lambda _: 0.01
+    )
 
     def tries() -> int:
         return sum("cannot use RabbitMQ" in entry["event"] for entry in logs)
@@ -382,7 +409,9 @@ async def test_a_wrong_password_is_reported_once_and_never_shown(lab: RabbitLab)
     assert "s3cret" not in repr(logs) + str(refusal.value)
 
 
-async def test_nothing_is_lost_when_the_server_is_killed_under_load(lab: RabbitLab, stack: AsyncExitStack) -> None:
+async def test_nothing_is_lost_when_the_server_is_killed_under_load(
+    lab: RabbitLab, stack: AsyncExitStack
+) -> None:
     assert lab.server is not None
     replica = await stack.enter_async_context(Replica(lab, prefetch=50))
     publish = await publisher(lab, stack)

@@ -93,7 +93,9 @@ def one_line(said: Said) -> str:
 
 def settings(**variables: str) -> dict[str, str]:
     """The environment with these settings and no others."""
-    return {name: value for name, value in os.environ.items() if not name.startswith("CHASSIS_")} | variables
+    return {
+        name: value for name, value in os.environ.items() if not name.startswith("CHASSIS_")
+    } | variables
 
 
 def closed_port() -> int:
@@ -105,7 +107,9 @@ def closed_port() -> int:
 # config
 
 
-def test_config_shows_every_setting_and_marks_what_was_set(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_config_shows_every_setting_and_marks_what_was_set(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("CHASSIS_MAX_ATTEMPTS", "7")
     said = run("config")
     assert said.code == 0
@@ -122,7 +126,8 @@ def test_config_masks_secrets(run: Run, monkeypatch: pytest.MonkeyPatch) -> None
 
 
 @pytest.mark.parametrize(
-    "command", [["config"], ["run"], ["dev"], ["publish", TYPE], ["tail"], ["load"], ["dlq", "list"]]
+    "command",
+    [["config"], ["run"], ["dev"], ["publish", TYPE], ["tail"], ["load"], ["dlq", "list"]],
 )
 def test_a_wrong_setting_is_one_line_whatever_the_command(
     run: Run, monkeypatch: pytest.MonkeyPatch, command: list[str]
@@ -133,7 +138,9 @@ def test_a_wrong_setting_is_one_line_whatever_the_command(
 
 @pytest.mark.parametrize("command", [["publish", TYPE], ["tail"], ["load"], ["dlq", "list"]])
 def test_without_a_broker_to_go_to_a_command_says_so(run: Run, command: list[str]) -> None:
-    assert "CHASSIS_BUS_URL is not set and no `billing-svc dev` is running" in one_line(run(*command))
+    assert "CHASSIS_BUS_URL is not set and no `billing-svc dev` is running" in one_line(
+        run(*command)
+    )
 
 
 @pytest.mark.parametrize("command", [["publish", TYPE], ["tail"], ["load"], ["dlq", "list"]])
@@ -147,7 +154,10 @@ def test_a_broker_that_does_not_answer_is_named_without_its_password(
     said = run(*command)
     assert (said.code, said.out) == (2, "")
     *why, line = said.err.splitlines()
-    assert line == f"billing-svc: no broker answers at {scheme}://user:***@127.0.0.1:{port} (CHASSIS_BUS_URL)"
+    assert (
+        line
+        == f"billing-svc: no broker answers at {scheme}://user:***@127.0.0.1:{port} (CHASSIS_BUS_URL)"
+    )
     assert {json.loads(one)["level"] for one in why} <= {"warning"}
     assert SECRET not in said.err
 
@@ -161,7 +171,10 @@ def test_publish_publishes_what_it_is_told(run: Run, broker: MemoryBroker) -> No
     assert (said.code, said.out) == (0, f"published {TYPE} e-1\n")
     (item,) = queue.items
     assert AccountOpened.FromString(item.body).account_id == "a-1"
-    assert (item.headers["cloudEvents:id"], item.headers["cloudEvents:source"]) == ("e-1", "billing-svc-cli")
+    assert (item.headers["cloudEvents:id"], item.headers["cloudEvents:source"]) == (
+        "e-1",
+        "billing-svc-cli",
+    )
 
 
 def test_publish_takes_a_bare_name_that_is_unique(run: Run, broker: MemoryBroker) -> None:
@@ -171,10 +184,16 @@ def test_publish_takes_a_bare_name_that_is_unique(run: Run, broker: MemoryBroker
 def test_publish_many_gives_each_an_id_of_its_own(run: Run, broker: MemoryBroker) -> None:
     queue = broker.queue_for(Subscription("billing-svc", frozenset({TYPE})))
     assert run("publish", TYPE, "--id", "e", "--count", "3").out == f"published 3 of {TYPE}\n"
-    assert sorted(str(item.headers["cloudEvents:id"]) for item in queue.items) == ["e-1", "e-2", "e-3"]
+    assert sorted(str(item.headers["cloudEvents:id"]) for item in queue.items) == [
+        "e-1",
+        "e-2",
+        "e-3",
+    ]
 
 
-def test_publish_reads_the_body_from_stdin(run: Run, broker: MemoryBroker, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_publish_reads_the_body_from_stdin(
+    run: Run, broker: MemoryBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
     queue = broker.queue_for(Subscription("billing-svc", frozenset({TYPE})))
     monkeypatch.setattr("sys.stdin.read", lambda: '{"account_id": "a-1"}', raising=False)
     assert run("publish", TYPE, "--json", "-").code == 0
@@ -186,13 +205,18 @@ def test_publish_reads_the_body_from_stdin(run: Run, broker: MemoryBroker, monke
     [
         (["acme.no.v1.Such"], "'acme.no.v1.Such' is not a type of this service's contracts"),
         (["Such"], "no contract defines a message Such"),
-        (["UserSignedUp"], "acme.signup.v1.UserSignedUp, acme.signup.v2.UserSignedUp: give the full type"),
+        (
+            ["UserSignedUp"],
+            "acme.signup.v1.UserSignedUp, acme.signup.v2.UserSignedUp: give the full type",
+        ),
         ([TYPE, "--json", "{"], f"not JSON for {TYPE}"),
         ([TYPE, "--json", '{"no_such": 1}'], f"not JSON for {TYPE}"),
         ([TYPE, "--json", json.dumps({"account_id": "x" * 600_000})], "CHASSIS_MAX_BODY_BYTES"),
     ],
 )
-def test_publish_refuses_what_is_no_event(run: Run, broker: MemoryBroker, arguments: list[str], says: str) -> None:
+def test_publish_refuses_what_is_no_event(
+    run: Run, broker: MemoryBroker, arguments: list[str], says: str
+) -> None:
     assert says in one_line(run("publish", *arguments))
 
 
@@ -205,7 +229,9 @@ def test_publish_refuses_a_count_below_one(run: Run, broker: MemoryBroker) -> No
 # load
 
 
-def test_load_publishes_what_the_service_handles_with_bodies_of_their_own(run: Run, broker: MemoryBroker) -> None:
+def test_load_publishes_what_the_service_handles_with_bodies_of_their_own(
+    run: Run, broker: MemoryBroker
+) -> None:
     queue = broker.queue_for(Subscription("billing-svc", frozenset({HANDLED})))
     said = run("load", "--count", "20", "--json")
     assert said.code == 0, said.err
@@ -229,10 +255,16 @@ def test_load_takes_several_types_in_turn(run: Run, broker: MemoryBroker) -> Non
     assert sorted(item.type for item in queue.items) == [TYPE] * 3 + [HANDLED] * 3
 
 
-def test_load_puts_the_number_of_the_event_into_the_body_it_was_given(run: Run, broker: MemoryBroker) -> None:
+def test_load_puts_the_number_of_the_event_into_the_body_it_was_given(
+    run: Run, broker: MemoryBroker
+) -> None:
     queue = broker.queue_for(Subscription("billing-svc", frozenset({TYPE})))
     assert run("load", TYPE, "--count", "3", "--body", '{"account_id": "a-{n}"}').code == 0
-    assert sorted(AccountOpened.FromString(item.body).account_id for item in queue.items) == ["a-1", "a-2", "a-3"]
+    assert sorted(AccountOpened.FromString(item.body).account_id for item in queue.items) == [
+        "a-1",
+        "a-2",
+        "a-3",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -243,7 +275,10 @@ def test_load_puts_the_number_of_the_event_into_the_body_it_was_given(run: Run, 
         ([TYPE, "--body", json.dumps({"account_id": "x" * 600_000})], "CHASSIS_MAX_BODY_BYTES"),
         ([TYPE, HANDLED, "--body", "{}"], "--body is for one TYPE, not for 2"),
         (["--metrics", "http://127.0.0.1:1/metrics"], "no metrics at http://127.0.0.1:1/metrics"),
-        (["--metrics", f"http://user:{SECRET}@127.0.0.1:1/metrics"], "http://user:***@127.0.0.1:1/metrics"),
+        (
+            ["--metrics", f"http://user:{SECRET}@127.0.0.1:1/metrics"],
+            "http://user:***@127.0.0.1:1/metrics",
+        ),
         (["--metrics", "nonsense"], "no metrics at nonsense"),
     ],
 )
@@ -265,7 +300,8 @@ def test_load_refuses_a_number_that_is_none(run: Run, broker: MemoryBroker, opti
 
 
 @pytest.mark.parametrize(
-    "url", ["amqp://user:hunter2@rabbitmq:5672", "nats://127.0.0.1:4222,nats://user:hunter2@nats:4222"]
+    "url",
+    ["amqp://user:hunter2@rabbitmq:5672", "nats://127.0.0.1:4222,nats://user:hunter2@nats:4222"],
 )
 def test_load_leaves_a_broker_elsewhere_alone_unless_that_is_meant(
     run: Run, broker: MemoryBroker, monkeypatch: pytest.MonkeyPatch, url: str
@@ -300,7 +336,11 @@ def test_load_says_so_when_the_broker_refused(run: Run, monkeypatch: pytest.Monk
     said = run("load", "--count", "3", "--json")
     assert said.code == 1
     figures = json.loads(said.out)
-    assert (figures["published"], figures["not_confirmed"], figures["last_refusal"]) == (0, 3, "no room")
+    assert (figures["published"], figures["not_confirmed"], figures["last_refusal"]) == (
+        0,
+        3,
+        "no room",
+    )
 
 
 # tail
@@ -312,11 +352,15 @@ class Chatty(MemoryBus):
     async def wait_ready(self) -> None:
         await super().wait_ready()
         for number in (1, 2, 3):
-            await self.publish(to_event(AccountOpened(account_id=f"a-{number}"), source="shop", id_=f"e-{number}"))
+            await self.publish(
+                to_event(AccountOpened(account_id=f"a-{number}"), source="shop", id_=f"e-{number}")
+            )
         self.broker.publish("garbage", {}, b"\xff")
 
 
-def test_tail_shows_events_decoded_until_its_limit(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tail_shows_events_decoded_until_its_limit(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("CHASSIS_BUS_URL", "memory://")
     monkeypatch.setattr("chassis.adapters.open_bus", lambda *_: Chatty())
     said = run("tail", "--limit", "2")
@@ -329,7 +373,10 @@ def test_tail_shows_events_decoded_until_its_limit(run: Run, monkeypatch: pytest
 def test_tail_shows_what_is_no_event_too(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CHASSIS_BUS_URL", "memory://")
     monkeypatch.setattr("chassis.adapters.open_bus", lambda *_: Chatty())
-    assert "not a CloudEvent (header cloudEvents:specversion is missing" in run("tail", "--limit", "4").out
+    assert (
+        "not a CloudEvent (header cloudEvents:specversion is missing"
+        in run("tail", "--limit", "4").out
+    )
 
 
 def test_tail_refuses_a_type_it_does_not_know(run: Run, broker: MemoryBroker) -> None:
@@ -352,7 +399,9 @@ def letters(broker: MemoryBroker) -> MemoryBroker:
         service="billing-svc",
         last_failure="2026-01-02T03:04:05Z",
     )
-    garbage = Failure("bad_envelope", message="header is missing", service="billing-svc", last_failure="")
+    garbage = Failure(
+        "bad_envelope", message="header is missing", service="billing-svc", last_failure=""
+    )
     broker.dead["billing-svc"] = {
         "aa11": DeadLetter("aa11", {"cloudEvents:id": "e-1"}, message.body, TYPE, failed),
         "aa22": DeadLetter("aa22", {"odd": 7}, b"\xff", "", garbage),
@@ -369,8 +418,13 @@ def test_dlq_list_shows_what_is_there(run: Run, letters: MemoryBroker) -> None:
 
 
 def test_dlq_list_as_json_is_one_object_a_line(run: Run, letters: MemoryBroker) -> None:
-    lines = [json.loads(line) for line in run("dlq", "list", "--json", "--reason", "rejected").out.splitlines()]
-    assert [(line["id"], line["message"], line["attempts"]) for line in lines] == [("aa11", "[/b] no such plan", 1)]
+    lines = [
+        json.loads(line)
+        for line in run("dlq", "list", "--json", "--reason", "rejected").out.splitlines()
+    ]
+    assert [(line["id"], line["message"], line["attempts"]) for line in lines] == [
+        ("aa11", "[/b] no such plan", 1)
+    ]
 
 
 def test_dlq_show_decodes_the_event(run: Run, letters: MemoryBroker) -> None:
@@ -394,18 +448,30 @@ def test_dlq_show_shows_what_cannot_be_decoded(run: Run, letters: MemoryBroker) 
         (["list", "--older-than", "soon"], "'soon' is not a duration"),
     ],
 )
-def test_dlq_refuses_what_is_not_clear(run: Run, letters: MemoryBroker, arguments: list[str], says: str) -> None:
+def test_dlq_refuses_what_is_not_clear(
+    run: Run, letters: MemoryBroker, arguments: list[str], says: str
+) -> None:
     assert says in one_line(run("dlq", *arguments))
     assert len(letters.dead["billing-svc"]) == 2
 
 
-def test_dlq_export_writes_all_there_is_and_changes_nothing(run: Run, letters: MemoryBroker, tmp_path: Path) -> None:
+def test_dlq_export_writes_all_there_is_and_changes_nothing(
+    run: Run, letters: MemoryBroker, tmp_path: Path
+) -> None:
     before = dict(letters.dead["billing-svc"])
     said = run("dlq", "export", "dead.jsonl")
     assert (said.code, said.out) == (0, "exported 2\n")
     first, second = map(json.loads, (tmp_path / "dead.jsonl").read_text("utf-8").splitlines())
-    assert (first["id"], first["headers"], first["event"]) == ("aa11", {"cloudEvents:id": "e-1"}, {"account_id": "a-1"})
-    assert (first["reason"], first["stack"], first["service"]) == ("rejected", "Traceback …", "billing-svc")
+    assert (first["id"], first["headers"], first["event"]) == (
+        "aa11",
+        {"cloudEvents:id": "e-1"},
+        {"account_id": "a-1"},
+    )
+    assert (first["reason"], first["stack"], first["service"]) == (
+        "rejected",
+        "Traceback …",
+        "billing-svc",
+    )
     assert base64.b64decode(first["body"]) == before["aa11"].body
     assert (second["headers"], second["body"], second["event"]) == ({"odd": 7}, "/w==", None)
     assert letters.dead["billing-svc"] == before
@@ -413,19 +479,29 @@ def test_dlq_export_writes_all_there_is_and_changes_nothing(run: Run, letters: M
 
 @pytest.mark.parametrize(
     "which",
-    [["aa1"], ["--type", TYPE], ["--reason", "rejected"], ["--older-than", "1h"], ["--reason", "rejected", "aa"]],
+    [
+        ["aa1"],
+        ["--type", TYPE],
+        ["--reason", "rejected"],
+        ["--older-than", "1h"],
+        ["--reason", "rejected", "aa"],
+    ],
 )
 def test_dlq_export_takes_every_filter(run: Run, letters: MemoryBroker, which: list[str]) -> None:
     (line,) = run("dlq", "export", "-", *which).out.splitlines()
     assert json.loads(line)["id"] == "aa11"
 
 
-def test_dlq_export_refuses_to_overwrite_before_it_asks_the_broker(run: Run, tmp_path: Path) -> None:
+def test_dlq_export_refuses_to_overwrite_before_it_asks_the_broker(
+    run: Run, tmp_path: Path
+) -> None:
     (tmp_path / "dead.jsonl").write_text("of yesterday", "utf-8")
     assert "dead.jsonl is there already" in one_line(run("dlq", "export", "dead.jsonl"))
 
 
-def test_dlq_export_without_a_broker_leaves_no_file(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_dlq_export_without_a_broker_leaves_no_file(
+    run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setattr("chassis.cli.session.CONNECT_SECONDS", 0.05)
     monkeypatch.setenv("CHASSIS_BUS_URL", f"nats://127.0.0.1:{closed_port()}")
     said = run("dlq", "export", "dead.jsonl")
@@ -443,7 +519,9 @@ def test_dlq_replay_replays_what_is_chosen(run: Run, letters: MemoryBroker) -> N
     assert list(letters.dead["billing-svc"]) == ["aa22"]
 
 
-def test_dlq_discard_asks_first(run: Run, letters: MemoryBroker, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_dlq_discard_asks_first(
+    run: Run, letters: MemoryBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("typer.confirm", _answered_no)
     assert run("dlq", "discard", "aa11").code == 1
     assert len(letters.dead["billing-svc"]) == 2
@@ -479,7 +557,9 @@ def test_run_serves_until_sigterm_and_exits_0(tmp_path: Path, generated_contract
         PYTHONPATH=str(generated_contracts),
     )
     command = [sys.executable, "-c", code, "run"]
-    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True, cwd=tmp_path) as process:
+    with subprocess.Popen(
+        command, env=environment, stderr=subprocess.PIPE, text=True, cwd=tmp_path
+    ) as process:
         try:
             assert process.stderr is not None
             events = []
@@ -498,21 +578,32 @@ def test_run_without_a_broker_is_one_line(run: Run, monkeypatch: pytest.MonkeyPa
     assert "CHASSIS_BUS_URL is not set" in one_line(run("run"))
 
 
-def test_migrate_says_what_it_did(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_migrate_says_what_it_did(
+    run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     with postgres_server(tmp_path) as (url, _):
         monkeypatch.setenv("CHASSIS_INBOX_URL", url)
-        assert run("migrate").out == "applied 1: the inbox\napplied 2: the outbox\nthe tables are up to date\n"
+        assert (
+            run("migrate").out
+            == "applied 1: the inbox\napplied 2: the outbox\nthe tables are up to date\n"
+        )
         assert run("migrate").out == "the tables are up to date\n"
 
 
-def test_migrate_without_its_database_is_one_line(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CHASSIS_INBOX_URL", f"postgresql://user:{SECRET}@127.0.0.1:{closed_port()}/billing")
+def test_migrate_without_its_database_is_one_line(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(
+        "CHASSIS_INBOX_URL", f"postgresql://user:{SECRET}@127.0.0.1:{closed_port()}/billing"
+    )
     line = one_line(run("migrate"))
     assert "PostgreSQL at 127.0.0.1" in line
     assert SECRET not in line
 
 
-def test_migrate_has_nothing_to_do_for_an_inbox_without_tables(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_migrate_has_nothing_to_do_for_an_inbox_without_tables(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("CHASSIS_INBOX_URL", "memory://")
     assert run("migrate") == Said(0, "nothing to migrate: this inbox has no tables\n", "")
 
@@ -525,7 +616,8 @@ def test_relay_needs_an_inbox_with_an_outbox(run: Run, monkeypatch: pytest.Monke
 
 def test_a_client_library_that_is_not_installed_is_one_line() -> None:
     code = (
-        "import sys; sys.modules['aiormq'] = None; from chassis import Service, cli; cli.main(Service('billing-svc'))"
+        "import sys; sys.modules['aiormq'] = None; "
+        "from chassis import Service, cli; cli.main(Service('billing-svc'))"
     )
     command = [sys.executable, "-c", code, "dlq", "list"]
     environment = settings(CHASSIS_BUS_URL="amqp://rabbitmq")
@@ -537,4 +629,7 @@ def test_a_client_library_that_is_not_installed_is_one_line() -> None:
 
 def test_help_names_the_commands(run: Run) -> None:
     out = run("--help").out
-    assert all(command in out for command in ("run", "dev", "relay", "migrate", "publish", "tail", "dlq", "config"))
+    assert all(
+        command in out
+        for command in ("run", "dev", "relay", "migrate", "publish", "tail", "dlq", "config")
+    )

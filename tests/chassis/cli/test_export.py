@@ -41,10 +41,15 @@ def test_a_failure_halfway_leaves_what_was_there(tmp_path: Path, error: BaseExce
     assert list(tmp_path.iterdir()) == [file]
 
 
-def test_a_full_disk_is_told_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_told_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("os.fsync", full)
     file = tmp_path / "dead.jsonl"
-    with pytest.raises(UsageError, match=r"cannot write .*dead\.jsonl: No space left"), replacing(file, force=False):
+    with (
+        pytest.raises(UsageError, match=r"cannot write .*dead\.jsonl: No space left"),
+        replacing(file, force=False),
+    ):
         pass
     assert list(tmp_path.iterdir()) == []
 
@@ -52,7 +57,10 @@ def test_a_full_disk_is_told_and_leaves_nothing(tmp_path: Path, monkeypatch: pyt
 def test_a_file_that_is_there_is_overwritten_only_by_force(tmp_path: Path) -> None:
     file = tmp_path / "dead.jsonl"
     file.write_text("of yesterday", "utf-8")
-    with pytest.raises(UsageError, match=r"is there already: .* --force"), replacing(file, force=False):
+    with (
+        pytest.raises(UsageError, match=r"is there already: .* --force"),
+        replacing(file, force=False),
+    ):
         pass
     assert file.read_text("utf-8") == "of yesterday"
     with replacing(file, force=True) as write:

@@ -24,7 +24,12 @@ ATTRIBUTE = st.text(min_size=1, max_size=200)
 
 
 def headers(prefix: str = AMQP_PREFIX, **changes: object) -> dict[str, object]:
-    whole = {"specversion": "1.0", "id": "e-1", "source": "shop", "type": "acme.signup.v1.UserSignedUp"} | changes
+    whole = {
+        "specversion": "1.0",
+        "id": "e-1",
+        "source": "shop",
+        "type": "acme.signup.v1.UserSignedUp",
+    } | changes
     return {prefix + name: value for name, value in whole.items() if value is not None}
 
 
@@ -37,9 +42,16 @@ def headers(prefix: str = AMQP_PREFIX, **changes: object) -> dict[str, object]:
     tracestate=st.none() | st.text(),
 )
 def test_an_envelope_survives_its_headers(
-    prefix: str, id_: str, source: str, subject: str | None, time: datetime | None, tracestate: str | None
+    prefix: str,
+    id_: str,
+    source: str,
+    subject: str | None,
+    time: datetime | None,
+    tracestate: str | None,
 ) -> None:
-    envelope = Envelope(id_, source, "acme.signup.v1.UserSignedUp", time, subject, "00-a-b-01", tracestate)
+    envelope = Envelope(
+        id_, source, "acme.signup.v1.UserSignedUp", time, subject, "00-a-b-01", tracestate
+    )
     assert from_headers(to_headers(envelope, prefix), prefix) == envelope
 
 
@@ -69,7 +81,9 @@ def test_amqp_headers_with_an_underscore_are_read() -> None:
     [(None, "missing"), ("", "''"), (7, "7"), (b"e-1", "b'e-1'"), ("x" * 1025, "1025 characters")],
     ids=["missing", "empty", "number", "bytes", "overlong"],
 )
-def test_a_bad_attribute_is_named_in_the_error(prefix: str, name: str, value: object, said: str) -> None:
+def test_a_bad_attribute_is_named_in_the_error(
+    prefix: str, name: str, value: object, said: str
+) -> None:
     with pytest.raises(EnvelopeError) as refused:
         from_headers(headers(prefix, **{name: value}), prefix)
     assert prefix + name in str(refused.value)
@@ -103,7 +117,11 @@ def test_a_time_with_any_offset_is_read_as_utc(time: object) -> None:
     assert parse_time(time).utcoffset() == timedelta()
 
 
-@pytest.mark.parametrize("time", ["2026-01-02T03:04:05", datetime(2026, 1, 2)], ids=["text", "datetime"])  # noqa: DTZ001 - that is the mistake
+@pytest.mark.parametrize(
+    "time",
+    ["2026-01-02T03:04:05", datetime(2026, 1, 2)],  # noqa: DTZ001 - that is the mistake
+    ids=["text", "datetime"],
+)
 def test_a_time_without_an_offset_is_refused(time: object) -> None:
     with pytest.raises(EnvelopeError, match=r"time is .* no UTC offset"):
         from_headers(headers(time=time), AMQP_PREFIX)

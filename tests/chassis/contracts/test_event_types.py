@@ -53,14 +53,23 @@ def test_another_version_is_told_from_an_unknown_type(type_: str, reason: str) -
 
 
 def test_a_version_is_outdated_only_when_all_known_ones_are_newer() -> None:
-    known = frozenset({"acme.signup.v2.UserSignedUp", "acme.signup.v4.UserSignedUp", "acme.billing.v1.AccountOpened"})
-    reasons = [unknown_type_reason(f"acme.signup.v{number}.UserSignedUp", known) for number in (1, 3, 5)]
+    known = frozenset(
+        {
+            "acme.signup.v2.UserSignedUp",
+            "acme.signup.v4.UserSignedUp",
+            "acme.billing.v1.AccountOpened",
+        }
+    )
+    reasons = [
+        unknown_type_reason(f"acme.signup.v{number}.UserSignedUp", known) for number in (1, 3, 5)
+    ]
     assert reasons == ["outdated_version", "unsupported_version", "unsupported_version"]
 
 
 def test_versions_have_an_order() -> None:
     ordered = [
-        f"acme.signup.{version}.UserSignedUp" for version in ("v1alpha", "v1alpha2", "v1beta1", "v1", "v2", "v10")
+        f"acme.signup.{version}.UserSignedUp"
+        for version in ("v1alpha", "v1alpha2", "v1beta1", "v1", "v2", "v10")
     ]
     for older, newer in pairwise(ordered):
         assert is_newer(newer, than=older)
@@ -96,7 +105,9 @@ def test_a_message_is_found_by_its_bare_name_when_there_is_one() -> None:
 
 def test_a_bare_name_that_two_versions_share_is_refused_with_both() -> None:
     assert v2.UserSignedUp is not UserSignedUp
-    with pytest.raises(ContractError, match=r"acme\.signup\.v1\.UserSignedUp, acme\.signup\.v2\.UserSignedUp"):
+    with pytest.raises(
+        ContractError, match=r"acme\.signup\.v1\.UserSignedUp, acme\.signup\.v2\.UserSignedUp"
+    ):
         find_message("UserSignedUp")
 
 
@@ -158,5 +169,9 @@ def test_the_slow_protobuf_is_refused() -> None:
 
 def _run(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-c", code], env=os.environ | environment, capture_output=True, text=True, check=True
+        [sys.executable, "-c", code],
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        check=True,
     )

@@ -58,7 +58,13 @@ def ordered(tmp_path_factory: pytest.TempPathFactory) -> Ordered:
     (folder / "ordered.proto").write_text(CONTRACT)
     compiled = folder / "ordered.binpb"
     well_known = files("grpc_tools") / "_proto"
-    command = ["protoc", f"-I{folder}", f"-I{well_known}", "--include_imports", f"--descriptor_set_out={compiled}"]
+    command = [
+        "protoc",
+        f"-I{folder}",
+        f"-I{well_known}",
+        "--include_imports",
+        f"--descriptor_set_out={compiled}",
+    ]
     assert protoc.main([*command, "ordered.proto"]) == 0
     pool = descriptor_pool.DescriptorPool()
     for file in descriptor_pb2.FileDescriptorSet.FromString(Path(compiled).read_bytes()).file:
@@ -76,12 +82,15 @@ def test_an_example_survives_the_wire_and_json(ordered: Ordered) -> None:
 
 def test_every_field_that_can_stand_alone_has_something_in_it(ordered: Ordered) -> None:
     all_fields = set(ordered(0).DESCRIPTOR.fields_by_name)
-    found: list[set[str]] = [{field.name for field, _ in ordered(seed).ListFields()} for seed in range(50)]
+    found: list[set[str]] = [
+        {field.name for field, _ in ordered(seed).ListFields()} for seed in range(50)
+    ]
     assert set().union(*found) == all_fields - LEFT_OUT
     for fields in found:
-        assert all_fields - fields - LEFT_OUT - {"gift", "total", "weight"} in ({"card"}, {"voucher"}), (
-            "one of each oneof"
-        )
+        assert all_fields - fields - LEFT_OUT - {"gift", "total", "weight"} in (
+            {"card"},
+            {"voucher"},
+        ), "one of each oneof"
 
 
 def test_messages_within_messages_come_to_an_end(ordered: Ordered) -> None:

@@ -30,7 +30,9 @@ def changed(file: Path, **fields: object) -> None:
 
 def test_a_missing_event_is_written_only_when_asked(stored: Path) -> None:
     assert stored.name == f"{TYPE}.json"
-    with pytest.raises(AssertionError, match=r"acme\.signup\.v2\.UserSignedUp\.json is missing: .* GOLDEN=write"):
+    with pytest.raises(
+        AssertionError, match=r"acme\.signup\.v2\.UserSignedUp\.json is missing: .* GOLDEN=write"
+    ):
         golden(stored.parent, ADA, v2.UserSignedUp(user_id="bob"))
     assert list(stored.parent.iterdir()) == [stored]
 
@@ -49,7 +51,9 @@ def test_stored_events_are_given_back_also_those_without_an_example(stored: Path
     assert golden(stored.parent, ADA) == [ADA]
 
 
-def test_what_is_stored_is_never_written_again(stored: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_stored_is_never_written_again(
+    stored: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     before = stored.read_bytes()
     monkeypatch.setenv("GOLDEN", "write")
     bob = v2.UserSignedUp(user_id="bob")
@@ -61,8 +65,14 @@ def test_what_is_stored_is_never_written_again(stored: Path, monkeypatch: pytest
     ("fields", "says"),
     [
         ({"event": {"user_id": "ada"}}, "means something else now: .*make it another version"),
-        ({"type": "acme.signup.v2.UserSignedUp", "event": {"user_id": "x"}}, "means something else now"),
-        ({"type": "acme.gone.v1.UserLeft"}, "cannot be read any more: 'acme.gone.v1.UserLeft' is not a type"),
+        (
+            {"type": "acme.signup.v2.UserSignedUp", "event": {"user_id": "x"}},
+            "means something else now",
+        ),
+        (
+            {"type": "acme.gone.v1.UserLeft"},
+            "cannot be read any more: 'acme.gone.v1.UserLeft' is not a type",
+        ),
         ({"body": "/w=="}, "cannot be read any more: not a acme.signup.v1.UserSignedUp"),
         ({"body": "no base64"}, "is not a golden event"),
         ({"type": None}, "cannot be read any more"),
@@ -83,7 +93,9 @@ def test_a_file_that_is_no_golden_event_is_told(stored: Path, text: str) -> None
         golden(stored.parent, ADA)
 
 
-def test_contracts_of_stored_events_need_not_be_imported(stored: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_contracts_of_stored_events_need_not_be_imported(
+    stored: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("GOLDEN", "write")
     opened = AccountOpened(account_id="a-1")
     assert golden(stored.parent, opened) == [opened, ADA]

@@ -26,7 +26,11 @@ from tests.chassis.pipeline import Delivered, delivered
 
 pytestmark = pytest.mark.usefixtures("log_lines")
 
-V1, V2, V3 = "acme.signup.v1.UserSignedUp", "acme.signup.v2.UserSignedUp", "acme.signup.v3.UserJoined"
+V1, V2, V3 = (
+    "acme.signup.v1.UserSignedUp",
+    "acme.signup.v2.UserSignedUp",
+    "acme.signup.v3.UserJoined",
+)
 ADA = v1.UserSignedUp(user_id="ada", email="ada@example.org")
 
 
@@ -83,8 +87,12 @@ async def test_upcasters_are_chained_whatever_their_order() -> None:
     assert team.got == [(V3, v3.UserJoined(user_id="ada", address="en:ada@example.org"))]
 
 
-@pytest.mark.parametrize("handled", [(v1.UserSignedUp, v3.UserJoined), (v2.UserSignedUp, v3.UserJoined)])
-async def test_an_event_goes_to_the_first_version_on_its_way_that_has_handlers(handled: tuple[type[Message]]) -> None:
+@pytest.mark.parametrize(
+    "handled", [(v1.UserSignedUp, v3.UserJoined), (v2.UserSignedUp, v3.UserJoined)]
+)
+async def test_an_event_goes_to_the_first_version_on_its_way_that_has_handlers(
+    handled: tuple[type[Message]],
+) -> None:
     team = Team(*handled)
     team.service.upcast(v1.UserSignedUp, v2.UserSignedUp)(with_language)
     team.service.upcast(v2.UserSignedUp, v3.UserJoined)(with_address)
@@ -130,7 +138,10 @@ async def test_one_fact_under_two_versions_is_handled_twice_without_a_key() -> N
     team = Team(v2.UserSignedUp)
     team.service.upcast(v1.UserSignedUp, v2.UserSignedUp)(with_language)
     async with Harness(team.service) as harness:
-        assert [await harness.send(event) for event in (ADA, with_language(ADA))] == ["done", "done"]
+        assert [await harness.send(event) for event in (ADA, with_language(ADA))] == [
+            "done",
+            "done",
+        ]
 
 
 def test_what_versions_have_in_common() -> None:
@@ -172,7 +183,9 @@ async def test_what_cannot_be_upcast_is_dead_at_once_before_any_claim(
     assert delivery.body == ADA.SerializeToString()
     assert (inbox.claims, team.got) == (0, [])
     labels = {"type": V1, "outcome": "dead"}
-    assert metrics.registry.get_sample_value("messaging_client_consumed_messages_total", labels) == 1
+    assert (
+        metrics.registry.get_sample_value("messaging_client_consumed_messages_total", labels) == 1
+    )
 
 
 async def test_an_event_whose_upcaster_is_mended_is_handled_after_a_replay() -> None:
@@ -220,10 +233,14 @@ async def test_events_are_counted_under_the_type_that_was_sent() -> None:
     delivery = await take(team.service, delivered(ADA), MemoryInbox(60.0, 3600.0), metrics)
     assert delivery.outcome == "done"
     labels = {"type": V1, "outcome": "done"}
-    assert metrics.registry.get_sample_value("messaging_client_consumed_messages_total", labels) == 1
+    assert (
+        metrics.registry.get_sample_value("messaging_client_consumed_messages_total", labels) == 1
+    )
 
 
-async def take(service: Service, delivery: Delivered, inbox: MemoryInbox, metrics: Metrics) -> Delivered:
+async def take(
+    service: Service, delivery: Delivered, inbox: MemoryInbox, metrics: Metrics
+) -> Delivered:
     consumer = service.consumer(load({}), MemoryBus(), inbox, metrics, NoTraces())
     consumer.start()
     await consumer.on_delivery(delivery)
@@ -243,9 +260,12 @@ def of_any_message(old: Message) -> v2.UserSignedUp:
 
 
 @pytest.mark.parametrize(
-    "upcaster", [with_language, untyped, of_any_message, lambda old: v2.UserSignedUp(user_id=old.user_id)]
+    "upcaster",
+    [with_language, untyped, of_any_message, lambda old: v2.UserSignedUp(user_id=old.user_id)],
 )
-def test_a_function_of_the_older_event_is_an_upcaster_and_stays_what_it_is(upcaster: Callable[[Any], Any]) -> None:
+def test_a_function_of_the_older_event_is_an_upcaster_and_stays_what_it_is(
+    upcaster: Callable[[Any], Any],
+) -> None:
     assert Service("billing-svc").upcast(v1.UserSignedUp, v2.UserSignedUp)(upcaster) is upcaster
 
 
@@ -283,7 +303,9 @@ def to_nothing(old: v1.UserSignedUp) -> None: ...
         (to_nothing, "returns None"),
     ],
 )
-def test_a_function_that_can_be_no_upcaster_is_refused(upcaster: Callable[[Any], Any], says: str) -> None:
+def test_a_function_that_can_be_no_upcaster_is_refused(
+    upcaster: Callable[[Any], Any], says: str
+) -> None:
     with pytest.raises(RegistrationError) as refused:
         Service("billing-svc").upcast(v1.UserSignedUp, v2.UserSignedUp)(upcaster)
     assert str(refused.value) == f"upcaster {upcaster.__name__} from {V1} to {V2} {says}"
@@ -292,8 +314,12 @@ def test_a_function_that_can_be_no_upcaster_is_refused(upcaster: Callable[[Any],
 def test_a_second_upcaster_from_one_version_is_refused() -> None:
     service = Service("billing-svc")
     service.upcast(v1.UserSignedUp, v2.UserSignedUp)(with_language)
-    with pytest.raises(RegistrationError, match=r"to acme\.signup\.v3\.UserJoined is the second .* with_language"):
-        service.upcast(v1.UserSignedUp, v3.UserJoined)(lambda old: v3.UserJoined(user_id=old.user_id))
+    with pytest.raises(
+        RegistrationError, match=r"to acme\.signup\.v3\.UserJoined is the second .* with_language"
+    ):
+        service.upcast(v1.UserSignedUp, v3.UserJoined)(
+            lambda old: v3.UserJoined(user_id=old.user_id)
+        )
 
 
 def test_an_upcaster_to_an_older_version_is_refused() -> None:
@@ -309,8 +335,12 @@ def test_a_circle_is_refused() -> None:
         service.upcast(v1.UserSignedUp, v1.UserSignedUp)(lambda old: old)
     service.upcast(v1.UserSignedUp, v2.UserSignedUp)(with_language)
     service.upcast(v2.UserSignedUp, v3.UserJoined)(with_address)
-    with pytest.raises(RegistrationError, match=rf"closes a circle: its result is led back to {V3}"):
-        service.upcast(v3.UserJoined, v1.UserSignedUp)(lambda old: v1.UserSignedUp(user_id=old.user_id))
+    with pytest.raises(
+        RegistrationError, match=rf"closes a circle: its result is led back to {V3}"
+    ):
+        service.upcast(v3.UserJoined, v1.UserSignedUp)(
+            lambda old: v1.UserSignedUp(user_id=old.user_id)
+        )
 
 
 async def test_an_upcaster_whose_result_nobody_takes_is_refused_at_start() -> None:

@@ -220,9 +220,13 @@ def never(_: str) -> bool:
     return False
 
 
-def pipeline(handler: Handler, delay: float = 1000.0, ratio: float = 0.8, max_attempts: int = 2) -> Pipeline:
+def pipeline(
+    handler: Handler, delay: float = 1000.0, ratio: float = 0.8, max_attempts: int = 2
+) -> Pipeline:
     opens = Breaker(ratio, probes=3, delay=delay, delay_max=delay)
-    return Pipeline({UserSignedUp: [handler]}, breaker=opens, backoff=0.001, max_attempts=max_attempts)
+    return Pipeline(
+        {UserSignedUp: [handler]}, breaker=opens, backoff=0.001, max_attempts=max_attempts
+    )
 
 
 async def fail_often(line: Pipeline) -> None:
@@ -239,7 +243,8 @@ async def served() -> AsyncIterator[Serve]:
         lines.append(line)
         line.consumer.start()
         line.bus.subscribe(
-            Subscription("billing-svc", frozenset({event_type(UserSignedUp)})), line.consumer.on_delivery
+            Subscription("billing-svc", frozenset({event_type(UserSignedUp)})),
+            line.consumer.on_delivery,
         )
         await line.bus.start()
 
@@ -252,7 +257,9 @@ async def served() -> AsyncIterator[Serve]:
 def send(line: Pipeline, *ids: str) -> None:
     for id_ in ids:
         message = to_event(UserSignedUp(user_id=id_), source="shop", id_=id_)
-        line.bus.broker.publish(message.envelope.type, to_headers(message.envelope, AMQP_PREFIX), message.body)
+        line.bus.broker.publish(
+            message.envelope.type, to_headers(message.envelope, AMQP_PREFIX), message.body
+        )
 
 
 IDS = [f"e-{number}" for number in range(200)]
@@ -312,7 +319,9 @@ async def test_poison_beside_events_that_work_reaches_the_dead_letters_without_a
     line = pipeline(dependency, max_attempts=5)
     await served(line)
     send(line, *IDS)
-    await eventually(lambda: len(line.bus.letters) == 1 and len(dependency.attempts) == len(IDS) - 1)
+    await eventually(
+        lambda: len(line.bus.letters) == 1 and len(dependency.attempts) == len(IDS) - 1
+    )
     assert dependency.calls["e-100"] == 5
     assert line.bus.calls == []
 
@@ -330,7 +339,9 @@ async def test_the_bus_pauses_and_what_comes_meanwhile_is_put_off() -> None:
 
 
 @pytest.mark.parametrize("attempt", [1, 2, 7])
-async def test_the_failure_of_an_event_that_was_under_way_is_not_held_against_it(attempt: int) -> None:
+async def test_the_failure_of_an_event_that_was_under_way_is_not_held_against_it(
+    attempt: int,
+) -> None:
     slow, go_on = asyncio.Event(), asyncio.Event()
 
     async def waits(event: UserSignedUp, ctx: Context) -> None:
@@ -436,7 +447,9 @@ async def test_a_drain_ends_the_probing_and_resumes_nothing(log_lines: LogLines)
     assert not [one for one in log_lines() if "resumes" in one["event"]]
 
 
-async def test_a_replica_whose_dependency_fails_counts_as_consuming_while_its_bus_is_connected() -> None:
+async def test_a_replica_whose_dependency_fails_counts_as_consuming_while_its_bus_is_connected() -> (
+    None
+):
     line = pipeline(Dependency())
     await line.bus.start()
     await fail_often(line)

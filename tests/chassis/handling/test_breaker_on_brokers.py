@@ -25,7 +25,9 @@ async def lab(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[L
         yield lab
 
 
-async def test_a_dependency_that_is_down_for_a_while_sends_nothing_to_the_dead_letters(lab: Lab) -> None:
+async def test_a_dependency_that_is_down_for_a_while_sends_nothing_to_the_dead_letters(
+    lab: Lab,
+) -> None:
     service = Service("billing-svc", version="1.2.3")
     is_up = asyncio.Event()
     probes: list[str] = []
@@ -42,11 +44,16 @@ async def test_a_dependency_that_is_down_for_a_while_sends_nothing_to_the_dead_l
     metrics = service.metrics()
     bus, publisher = lab.bus("billing-svc"), lab.bus("shop")
     consumer = service.consumer(settings, bus, MemoryInbox(60.0, 3600.0), metrics, NoTraces())
-    bus.subscribe(Subscription("billing-svc", service.types, settings.prefetch), consumer.on_delivery)
+    bus.subscribe(
+        Subscription("billing-svc", service.types, settings.prefetch), consumer.on_delivery
+    )
     consumer.start()
 
     def paused() -> bool:
-        return metrics.registry.get_sample_value("chassis_consumer_paused", {"reason": "failures"}) == 1
+        return (
+            metrics.registry.get_sample_value("chassis_consumer_paused", {"reason": "failures"})
+            == 1
+        )
 
     try:
         for one in (bus, publisher):

@@ -141,7 +141,9 @@ async def test_an_event_that_somebody_else_handles_comes_later_without_using_up_
     await handler.started.wait()
     second = await line.take(delivered(EVENT))
     assert (second.outcome, second.counted) == ("later", False)
-    assert second.delay == BUSY_SECONDS  # well before the lease is over: the first is mostly done by then
+    assert (
+        second.delay == BUSY_SECONDS
+    )  # well before the lease is over: the first is mostly done by then
     assert line.consumed("busy") == 1
     handler.go_on.set()
     await running
@@ -170,7 +172,9 @@ async def test_the_same_key_in_events_of_two_types_is_two_keys() -> None:
 
 
 @pytest.mark.parametrize("key", [lambda event: event.no_such_field, lambda _: None, lambda _: ""])
-async def test_an_event_whose_key_cannot_be_made_is_dead_before_any_claim(key: Callable[[object], object]) -> None:
+async def test_an_event_whose_key_cannot_be_made_is_dead_before_any_claim(
+    key: Callable[[object], object],
+) -> None:
     line = pipeline(Probe(), keys={"open_account": key})
     failure = (await line.take(delivered(EVENT))).buried
     assert (failure.reason, failure.handler) == ("bad_key", "open_account")
@@ -197,7 +201,9 @@ async def test_one_handlers_failure_repeats_only_that_handler() -> None:
     assert calls == ["failing", "working", "failing"]
 
 
-async def test_a_handler_that_rejects_does_not_condemn_the_event_for_one_that_is_to_be_retried() -> None:
+async def test_a_handler_that_rejects_does_not_condemn_the_event_for_one_that_is_to_be_retried() -> (
+    None
+):
     async def rejecting(event: UserSignedUp, ctx: Context) -> None:
         raise Reject("never")
 
@@ -224,7 +230,9 @@ async def test_a_handler_that_rejects_does_not_condemn_the_event_for_one_that_is
         (None, b"", "bad_envelope"),
     ],
 )
-async def test_what_can_never_be_handled_is_dead_before_any_claim(type_: str | None, body: bytes, reason: str) -> None:
+async def test_what_can_never_be_handled_is_dead_before_any_claim(
+    type_: str | None, body: bytes, reason: str
+) -> None:
     line = pipeline(Probe())
     delivery = delivered(EVENT, headers={"cloudEvents:type": type_})
     delivery.body = body
@@ -260,7 +268,11 @@ async def test_the_last_attempt_that_fails_is_dead_with_all_that_is_known() -> N
     delivery = delivered(EVENT, attempt=5)
     delivery.first_failure = "2999-01-02T03:04:05Z"
     failure = (await line.take(delivery)).buried
-    assert (failure.reason, failure.handler, failure.attempts) == ("attempts_exhausted", "open_account", 5)
+    assert (failure.reason, failure.handler, failure.attempts) == (
+        "attempts_exhausted",
+        "open_account",
+        5,
+    )
     assert (failure.error, failure.message) == ("builtins.OSError", "the ledger is closed")
     assert failure.stack.rstrip().endswith("OSError: the ledger is closed")
     assert failure.first_failure == "2999-01-02T03:04:05Z"
@@ -321,7 +333,9 @@ async def test_a_handler_that_swallows_its_timeout_has_failed_and_publishes_noth
 
 
 async def test_a_timeout_of_the_handlers_own_is_its_own() -> None:
-    failure = (await pipeline(Probe(TimeoutError("the bank")), max_attempts=1).take(delivered(EVENT))).buried
+    failure = (
+        await pipeline(Probe(TimeoutError("the bank")), max_attempts=1).take(delivered(EVENT))
+    ).buried
     assert (failure.error, failure.message) == ("builtins.TimeoutError", "the bank")
 
 
@@ -370,7 +384,9 @@ async def test_every_attempt_publishes_the_same_ids_each_of_its_own() -> None:
     assert {message.envelope.source for message in line.bus.published} == {"billing-svc"}
 
 
-async def test_what_was_published_waits_for_the_broker_and_the_handler_is_not_called_again() -> None:
+async def test_what_was_published_waits_for_the_broker_and_the_handler_is_not_called_again() -> (
+    None
+):
     handler = Probe(publishes)
     line = pipeline(handler)
     line.bus.refusing = True
@@ -418,7 +434,9 @@ async def test_a_lease_that_is_lost_after_the_handler_has_returned_cancels_nothi
     assert line.metric("chassis_inbox_leases_lost_total") == 1
 
 
-async def test_an_event_too_large_to_publish_is_a_dead_letter_at_once_and_nothing_is_published() -> None:
+async def test_an_event_too_large_to_publish_is_a_dead_letter_at_once_and_nothing_is_published() -> (
+    None
+):
     async def verbose(event: UserSignedUp, ctx: Context) -> None:
         ctx.publish(AccountOpened(account_id="a-1"))
         ctx.publish(AccountOpened(account_id="x" * 1000))
@@ -467,7 +485,9 @@ async def test_a_handler_that_swallows_the_loss_of_its_lease_still_publishes_not
     assert "complete" not in line.inbox.calls
 
 
-async def test_after_the_loss_of_a_lease_no_further_handler_runs(started: Callable[[Pipeline], Pipeline]) -> None:
+async def test_after_the_loss_of_a_lease_no_further_handler_runs(
+    started: Callable[[Pipeline], Pipeline],
+) -> None:
     second: list[str] = []
 
     async def afterwards(event: UserSignedUp, ctx: Context) -> None:
@@ -499,7 +519,9 @@ async def test_a_lease_that_cannot_be_extended_until_it_is_over_is_lost(
 # The store is away.
 
 
-async def test_without_a_claim_nothing_is_handled_and_the_bus_pauses_until_the_store_is_back() -> None:
+async def test_without_a_claim_nothing_is_handled_and_the_bus_pauses_until_the_store_is_back() -> (
+    None
+):
     handler = Probe()
     line = pipeline(handler)
     line.consumer.start()
@@ -742,7 +764,9 @@ async def test_a_defect_in_reading_the_headers_never_leaves_an_event_unsettled()
 # What is told of it.
 
 
-async def test_log_lines_of_a_handler_carry_the_event_and_never_the_payload(log_lines: LogLines) -> None:
+async def test_log_lines_of_a_handler_carry_the_event_and_never_the_payload(
+    log_lines: LogLines,
+) -> None:
     async def talks(event: UserSignedUp, ctx: Context) -> None:
         ctx.log.info("talking", plan="basic")
         raise BROKEN

@@ -16,11 +16,18 @@ from chassis.bus import DeadLetter, Delivery, Verdict
 from tests.chassis.bus.test_bus_conformance import FAILURE, SIGNED_UP, Replica, eventually
 from tests.chassis.bus_labs import NatsLab, RabbitLab, nats_lab, rabbitmq_lab
 
-BODIES = st.one_of(st.binary(max_size=200), st.sampled_from([b"", b"\x00" * 70_000, b"\r\n\r\n", bytes(range(256))]))
+BODIES = st.one_of(
+    st.binary(max_size=200),
+    st.sampled_from([b"", b"\x00" * 70_000, b"\r\n\r\n", bytes(range(256))]),
+)
 
 _AMQP_NAMES = st.one_of(
-    st.text(min_size=1, max_size=20).filter(lambda name: name not in {"CC", "BCC"}),  # the broker routes by these
-    st.sampled_from(["cloudEvents:id", "cloudEvents:type", "ce-id", "x-strange", "n" * 128, "Ünïcödé"]),
+    st.text(min_size=1, max_size=20).filter(
+        lambda name: name not in {"CC", "BCC"}
+    ),  # the broker routes by these
+    st.sampled_from(
+        ["cloudEvents:id", "cloudEvents:type", "ce-id", "x-strange", "n" * 128, "Ünïcödé"]
+    ),
 )
 _AMQP_LEAVES = st.one_of(
     st.none(),
@@ -28,24 +35,42 @@ _AMQP_LEAVES = st.one_of(
     st.integers(-(2**63), 2**63 - 1),
     st.floats(allow_nan=False, allow_infinity=False, width=32),  # Erlang has neither
     st.decimals(-10_000, 10_000, places=2),
-    st.datetimes(datetime(1970, 1, 2), datetime(2100, 1, 1)).map(lambda at: at.replace(microsecond=0, tzinfo=UTC)),  # noqa: DTZ001 - hypothesis wants them naive
+    st.datetimes(
+        datetime(1970, 1, 2),  # noqa: DTZ001 - hypothesis wants them naive
+        datetime(2100, 1, 1),  # noqa: DTZ001
+    ).map(lambda at: at.replace(microsecond=0, tzinfo=UTC)),
     st.text(max_size=50),
     st.just("x" * 3_000),
     st.binary(max_size=50).map(bytearray),  # the client writes no bytes
 )
 _AMQP_VALUES = st.recursive(
     _AMQP_LEAVES,
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(min_size=1, max_size=10), inner, max_size=4),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(st.text(min_size=1, max_size=10), inner, max_size=4)
+    ),
     max_leaves=8,
 )
 AMQP_MESSAGES = st.tuples(st.dictionaries(_AMQP_NAMES, _AMQP_VALUES, max_size=6), BODIES)
 
 _NATS_NAMES = st.one_of(
-    st.from_regex(r"[A-Za-z][A-Za-z0-9_-]{0,20}", fullmatch=True).filter(lambda name: not name.startswith("Nats-")),
-    st.sampled_from(["ce-id", "ce-type", "ce-specversion", "chassis-attempt", "chassis-kept-x", "dead-letter-reason"]),
+    st.from_regex(r"[A-Za-z][A-Za-z0-9_-]{0,20}", fullmatch=True).filter(
+        lambda name: not name.startswith("Nats-")
+    ),
+    st.sampled_from(
+        [
+            "ce-id",
+            "ce-type",
+            "ce-specversion",
+            "chassis-attempt",
+            "chassis-kept-x",
+            "dead-letter-reason",
+        ]
+    ),
 )
 _NATS_VALUES = st.one_of(
-    st.text(st.characters(exclude_characters="\r\n", exclude_categories=["Cs"]), max_size=50), st.just("x" * 3_000)
+    st.text(st.characters(exclude_characters="\r\n", exclude_categories=["Cs"]), max_size=50),
+    st.just("x" * 3_000),
 )
 NATS_MESSAGES = st.tuples(st.lists(st.tuples(_NATS_NAMES, _NATS_VALUES), max_size=6), BODIES)
 
@@ -57,7 +82,9 @@ class Journey:
     as_it_is: Callable[[Delivery], tuple[object, bytes]]
     """What of a delivery must never change, fit to be compared."""
     replayed: bool = False
-    stages: dict[str, dict[str, bytes]] = field(default_factory=lambda: {"first": {}, "retried": {}, "replayed": {}})
+    stages: dict[str, dict[str, bytes]] = field(
+        default_factory=lambda: {"first": {}, "retried": {}, "replayed": {}}
+    )
     """Of each message that came, once even if it came again: what it was, and its body."""
 
     async def settle(self, delivery: Delivery) -> None:
@@ -147,10 +174,14 @@ def test_fuzz_amqp_messages_stay_as_they_came_in(runner: asyncio.Runner, tmp_pat
     lab, replica = runner.run(open_all())
     try:
 
-        @settings(max_examples=15, phases=[Phase.generate])  # no shrinking: a failure costs the patience of a test
+        @settings(
+            max_examples=15, phases=[Phase.generate]
+        )  # no shrinking: a failure costs the patience of a test
         @given(st.lists(AMQP_MESSAGES, min_size=5, max_size=20))
         def messages_stay(messages: Sequence[tuple[Mapping[str, object], bytes]]) -> None:
-            sent = [(numbered(headers, number), body) for number, (headers, body) in enumerate(messages)]
+            sent = [
+                (numbered(headers, number), body) for number, (headers, body) in enumerate(messages)
+            ]
 
             async def publish() -> None:
                 for headers, body in sent:
@@ -176,11 +207,19 @@ def test_fuzz_nats_messages_stay_as_they_came_in(runner: asyncio.Runner, tmp_pat
     lab, replica = runner.run(open_all())
     try:
 
-        @settings(max_examples=15, phases=[Phase.generate])  # no shrinking: a failure costs the patience of a test
+        @settings(
+            max_examples=15, phases=[Phase.generate]
+        )  # no shrinking: a failure costs the patience of a test
         @given(st.lists(NATS_MESSAGES, min_size=5, max_size=20))
         def messages_stay(messages: Sequence[tuple[Sequence[tuple[str, str]], bytes]]) -> None:
             sent = [
-                ([f"{name}: {value}".encode() for name, value in [*headers, ("x-number", number)]], body)
+                (
+                    [
+                        f"{name}: {value}".encode()
+                        for name, value in [*headers, ("x-number", number)]
+                    ],
+                    body,
+                )
                 for number, (headers, body) in enumerate(messages)
             ]
 

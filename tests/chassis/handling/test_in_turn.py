@@ -114,7 +114,9 @@ async def test_a_failure_gives_the_slot_free(line: Line) -> None:
 
 async def test_other_handlers_do_not_wait_for_a_limited_one(line: Line) -> None:
     desk, other = Desk(), Desk("greet", keeps=False)
-    pipeline = Pipeline({UserSignedUp: [desk], AccountOpened: [other]}, turns={"open_account": Turns(Slots(1))})
+    pipeline = Pipeline(
+        {UserSignedUp: [desk], AccountOpened: [other]}, turns={"open_account": Turns(Slots(1))}
+    )
     running = [pipeline.begin(signed_up(f"e-{n}")) for n in range(3)]
     await settled()
     assert (await pipeline.take(delivered(AccountOpened(account_id="a"), "e-9"))).outcome == "done"
@@ -190,7 +192,9 @@ async def test_without_a_key_there_is_no_order(line: Line, key: str | None) -> N
 
 
 @pytest.mark.parametrize("key", [lambda event: event.no_such_field, lambda _: 7])
-async def test_a_bad_key_is_a_dead_letter_before_anything_is_claimed(line: Line, key: Callable[[object], str]) -> None:
+async def test_a_bad_key_is_a_dead_letter_before_anything_is_claimed(
+    line: Line, key: Callable[[object], str]
+) -> None:
     desk = Desk()
     pipeline = line(desk, turns=Turns(ordered_by=key))
     failure = (await pipeline.take(signed_up("e-0"))).buried
@@ -205,7 +209,12 @@ async def test_a_failing_event_is_retried_in_hand_and_nobody_overtakes_it(line: 
     await asyncio.gather(*(pipeline.begin(one) for one in deliveries))
     assert desk.attempts == [("e-0", 1), ("e-0", 2), ("e-0", 3), ("e-1", 1), ("e-2", 1)]
     assert [one.outcome for one in deliveries] == ["done"] * 3
-    assert pipeline.metric("chassis_handler_failures_total", type="acme.signup.v1.UserSignedUp", handler=desk.name) == 2
+    assert (
+        pipeline.metric(
+            "chassis_handler_failures_total", type="acme.signup.v1.UserSignedUp", handler=desk.name
+        )
+        == 2
+    )
 
 
 async def test_after_its_last_attempt_an_event_is_dead_and_the_next_one_comes(line: Line) -> None:
@@ -260,7 +269,9 @@ async def test_a_limit_and_an_order_hold_together(line: Line) -> None:
     assert [id_ for id_ in desk.ended if id_ in {"e-0", "e-2"}] == ["e-0", "e-2"]
 
 
-async def test_a_key_that_another_replica_has_in_hand_is_waited_for_and_costs_no_attempt(line: Line) -> None:
+async def test_a_key_that_another_replica_has_in_hand_is_waited_for_and_costs_no_attempt(
+    line: Line,
+) -> None:
     here, there = Desk(), Desk(keeps=False)
     one = line(here, turns=by_user())
     two = line(there, turns=by_user(), shares_inbox_of=one)
@@ -316,11 +327,17 @@ async def test_a_retry_that_would_be_kept_for_too_long_goes_to_the_broker_and_lo
     pipeline = line(desk, turns=by_user())
     deliveries = [signed_up(f"e-{n}") for n in range(2)]
     await asyncio.gather(*(pipeline.begin(one) for one in deliveries))
-    assert (deliveries[0].outcome, deliveries[0].delay, deliveries[0].counted) == ("later", 601, True)
+    assert (deliveries[0].outcome, deliveries[0].delay, deliveries[0].counted) == (
+        "later",
+        601,
+        True,
+    )
     assert deliveries[1].outcome == "done"
 
 
-async def test_an_event_that_is_not_at_fault_is_handed_back_in_order_when_kept_for_too_long(line: Line) -> None:
+async def test_an_event_that_is_not_at_fault_is_handed_back_in_order_when_kept_for_too_long(
+    line: Line,
+) -> None:
     desk = Desk()
     pipeline = line(desk, turns=by_user(), hold=0.2)
     pipeline.inbox.fail("claim")
@@ -358,7 +375,9 @@ async def test_a_lost_lease_hands_back_the_event_and_those_behind_it(line: Line)
     assert desk.begun == ["e-0"]
 
 
-async def test_leases_that_are_lost_after_the_handler_has_returned_repeat_nothing(line: Line) -> None:
+async def test_leases_that_are_lost_after_the_handler_has_returned_repeat_nothing(
+    line: Line,
+) -> None:
     desk = Desk(keeps=False)
     pipeline = line(desk, turns=by_user(), lease=0.01)
     pipeline.inbox.fail("complete", "extend", "ping")
@@ -373,7 +392,9 @@ async def test_leases_that_are_lost_after_the_handler_has_returned_repeat_nothin
     assert desk.attempts == [("e-0", 1), ("e-1", 1)]
 
 
-async def test_a_probe_that_stands_behind_another_event_lets_that_one_be_the_probe(line: Line) -> None:
+async def test_a_probe_that_stands_behind_another_event_lets_that_one_be_the_probe(
+    line: Line,
+) -> None:
     desk = Desk(raises={"e-0": [RetryAfter(0.2)]}, keeps=False)
     breaker = Breaker(0.5, window=1, least=1, probes=1, delay=0.001, delay_max=0.002)
     pipeline = line(desk, turns=by_user(), breaker=breaker)
@@ -403,7 +424,9 @@ async def test_a_probe_that_waits_for_a_slot_lets_another_event_be_the_probe(lin
     await asyncio.gather(*running)
 
 
-async def test_a_probe_whose_key_another_replica_has_lets_another_event_be_the_probe(line: Line) -> None:
+async def test_a_probe_whose_key_another_replica_has_lets_another_event_be_the_probe(
+    line: Line,
+) -> None:
     here, there = Desk(), Desk(raises={"e-0": [RetryAfter(60)]}, keeps=False)
     breaker = Breaker(0.5, window=1, least=1, probes=1, delay=0.001, delay_max=0.002)
     one = line(here, turns=by_user())

@@ -100,7 +100,9 @@ async def test_a_lease_that_was_let_go_is_extended_no_more(bench: Bench) -> None
     assert bench.store.extended == []
 
 
-async def test_letting_go_waits_for_an_extension_under_way_and_gives_its_fence(bench: Bench) -> None:
+async def test_letting_go_waits_for_an_extension_under_way_and_gives_its_fence(
+    bench: Bench,
+) -> None:
     work = bench.hold()
     bench.now += TERM / 2
     bench.store.answer.clear()
@@ -126,7 +128,9 @@ async def test_a_lost_lease_is_counted_and_cancels_the_handler(bench: Bench) -> 
         await bench.keeper.let_go(work)
 
 
-async def test_a_lease_lost_while_it_is_let_go_does_not_cancel_what_completes_it(bench: Bench) -> None:
+async def test_a_lease_lost_while_it_is_let_go_does_not_cancel_what_completes_it(
+    bench: Bench,
+) -> None:
     work = bench.hold()
     bench.now += TERM / 2
     bench.store.error = LeaseLost("taken over")
@@ -164,7 +168,9 @@ async def test_a_defect_in_one_extension_leaves_the_others_alive(bench: Bench) -
     assert (work.lost, work.lease.fence) == (False, 2)
 
 
-async def test_a_lease_that_is_over_although_its_handler_has_returned_is_claimed_again(bench: Bench) -> None:
+async def test_a_lease_that_is_over_although_its_handler_has_returned_is_claimed_again(
+    bench: Bench,
+) -> None:
     work = bench.hold()
     work.end()
     bench.store.error = InboxUnavailable("away")
@@ -174,10 +180,17 @@ async def test_a_lease_that_is_over_although_its_handler_has_returned_is_claimed
     bench.store.error = LeaseLost("it was over")
     bench.store.claim_gives = Lease("key", "digest", 7)
     await bench.keeper.extend_due()
-    assert (work.lost, work.lease.fence, bench.keeper.seconds_left(work), bench.lost) == (False, 7, TERM, 1)
+    assert (work.lost, work.lease.fence, bench.keeper.seconds_left(work), bench.lost) == (
+        False,
+        7,
+        TERM,
+        1,
+    )
 
 
-async def test_a_lease_that_somebody_else_has_now_is_lost_also_when_the_handler_has_returned(bench: Bench) -> None:
+async def test_a_lease_that_somebody_else_has_now_is_lost_also_when_the_handler_has_returned(
+    bench: Bench,
+) -> None:
     work = bench.hold()
     work.end()
     bench.now += TERM
@@ -186,7 +199,9 @@ async def test_a_lease_that_somebody_else_has_now_is_lost_also_when_the_handler_
     assert (work.lost, bench.lost, bench.handler.cancelling()) == (True, 1, 0)
 
 
-async def test_a_key_of_an_order_is_not_claimed_again_beside_what_may_have_passed_it(bench: Bench) -> None:
+async def test_a_key_of_an_order_is_not_claimed_again_beside_what_may_have_passed_it(
+    bench: Bench,
+) -> None:
     key = bench.hold()
     event = bench.keeper.hold(bench.handler, Lease("key", "digest", 2), bench.now, beside=key)
     event.end()

@@ -82,7 +82,9 @@ def ordered(ledger: Ledger) -> Service:
     return service
 
 
-async def replica(service: Service, bus: Bus, inbox: Inbox, stack: AsyncExitStack, **settings: object) -> Service:
+async def replica(
+    service: Service, bus: Bus, inbox: Inbox, stack: AsyncExitStack, **settings: object
+) -> Service:
     """`service` at work on `bus` until the end of the test."""
     given = load({}, backoff_seconds=0.02, pause_failure_ratio=0, **settings)
     metrics = service.metrics()
@@ -120,31 +122,43 @@ async def test_one_replica_handles_each_key_in_the_order_published_failures_incl
 ) -> None:
     ledger = Ledger()
     publisher = await publishing(lab.bus("shop"), stack)
-    await replica(ordered(ledger), lab.bus("billing-svc"), MemoryInbox(60.0, 3600.0), stack, prefetch=20)
+    await replica(
+        ordered(ledger), lab.bus("billing-svc"), MemoryInbox(60.0, 3600.0), stack, prefetch=20
+    )
     await publish_all(publisher)
     await eventually(lambda: ledger.count == EVENTS)
     assert {key: sorted(numbers) for key, numbers in ledger.handled.items()} == ledger.handled
     assert ledger.together == 1
 
 
-async def test_two_replicas_handle_one_event_of_a_key_at_a_time(lab: Lab, stack: AsyncExitStack) -> None:
+async def test_two_replicas_handle_one_event_of_a_key_at_a_time(
+    lab: Lab, stack: AsyncExitStack
+) -> None:
     ledger, inbox = Ledger(), MemoryInbox(60.0, 3600.0)
     publisher = await publishing(lab.bus("shop"), stack)
     for _ in range(2):
         await replica(ordered(ledger), lab.bus("billing-svc"), inbox, stack, prefetch=20)
     await publish_all(publisher)
     await eventually(lambda: ledger.count == EVENTS)
-    assert sorted(number for numbers in ledger.handled.values() for number in numbers) == list(range(EVENTS))
+    assert sorted(number for numbers in ledger.handled.values() for number in numbers) == list(
+        range(EVENTS)
+    )
     assert ledger.together == 1
 
 
-async def test_every_store_keeps_two_replicas_from_the_same_key(stores: inbox_labs.Lab, stack: AsyncExitStack) -> None:
+async def test_every_store_keeps_two_replicas_from_the_same_key(
+    stores: inbox_labs.Lab, stack: AsyncExitStack
+) -> None:
     ledger, broker = Ledger(), MemoryBroker()
     for _ in range(2):
-        await replica(ordered(ledger), MemoryBus(broker), stores.inbox(30.0, 60.0), stack, prefetch=20)
+        await replica(
+            ordered(ledger), MemoryBus(broker), stores.inbox(30.0, 60.0), stack, prefetch=20
+        )
     await publish_all(MemoryBus(broker))
     await eventually(lambda: ledger.count == EVENTS)
-    assert sorted(number for numbers in ledger.handled.values() for number in numbers) == list(range(EVENTS))
+    assert sorted(number for numbers in ledger.handled.values() for number in numbers) == list(
+        range(EVENTS)
+    )
     assert ledger.together == 1
 
 
@@ -197,7 +211,9 @@ def caching(seen: list[str], shared: list[str], raises: list[BaseException]) -> 
     return service
 
 
-async def test_every_replica_gets_an_event_and_one_of_them_what_they_share(lab: Lab, stack: AsyncExitStack) -> None:
+async def test_every_replica_gets_an_event_and_one_of_them_what_they_share(
+    lab: Lab, stack: AsyncExitStack
+) -> None:
     one: list[str] = []
     two: list[str] = []
     shared: list[str] = []

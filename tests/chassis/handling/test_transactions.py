@@ -59,9 +59,16 @@ async def test_writes_events_and_completion_are_there_together(db: Database) -> 
         assert (await one.take(delivered(EVENT))).outcome == "done"
         assert (await one.take(delivered(EVENT))).outcome == "done"
     assert await db.effects() == ["ada"]
-    assert one.metrics.registry.get_sample_value("chassis_inbox_claims_total", {"outcome": "duplicate"}) == 1
+    assert (
+        one.metrics.registry.get_sample_value(
+            "chassis_inbox_claims_total", {"outcome": "duplicate"}
+        )
+        == 1
+    )
     assert one.bus.published == []
-    ids = await db.admin.execute("SELECT headers ->> 'cloudEvents:id' FROM chassis_outbox ORDER BY position")
+    ids = await db.admin.execute(
+        "SELECT headers ->> 'cloudEvents:id' FROM chassis_outbox ORDER BY position"
+    )
     assert [row[0] async for row in ids] == [derived_id(KEY, 0), derived_id(KEY, 1)]
 
 
@@ -81,7 +88,9 @@ async def test_a_handler_that_raises_after_its_writes_has_written_nothing(db: Da
     assert await db.waiting() == 2
 
 
-async def test_without_a_transaction_events_are_still_stored_with_the_completion(db: Database) -> None:
+async def test_without_a_transaction_events_are_still_stored_with_the_completion(
+    db: Database,
+) -> None:
     async def publish(event: UserSignedUp, ctx: Context) -> None:
         ctx.publish(AccountOpened(account_id="a-1"))
 
@@ -97,7 +106,9 @@ async def test_an_event_that_is_too_large_fails_the_handling(db: Database) -> No
         ctx.publish(AccountOpened(account_id="a" * 600_000))
 
     async with replica(service(publish), db.url) as one:
-        assert (await one.take(delivered(EVENT, attempt=2))).buried.message.startswith("acme.billing.v1.AccountOpened")
+        assert (await one.take(delivered(EVENT, attempt=2))).buried.message.startswith(
+            "acme.billing.v1.AccountOpened"
+        )
     assert await db.effects() == []
     assert await db.waiting() == 0
 
@@ -137,11 +148,15 @@ async def test_who_lost_the_fence_without_a_transaction_stores_no_events(db: Dat
     assert await db.waiting() == 0
 
 
-async def test_nobody_takes_over_while_a_transaction_is_open_also_when_the_lease_is_over(db: Database) -> None:
+async def test_nobody_takes_over_while_a_transaction_is_open_also_when_the_lease_is_over(
+    db: Database,
+) -> None:
     written, go_on = asyncio.Event(), asyncio.Event()
 
     async def hold(event: UserSignedUp, ctx: Context) -> None:
-        await db.admin.execute("UPDATE chassis_inbox SET until = clock_timestamp() + interval '300 ms'")
+        await db.admin.execute(
+            "UPDATE chassis_inbox SET until = clock_timestamp() + interval '300 ms'"
+        )
         await write(event, ctx)
         written.set()
         await go_on.wait()
@@ -195,8 +210,13 @@ async def test_a_handler_that_ends_it_by_a_statement_is_found_out_and_not_tried_
 
     async with replica(service(end), db.url) as one:
         failure = (await one.take(delivered(EVENT))).buried
-        assert (failure.reason, failure.message[:43]) == ("rejected", "the handler ended its transaction itself: i")
-        assert (await one.take(delivered(UserSignedUp(user_id="bob"), "e-2"))).buried.reason == "rejected"
+        assert (failure.reason, failure.message[:43]) == (
+            "rejected",
+            "the handler ended its transaction itself: i",
+        )
+        assert (
+            await one.take(delivered(UserSignedUp(user_id="bob"), "e-2"))
+        ).buried.reason == "rejected"
     assert await db.waiting() == 0
 
 
@@ -232,7 +252,9 @@ async def test_what_the_commit_refuses_is_the_handlers_failure(db: Database) -> 
     await db.admin.execute("ALTER TABLE effects ADD UNIQUE (what) DEFERRABLE INITIALLY DEFERRED")
     await db.admin.execute("INSERT INTO effects VALUES ('ada')")
     async with replica(service(write), db.url) as one:
-        assert (await one.take(delivered(EVENT, attempt=2))).buried.error == "psycopg.errors.UniqueViolation"
+        assert (
+            await one.take(delivered(EVENT, attempt=2))
+        ).buried.error == "psycopg.errors.UniqueViolation"
         assert (await one.take(delivered(UserSignedUp(user_id="bob"), "e-2"))).outcome == "done"
     assert await db.effects() == ["ada", "bob"]
 
@@ -241,7 +263,9 @@ async def test_a_connection_that_is_cut_costs_no_attempt_and_leaves_nothing(db: 
     async def cut(event: UserSignedUp, ctx: Context) -> None:
         await write(event, ctx)
         connection = await ctx.transaction()
-        await db.admin.execute("SELECT pg_terminate_backend(%s, 10000)", (connection.info.backend_pid,))
+        await db.admin.execute(
+            "SELECT pg_terminate_backend(%s, 10000)", (connection.info.backend_pid,)
+        )
         await connection.execute("SELECT 1")
 
     async with replica(service(cut), db.url) as one:
@@ -262,7 +286,9 @@ async def test_a_connection_that_is_cut_before_the_commit_leaves_nothing(db: Dat
     assert await db.waiting() == 0
 
 
-async def test_a_handler_that_is_cancelled_in_its_transaction_has_written_nothing(db: Database) -> None:
+async def test_a_handler_that_is_cancelled_in_its_transaction_has_written_nothing(
+    db: Database,
+) -> None:
     written = asyncio.Event()
 
     async def hang(event: UserSignedUp, ctx: Context) -> None:
@@ -290,7 +316,9 @@ async def test_more_handlers_than_connections_take_turns(db: Database) -> None:
     assert len(await db.effects()) == 100
 
 
-async def test_while_handlers_hold_all_connections_others_wait_a_while_and_come_again(db: Database) -> None:
+async def test_while_handlers_hold_all_connections_others_wait_a_while_and_come_again(
+    db: Database,
+) -> None:
     holding, go_on = asyncio.Semaphore(0), asyncio.Event()
 
     async def hold(event: UserSignedUp, ctx: Context) -> None:

@@ -55,7 +55,9 @@ async def test_nobody_is_sent_away_while_the_turn_comes_soon() -> None:
     await settled()
     assert not any(task.done() for task in waiting)
     slots.close()
-    assert all(isinstance(end, NoTurn) for end in await asyncio.gather(*waiting, return_exceptions=True))
+    assert all(
+        isinstance(end, NoTurn) for end in await asyncio.gather(*waiting, return_exceptions=True)
+    )
 
 
 async def test_beyond_the_room_each_is_told_a_time_of_its_own_to_come_back() -> None:
@@ -119,7 +121,10 @@ async def test_closing_sends_away_who_pauses_first_and_those_behind_in_their_ord
 
     await first.reached(until)
     tasks = [asyncio.create_task(go(0, first.pause(PATIENCE)))]
-    tasks += [asyncio.create_task(go(number, place.reached(until))) for number, place in enumerate(others, 1)]
+    tasks += [
+        asyncio.create_task(go(number, place.reached(until)))
+        for number, place in enumerate(others, 1)
+    ]
     await settled()
     lines.close()
     await asyncio.wait_for(asyncio.gather(*tasks), PATIENCE)

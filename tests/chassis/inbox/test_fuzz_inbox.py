@@ -70,7 +70,11 @@ class InboxMachine(RuleBasedStateMachine):
 
     def held(self, lease: Lease) -> Record | None:
         record = self.alive(lease.key)
-        return record if record is not None and record.fence == lease.fence and not record.done else None
+        return (
+            record
+            if record is not None and record.fence == lease.fence and not record.done
+            else None
+        )
 
     @rule(target=leases, owner=OWNERS, name=KEYS, digest=DIGESTS)
     def claim(self, owner: int, name: str, digest: str) -> Any:
@@ -137,7 +141,9 @@ def runner() -> Iterator[asyncio.Runner]:
         yield runner
 
 
-def test_fuzz_the_memory_inbox_answers_as_the_model_does_while_time_passes(runner: asyncio.Runner) -> None:
+def test_fuzz_the_memory_inbox_answers_as_the_model_does_while_time_passes(
+    runner: asyncio.Runner,
+) -> None:
     clock = [0.0]
     inbox = MemoryInbox(LEASE, RETENTION, lambda: clock[0])
 
@@ -162,7 +168,9 @@ def test_fuzz_a_store_answers_as_the_model_does(
         for owner in owners:
             runner.run(owner.open())
         try:
-            run_state_machine_as_test(Machine, settings=settings(max_examples=30, stateful_step_count=30))  # type: ignore[no-untyped-call] # hypothesis says nothing
+            run_state_machine_as_test(
+                Machine, settings=settings(max_examples=30, stateful_step_count=30)
+            )  # type: ignore[no-untyped-call] # hypothesis says nothing
         finally:
             for owner in owners:
                 runner.run(owner.close())

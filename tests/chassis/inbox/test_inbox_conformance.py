@@ -95,19 +95,25 @@ async def test_a_completed_key_is_a_duplicate_for_everyone(connect: Connect, key
     assert await _refusal(second, key) is Refusal.DUPLICATE
 
 
-async def test_another_payload_under_a_claimed_key_is_a_mismatch(connect: Connect, key: str) -> None:
+async def test_another_payload_under_a_claimed_key_is_a_mismatch(
+    connect: Connect, key: str
+) -> None:
     inbox = await connect()
     await _claimed(inbox, key)
     assert await _refusal(inbox, key, OTHER_DIGEST) is Refusal.MISMATCH
 
 
-async def test_another_payload_under_a_completed_key_is_a_mismatch(connect: Connect, key: str) -> None:
+async def test_another_payload_under_a_completed_key_is_a_mismatch(
+    connect: Connect, key: str
+) -> None:
     inbox = await connect()
     await inbox.complete(await _claimed(inbox, key))
     assert await _refusal(inbox, key, OTHER_DIGEST) is Refusal.MISMATCH
 
 
-async def test_a_lease_that_is_over_is_taken_over_with_a_higher_fence(connect: Connect, key: str) -> None:
+async def test_a_lease_that_is_over_is_taken_over_with_a_higher_fence(
+    connect: Connect, key: str
+) -> None:
     first, second = await connect(SHORT), await connect(SHORT)
     lost = await _claimed(first, key)
     taken_over = await _claimed_in_the_end(second, key)
@@ -131,7 +137,9 @@ async def test_an_extended_lease_outlives_its_first_term(connect: Connect, key: 
     assert await _refusal(other, key) is Refusal.DUPLICATE
 
 
-async def test_a_fence_that_was_taken_over_can_neither_extend_nor_complete(connect: Connect, key: str) -> None:
+async def test_a_fence_that_was_taken_over_can_neither_extend_nor_complete(
+    connect: Connect, key: str
+) -> None:
     first, second = await connect(HELD), await connect(HELD)
     lost = await _claimed(first, key)
     holder = await _claimed_in_the_end(second, key)
@@ -142,7 +150,9 @@ async def test_a_fence_that_was_taken_over_can_neither_extend_nor_complete(conne
     await second.complete(holder)
 
 
-async def test_a_lease_that_is_over_is_lost_even_when_nobody_took_it_over(connect: Connect, key: str) -> None:
+async def test_a_lease_that_is_over_is_lost_even_when_nobody_took_it_over(
+    connect: Connect, key: str
+) -> None:
     inbox = await connect(SHORT)
     lease = await _claimed(inbox, key)
     claimed_later = _new_key()
@@ -155,7 +165,9 @@ async def test_a_lease_that_is_over_is_lost_even_when_nobody_took_it_over(connec
     await _claimed(inbox, key)
 
 
-async def test_a_completed_lease_can_neither_be_completed_again_nor_extended(connect: Connect, key: str) -> None:
+async def test_a_completed_lease_can_neither_be_completed_again_nor_extended(
+    connect: Connect, key: str
+) -> None:
     inbox = await connect()
     lease = await _claimed(inbox, key)
     await inbox.complete(lease)
@@ -165,7 +177,9 @@ async def test_a_completed_lease_can_neither_be_completed_again_nor_extended(con
         await inbox.extend(lease)
 
 
-async def test_a_released_key_can_be_claimed_at_once_with_a_higher_fence(connect: Connect, key: str) -> None:
+async def test_a_released_key_can_be_claimed_at_once_with_a_higher_fence(
+    connect: Connect, key: str
+) -> None:
     first, second = await connect(), await connect()
     released = await _claimed(first, key)
     await first.release(released)
@@ -196,7 +210,9 @@ async def test_releasing_a_completed_lease_leaves_it_done(connect: Connect, key:
     assert await _refusal(inbox, key) is Refusal.DUPLICATE
 
 
-async def test_a_key_can_be_claimed_again_when_its_retention_is_over(connect: Connect, key: str) -> None:
+async def test_a_key_can_be_claimed_again_when_its_retention_is_over(
+    connect: Connect, key: str
+) -> None:
     inbox = await connect(LONG, SHORT)
     done = await _claimed(inbox, key)
     await inbox.complete(done)
@@ -214,7 +230,9 @@ async def test_a_completed_key_outlives_the_lease_term(connect: Connect, key: st
     assert await _refusal(inbox, key) is Refusal.DUPLICATE
 
 
-async def test_a_thousand_keys_at_once_are_claimed_and_completed_each_for_itself(connect: Connect) -> None:
+async def test_a_thousand_keys_at_once_are_claimed_and_completed_each_for_itself(
+    connect: Connect,
+) -> None:
     inbox = await connect()
     keys = [_new_key() for _ in range(1000)]
     leases = await asyncio.gather(*(_claimed(inbox, key) for key in keys))
@@ -238,7 +256,9 @@ async def test_a_claim_whose_caller_went_away_does_not_disturb_the_others(connec
     assert isinstance(await inbox.claim(_new_key(), DIGEST), Lease)
 
 
-async def test_the_store_holds_neither_the_event_key_nor_the_payload(connect: Connect, lab: Lab) -> None:
+async def test_the_store_holds_neither_the_event_key_nor_the_payload(
+    connect: Connect, lab: Lab
+) -> None:
     inbox = await connect()
     key = inbox_key("billing-svc", "open_account", "jane@example.org")
     digest = payload_digest(b"iban DE02120300000000202051")
@@ -267,7 +287,9 @@ async def test_opening_again_keeps_what_is_stored(connect: Connect, key: str) ->
     assert await _refusal(inbox, key) is Refusal.DUPLICATE
 
 
-async def test_without_its_store_every_operation_is_unavailable(connect: Connect, server: Server) -> None:
+async def test_without_its_store_every_operation_is_unavailable(
+    connect: Connect, server: Server
+) -> None:
     inbox = await connect()
     lease = await _claimed(inbox, _new_key())
     server.kill()
@@ -304,7 +326,9 @@ async def test_a_store_that_is_back_works_again_by_itself_and_has_kept_everythin
     assert all(isinstance(answer, Lease) for answer in answers)
 
 
-async def test_fences_go_on_growing_after_a_crash_of_the_store(connect: Connect, server: Server, key: str) -> None:
+async def test_fences_go_on_growing_after_a_crash_of_the_store(
+    connect: Connect, server: Server, key: str
+) -> None:
     inbox = await connect()
     before = await _claimed(inbox, key)
     await inbox.release(before)
@@ -314,7 +338,9 @@ async def test_fences_go_on_growing_after_a_crash_of_the_store(connect: Connect,
     assert (await _claimed(inbox, key)).fence > before.fence
 
 
-async def test_a_store_that_hangs_is_unavailable_and_works_again_afterwards(connect: Connect, server: Server) -> None:
+async def test_a_store_that_hangs_is_unavailable_and_works_again_afterwards(
+    connect: Connect, server: Server
+) -> None:
     inbox = await connect()
     await inbox.ping()
     server.suspend()
@@ -326,7 +352,9 @@ async def test_a_store_that_hangs_is_unavailable_and_works_again_afterwards(conn
     await _claimed(inbox, _new_key())
 
 
-async def test_an_inbox_that_could_not_be_opened_can_be_opened_later(lab: Lab, server: Server) -> None:
+async def test_an_inbox_that_could_not_be_opened_can_be_opened_later(
+    lab: Lab, server: Server
+) -> None:
     inbox = lab.inbox(LONG, LONG)
     server.kill()
     try:

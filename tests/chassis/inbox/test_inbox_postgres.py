@@ -29,12 +29,16 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 async def admin(url: str) -> AsyncIterator[Connection]:
     """A connection of our own, to a database without the inbox's table."""
     async with await psycopg.AsyncConnection.connect(url, autocommit=True) as connection:
-        await connection.execute("DROP TABLE IF EXISTS chassis_inbox, chassis_outbox, chassis_schema")
+        await connection.execute(
+            "DROP TABLE IF EXISTS chassis_inbox, chassis_outbox, chassis_schema"
+        )
         await connection.execute("DROP SEQUENCE IF EXISTS chassis_inbox_fence")
         yield connection
 
 
-async def test_replicas_that_start_at_once_create_the_table_once(url: str, admin: Connection) -> None:
+async def test_replicas_that_start_at_once_create_the_table_once(
+    url: str, admin: Connection
+) -> None:
     async with AsyncExitStack() as stack:
         replicas = [PostgresInbox(url, 60, 60) for _ in range(10)]
         for replica in replicas:
@@ -51,7 +55,10 @@ async def test_records_that_are_over_are_deleted_in_passing(url: str, admin: Con
         await briefly.open()
         await longer.open()
         await asyncio.gather(*(_claimed(briefly) for _ in range(500)))
-        await _value(admin, "SELECT pg_sleep(extract(epoch FROM max(until) - clock_timestamp())) FROM chassis_inbox")
+        await _value(
+            admin,
+            "SELECT pg_sleep(extract(epoch FROM max(until) - clock_timestamp())) FROM chassis_inbox",
+        )
         await asyncio.gather(*(_claimed(longer) for _ in range(1000)))
     finally:
         await briefly.close()
@@ -60,12 +67,16 @@ async def test_records_that_are_over_are_deleted_in_passing(url: str, admin: Con
     assert await _value(admin, "SELECT count(*) FROM chassis_inbox") == 1000
 
 
-async def test_a_role_without_the_right_to_create_uses_a_table_that_is_there(url: str, admin: Connection) -> None:
+async def test_a_role_without_the_right_to_create_uses_a_table_that_is_there(
+    url: str, admin: Connection
+) -> None:
     owner = PostgresInbox(url, 60, 60)
     await owner.open()
     await owner.close()
     await admin.execute("CREATE ROLE service LOGIN")
-    await admin.execute("GRANT SELECT, INSERT, UPDATE, DELETE ON chassis_inbox, chassis_outbox TO service")
+    await admin.execute(
+        "GRANT SELECT, INSERT, UPDATE, DELETE ON chassis_inbox, chassis_outbox TO service"
+    )
     await admin.execute("GRANT SELECT ON chassis_schema TO service")
     await admin.execute("GRANT USAGE ON SEQUENCE chassis_inbox_fence TO service")
     inbox = PostgresInbox(url.replace("dockyard@", "service@"), 60, 60)
@@ -103,9 +114,15 @@ async def test_a_database_without_the_table_is_unavailable(url: str, admin: Conn
 
 
 @pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="this system cannot limit it")
-@pytest.mark.parametrize(("given", "milliseconds"), [("", 30_000), ("tcp_user_timeout=7000", 7_000)])
-async def test_a_network_that_swallows_everything_is_noticed(url: str, given: str, milliseconds: int) -> None:
-    database = Database(f"{url}{'&' if '?' in url else '?'}{given}", connections=4, timeout=5.0, patience=5.0)
+@pytest.mark.parametrize(
+    ("given", "milliseconds"), [("", 30_000), ("tcp_user_timeout=7000", 7_000)]
+)
+async def test_a_network_that_swallows_everything_is_noticed(
+    url: str, given: str, milliseconds: int
+) -> None:
+    database = Database(
+        f"{url}{'&' if '?' in url else '?'}{given}", connections=4, timeout=5.0, patience=5.0
+    )
     await database.open()
     async with database.statement() as connection:
         with socket.socket(fileno=os.dup(connection.fileno())) as seen:

@@ -44,7 +44,9 @@ async def test_operations_of_one_tick_share_a_round_trip(inbox: RedisInbox, admi
     assert (await admin.info("commandstats"))["cmdstat_evalsha"]["calls"] == 2
 
 
-async def test_a_batch_bounds_how_long_the_server_is_kept_busy(inbox: RedisInbox, admin: Redis) -> None:
+async def test_a_batch_bounds_how_long_the_server_is_kept_busy(
+    inbox: RedisInbox, admin: Redis
+) -> None:
     await _claimed(inbox)
     await admin.config_resetstat()
     await asyncio.gather(*(_claimed(inbox) for _ in range(1025)))
@@ -56,14 +58,18 @@ async def test_claims_of_the_same_key_in_one_batch_are_given_once(inbox: RedisIn
     assert [type(answer) for answer in answers] == [Lease] + [Refused] * 9
 
 
-async def test_a_server_that_forgot_the_script_is_told_again(inbox: RedisInbox, admin: Redis) -> None:
+async def test_a_server_that_forgot_the_script_is_told_again(
+    inbox: RedisInbox, admin: Redis
+) -> None:
     lease = await _claimed(inbox)
     await admin.script_flush()
     await inbox.complete(lease)
     await _claimed(inbox)
 
 
-async def test_fences_go_on_growing_when_the_store_lost_everything(inbox: RedisInbox, admin: Redis) -> None:
+async def test_fences_go_on_growing_when_the_store_lost_everything(
+    inbox: RedisInbox, admin: Redis
+) -> None:
     key = uuid4().hex
     before = await inbox.claim(key, "d1")
     await admin.flushall()
@@ -88,7 +94,9 @@ async def test_a_store_that_may_evict_records_is_warned_about(url: str, admin: R
     with capture_logs() as logs:
         await inbox.open()
     await inbox.close()
-    assert [(log["log_level"], log["event"]) for log in logs] == [("warning", "inbox.may_be_evicted")]
+    assert [(log["log_level"], log["event"]) for log in logs] == [
+        ("warning", "inbox.may_be_evicted")
+    ]
 
 
 async def test_a_store_that_cannot_evict_is_not_warned_about(url: str) -> None:

@@ -22,7 +22,9 @@ def broker(tmp_path: Path) -> Iterator[Nats]:
 
 
 def inbox_of(broker: Nats, retention: float = 60.0, **settings: float) -> NatsKvInbox:
-    return NatsKvInbox(broker.url, lease_seconds=30, retention_seconds=retention, **{"timeout": 2.0} | settings)  # type: ignore[arg-type] # floats only
+    return NatsKvInbox(
+        broker.url, lease_seconds=30, retention_seconds=retention, **{"timeout": 2.0} | settings
+    )  # type: ignore[arg-type] # floats only
 
 
 async def claimed(inbox: NatsKvInbox, key: str = KEY) -> Lease:
@@ -55,7 +57,9 @@ async def test_a_server_that_is_too_old_is_refused_with_its_version(broker: Nats
     inbox = inbox_of(broker)
     inbox._link._oldest = (99, 0)
     try:
-        with pytest.raises(InboxUnavailable, match=r"the server is 2\.\d+\.\d+; at least 99\.0 is needed"):
+        with pytest.raises(
+            InboxUnavailable, match=r"the server is 2\.\d+\.\d+; at least 99\.0 is needed"
+        ):
             await inbox.open()
     finally:
         await inbox.close()
@@ -117,7 +121,9 @@ async def test_an_extension_whose_answer_was_lost_is_found_again(broker: Nats) -
         await inbox.close()
 
 
-async def test_a_lease_that_was_extended_without_an_answer_is_lost_to_whoever_took_over(broker: Nats) -> None:
+async def test_a_lease_that_was_extended_without_an_answer_is_lost_to_whoever_took_over(
+    broker: Nats,
+) -> None:
     inbox = inbox_of(broker)
     await inbox.open()
     try:
@@ -135,7 +141,9 @@ async def test_many_claims_at_once_are_all_answered(broker: Nats) -> None:
     inbox = inbox_of(broker)
     await inbox.open()
     try:
-        answers = await asyncio.gather(*(inbox.claim(f"key{number % 500}", "digest") for number in range(1500)))
+        answers = await asyncio.gather(
+            *(inbox.claim(f"key{number % 500}", "digest") for number in range(1500))
+        )
         leases = [answer for answer in answers if isinstance(answer, Lease)]
         assert len(leases) == 500
         assert len({lease.fence for lease in leases}) == 500

@@ -47,7 +47,10 @@ async def test_migrating_says_what_it_did_and_a_second_time_does_nothing(db: Dat
         stack.push_async_callback(inbox.close)
         assert await inbox.migrate() == ["1: the inbox", "2: the outbox"]
         assert await inbox.migrate() == []
-    assert await db.value("SELECT array_agg(version ORDER BY version) FROM chassis_schema") == [1, 2]
+    assert await db.value("SELECT array_agg(version ORDER BY version) FROM chassis_schema") == [
+        1,
+        2,
+    ]
 
 
 async def test_of_many_that_migrate_at_once_one_does_it(db: Database) -> None:
@@ -59,7 +62,9 @@ async def test_of_many_that_migrate_at_once_one_does_it(db: Database) -> None:
     assert sorted(map(len, said)) == [0] * 9 + [len(STEPS)]
 
 
-async def test_the_tables_of_the_former_chassis_are_taken_over_with_their_claims(db: Database) -> None:
+async def test_the_tables_of_the_former_chassis_are_taken_over_with_their_claims(
+    db: Database,
+) -> None:
     for statement in FORMER:
         await db.admin.execute(statement)
     async with AsyncExitStack() as stack:
@@ -77,7 +82,9 @@ async def test_the_tables_of_the_former_chassis_are_taken_over_with_their_claims
 
 
 async def test_a_step_that_fails_leaves_nothing_behind(db: Database) -> None:
-    await db.admin.execute("CREATE VIEW chassis_outbox AS SELECT 1")  # in the way of the second step
+    await db.admin.execute(
+        "CREATE VIEW chassis_outbox AS SELECT 1"
+    )  # in the way of the second step
     async with AsyncExitStack() as stack:
         inbox = PostgresInbox(db.url, 60, 60)
         stack.push_async_callback(inbox.close)
@@ -88,12 +95,16 @@ async def test_a_step_that_fails_leaves_nothing_behind(db: Database) -> None:
         await inbox.open()
 
 
-async def test_who_may_not_migrate_says_which_command_does_and_works_once_it_has(db: Database) -> None:
+async def test_who_may_not_migrate_says_which_command_does_and_works_once_it_has(
+    db: Database,
+) -> None:
     async with AsyncExitStack() as stack:
         replica, job = PostgresInbox(db.url, 60, 60, migrates=False), PostgresInbox(db.url, 60, 60)
         for inbox in (replica, job):
             stack.push_async_callback(inbox.close)
-        with pytest.raises(SchemaOutdated, match=r"at step 0, this chassis needs step 2: run .* `migrate`"):
+        with pytest.raises(
+            SchemaOutdated, match=r"at step 0, this chassis needs step 2: run .* `migrate`"
+        ):
             await replica.open()
         await job.migrate()
         await replica.open()
@@ -114,7 +125,9 @@ async def test_the_tables_of_a_later_chassis_are_good_enough(db: Database) -> No
 
 async def test_a_role_without_the_right_to_create_is_told_so(db: Database) -> None:
     await db.admin.execute("CREATE ROLE guest LOGIN")
-    await db.admin.execute("DO $$ BEGIN EXECUTE 'GRANT USAGE ON SCHEMA ' || current_schema || ' TO guest'; END $$")
+    await db.admin.execute(
+        "DO $$ BEGIN EXECUTE 'GRANT USAGE ON SCHEMA ' || current_schema || ' TO guest'; END $$"
+    )
     inbox = PostgresInbox(db.url.replace("user=dockyard", "user=guest"), 60, 60)
     try:
         with pytest.raises(InboxUnavailable, match="permission denied"):

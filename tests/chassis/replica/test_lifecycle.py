@@ -42,7 +42,9 @@ def test_a_replica_without_a_heartbeat_is_not_alive() -> None:
     assert lifecycle.liveness() == Health(False, ("event_loop_stuck",))
 
 
-async def test_each_beat_renews_liveness_and_reports_the_lag(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_each_beat_renews_liveness_and_reports_the_lag(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     now = 0.0
     lags: list[float] = []
     beaten = asyncio.Event()
@@ -85,7 +87,9 @@ def test_a_second_signal_ends_the_process_at_once(number: signal.Signals) -> Non
         "    await asyncio.Event().wait()\n"
         "asyncio.run(main())\n"
     )
-    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, text=True
+    ) as process:
         try:
             said = _lines_until(process, "up")
             process.send_signal(number)

@@ -25,7 +25,9 @@ class Ops:
     session: aiohttp.ClientSession
 
     async def get(self, path: str, accept: str = "*/*") -> aiohttp.ClientResponse:
-        response = await self.session.get(f"http://{HOST}:{self.port}{path}", headers={"Accept": accept})
+        response = await self.session.get(
+            f"http://{HOST}:{self.port}{path}", headers={"Accept": accept}
+        )
         await response.read()
         return response
 
@@ -72,12 +74,16 @@ async def test_metrics_are_prometheus_text(ops: Ops) -> None:
     ops.metrics.for_type("acme.signup.v1.UserSignedUp").done.inc()
     response = await ops.get("/metrics")
     assert response.content_type == "text/plain"
-    samples = [sample for family in parse_prometheus(await response.text()) for sample in family.samples]
+    samples = [
+        sample for family in parse_prometheus(await response.text()) for sample in family.samples
+    ]
     name, labels = (
         "messaging_client_consumed_messages_total",
         {"type": "acme.signup.v1.UserSignedUp", "outcome": "done"},
     )
-    assert [sample.value for sample in samples if (sample.name, sample.labels) == (name, labels)] == [1]
+    assert [
+        sample.value for sample in samples if (sample.name, sample.labels) == (name, labels)
+    ] == [1]
 
 
 async def test_metrics_are_openmetrics_for_those_who_ask(ops: Ops) -> None:
@@ -87,17 +93,24 @@ async def test_metrics_are_openmetrics_for_those_who_ask(ops: Ops) -> None:
 
 
 async def test_the_version_is_told(ops: Ops) -> None:
-    assert await (await ops.get("/version")).json() == {"service": "billing-svc", "version": "1.2.3"}
+    assert await (await ops.get("/version")).json() == {
+        "service": "billing-svc",
+        "version": "1.2.3",
+    }
 
 
 async def test_a_port_that_is_taken_is_one_clear_error(ops: Ops) -> None:
     with pytest.raises(PortTaken, match=f"CHASSIS_HTTP_PORT={ops.port}: .*in use"):
-        async with serve(HOST, ops.port, lifecycle=ops.lifecycle, registry=ops.metrics.registry, version={}):
+        async with serve(
+            HOST, ops.port, lifecycle=ops.lifecycle, registry=ops.metrics.registry, version={}
+        ):
             pytest.fail("the port was taken")
 
 
 async def test_the_port_is_free_again_afterwards() -> None:
-    async with serve(HOST, 0, lifecycle=Lifecycle(), registry=Metrics("a", "1", "1").registry, version={}) as port:
+    async with serve(
+        HOST, 0, lifecycle=Lifecycle(), registry=Metrics("a", "1", "1").registry, version={}
+    ) as port:
         pass
     with socket.socket() as probe:
         assert probe.connect_ex((HOST, port)) != 0
@@ -106,7 +119,9 @@ async def test_the_port_is_free_again_afterwards() -> None:
 @pytest.mark.parametrize(
     "said", [b"", b"GET /livez HTTP/1.1\r\nHost: a\r\n", b"GET /livez HTTP/1.1\r\nHost: a\r\n\r\n"]
 )
-async def test_a_connection_that_says_nothing_more_is_closed(said: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_connection_that_says_nothing_more_is_closed(
+    said: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("chassis.replica.probes.IDLE_SECONDS", 0.1)
     about = Metrics("billing-svc", "1.2.3", "0")
     async with serve(HOST, 0, lifecycle=Lifecycle(), registry=about.registry, version={}) as port:

@@ -115,7 +115,11 @@ class Relaying:
 
 @asynccontextmanager
 async def relaying(
-    inbox: PostgresInbox, broker: Broker | None = None, *, publishing: bool = True, listening: bool = False
+    inbox: PostgresInbox,
+    broker: Broker | None = None,
+    *,
+    publishing: bool = True,
+    listening: bool = False,
 ) -> AsyncIterator[Relaying]:
     made = Relaying(inbox, broker)
     made.relay.start(publishing=publishing, listening=listening)
@@ -137,7 +141,9 @@ def names(count: int) -> list[str]:
     return [f"e-{number}" for number in range(count)]
 
 
-async def test_events_are_published_in_order_as_they_were_and_removed(db: Database, inbox: PostgresInbox) -> None:
+async def test_events_are_published_in_order_as_they_were_and_removed(
+    db: Database, inbox: PostgresInbox
+) -> None:
     event = to_event(AccountOpened(account_id="a-1"), source="billing-svc", id_="e-1")
     event = Message(event.envelope.with_trace(f"00-{'a' * 32}-{'b' * 16}-01", "x=1"), event.body)
     lease = await inbox.claim("a key", "d")
@@ -149,10 +155,14 @@ async def test_events_are_published_in_order_as_they_were_and_removed(db: Databa
     assert one.broker.ids == names(250)[1:]
     assert one.broker.published[0] == event
     sent = {"type": "acme.billing.v1.AccountOpened", "outcome": "confirmed"}
-    assert one.metrics.registry.get_sample_value("messaging_client_sent_messages_total", sent) == 249
+    assert (
+        one.metrics.registry.get_sample_value("messaging_client_sent_messages_total", sent) == 249
+    )
 
 
-async def test_the_events_of_another_service_are_left_to_its_own_relay(db: Database, inbox: PostgresInbox) -> None:
+async def test_the_events_of_another_service_are_left_to_its_own_relay(
+    db: Database, inbox: PostgresInbox
+) -> None:
     await store(inbox, ["theirs"], source="shipping-svc")
     await store(inbox, ["ours"])
     async with relaying(inbox) as one:
@@ -160,7 +170,9 @@ async def test_the_events_of_another_service_are_left_to_its_own_relay(db: Datab
     assert one.broker.ids == ["ours"]
 
 
-async def test_several_relays_at_once_publish_each_event_once(db: Database, inbox: PostgresInbox) -> None:
+async def test_several_relays_at_once_publish_each_event_once(
+    db: Database, inbox: PostgresInbox
+) -> None:
     broker = Broker()
     broker.before = lambda: asyncio.sleep(0.001)
     for start in range(0, 1000, 10):
@@ -180,13 +192,20 @@ async def test_an_event_that_cannot_be_published_is_kept_and_does_not_hold_up_th
         await db.until("SELECT count(*) FROM chassis_outbox", 2)
         await store(inbox, ["later"])
         await eventually(lambda: "later" in broker.ids)
-        assert await db.value("SELECT count(*) FROM chassis_outbox WHERE failures > 0 AND error LIKE '%refused%'") == 2
+        assert (
+            await db.value(
+                "SELECT count(*) FROM chassis_outbox WHERE failures > 0 AND error LIKE '%refused%'"
+            )
+            == 2
+        )
         broker.poison = set()
         await db.until("SELECT count(*) FROM chassis_outbox", 0)
     assert Counter(broker.ids) == Counter([*names(10), "later"])
 
 
-async def test_an_event_that_takes_the_others_down_with_it_is_found(db: Database, inbox: PostgresInbox) -> None:
+async def test_an_event_that_takes_the_others_down_with_it_is_found(
+    db: Database, inbox: PostgresInbox
+) -> None:
     await store(inbox, names(20))
     broker = Broker()
     broker.poison, broker.fragile = {"e-3"}, True
@@ -195,7 +214,9 @@ async def test_an_event_that_takes_the_others_down_with_it_is_found(db: Database
     assert set(broker.ids) == set(names(20)) - {"e-3"}
 
 
-async def test_while_the_broker_is_away_nothing_is_put_off(db: Database, inbox: PostgresInbox) -> None:
+async def test_while_the_broker_is_away_nothing_is_put_off(
+    db: Database, inbox: PostgresInbox
+) -> None:
     await store(inbox, names(10))
     broker = Broker()
     broker.refusing = True
@@ -208,10 +229,14 @@ async def test_while_the_broker_is_away_nothing_is_put_off(db: Database, inbox: 
     assert broker.ids == names(10)
 
 
-async def test_the_outbox_is_measured_also_by_who_does_not_publish(db: Database, inbox: PostgresInbox) -> None:
+async def test_the_outbox_is_measured_also_by_who_does_not_publish(
+    db: Database, inbox: PostgresInbox
+) -> None:
     async with relaying(inbox, publishing=False) as one:
         await store(inbox, names(3))
-        await db.admin.execute("UPDATE chassis_outbox SET stored = stored - interval '100 s' WHERE position = 1")
+        await db.admin.execute(
+            "UPDATE chassis_outbox SET stored = stored - interval '100 s' WHERE position = 1"
+        )
         await eventually(lambda: one.metric("chassis_outbox_messages") == 3)
         await eventually(lambda: 100 <= one.metric("chassis_outbox_age_seconds") < 1000)
         assert one.relay.working
@@ -239,7 +264,9 @@ async def test_a_relay_of_another_process_is_woken(
     await elsewhere.open()
     try:
         async with relaying(elsewhere, listening=True) as one:
-            await db.until("SELECT count(*) > 0 FROM pg_stat_activity WHERE query = 'LISTEN chassis_outbox'")
+            await db.until(
+                "SELECT count(*) > 0 FROM pg_stat_activity WHERE query = 'LISTEN chassis_outbox'"
+            )
             await store(inbox, ["e-1"])
             await eventually(lambda: one.broker.ids == ["e-1"])
     finally:
@@ -303,7 +330,9 @@ async def test_a_drain_ends_although_a_cancellation_is_lost(
     assert lost.is_set()
 
 
-async def test_a_drain_without_broker_leaves_the_events_and_does_not_wait(db: Database, inbox: PostgresInbox) -> None:
+async def test_a_drain_without_broker_leaves_the_events_and_does_not_wait(
+    db: Database, inbox: PostgresInbox
+) -> None:
     one = Relaying(inbox)
     one.broker.refusing = True
     one.relay.start(publishing=True, listening=False)
@@ -353,7 +382,9 @@ async def test_a_store_that_goes_away_and_comes_back_loses_nothing(
         async with asyncio.timeout(PATIENCE):
             while not await gone():
                 await asyncio.sleep(0.01)
-    assert Counter(broker.ids) == Counter(names(50) * 2), "published, not removed, published again under the same ids"
+    assert Counter(broker.ids) == Counter(names(50) * 2), (
+        "published, not removed, published again under the same ids"
+    )
 
 
 async def test_a_store_that_hangs_between_publishing_and_removing_is_not_waited_for(

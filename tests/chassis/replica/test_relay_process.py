@@ -74,13 +74,21 @@ class Programs:
         self._folder = folder
         self._program = folder / "services.py"
         self._program.write_text(SERVICES)
-        self._env = {"PYTHONPATH": str(contracts), "CHASSIS_BUS_URL": bus_url, "CHASSIS_INBOX_URL": inbox_url}
+        self._env = {
+            "PYTHONPATH": str(contracts),
+            "CHASSIS_BUS_URL": bus_url,
+            "CHASSIS_INBOX_URL": inbox_url,
+        }
         self._env |= {"CHASSIS_LOG_FORMAT": "json", "CHASSIS_HTTP_HOST": "127.0.0.1"}
 
     def start(self, stack: ExitStack, *command: str, **settings: str) -> Server:
         """A process, once it is ready; killed at the latest when `stack` ends."""
         port = str(free_port())
-        env = self._env | {f"CHASSIS_{name}": value for name, value in settings.items()} | {"CHASSIS_HTTP_PORT": port}
+        env = (
+            self._env
+            | {f"CHASSIS_{name}": value for name, value in settings.items()}
+            | {"CHASSIS_HTTP_PORT": port}
+        )
         server = Server(
             [sys.executable, self._program, *command],
             ready=lambda: self._ready(port),
@@ -102,9 +110,13 @@ class Programs:
 
 
 @pytest.fixture
-def programs(tmp_path: Path, generated_contracts: Path, broker: Nats, db: Database, postgres: str) -> Programs:
+def programs(
+    tmp_path: Path, generated_contracts: Path, broker: Nats, db: Database, postgres: str
+) -> Programs:
     schema = db.url.rsplit("search_path=", 1)[1].rstrip("'")
-    return Programs(tmp_path, generated_contracts, broker.url, f"{postgres}?options=-csearch_path%3D{schema}")
+    return Programs(
+        tmp_path, generated_contracts, broker.url, f"{postgres}?options=-csearch_path%3D{schema}"
+    )
 
 
 @pytest.fixture
@@ -118,7 +130,11 @@ async def outbox(db: Database) -> AsyncIterator[list[str]]:
         assert isinstance(lease, Lease)
         part = ids[start : start + 100]
         await inbox.complete_with(
-            lease, [to_event(AccountOpened(account_id=id_), source="billing-svc", id_=id_) for id_ in part]
+            lease,
+            [
+                to_event(AccountOpened(account_id=id_), source="billing-svc", id_=id_)
+                for id_ in part
+            ],
         )
     yield ids
     await inbox.close()
@@ -174,7 +190,9 @@ async def test_run_leaves_the_outbox_alone_when_it_shall_not_relay(
     db: Database, programs: Programs, outbox: list[str]
 ) -> None:
     with ExitStack() as stack:
-        service = await asyncio.to_thread(programs.start, stack, "billing-svc", "run", OUTBOX_RELAY="false")
+        service = await asyncio.to_thread(
+            programs.start, stack, "billing-svc", "run", OUTBOX_RELAY="false"
+        )
         process = service._running()
         process.send_signal(signal.SIGTERM)
         assert await asyncio.to_thread(process.wait, PATIENCE) == 0

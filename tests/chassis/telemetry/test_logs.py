@@ -34,7 +34,10 @@ structlog.get_logger("test").debug("nobody asked")
 @cache
 def stderr_of(log_format: str) -> str:
     done = subprocess.run(
-        [sys.executable, "-c", LOGS_AN_ERROR, log_format, SECRET], capture_output=True, text=True, check=True
+        [sys.executable, "-c", LOGS_AN_ERROR, log_format, SECRET],
+        capture_output=True,
+        text=True,
+        check=True,
     )
     assert done.stdout == ""
     return done.stderr
@@ -49,7 +52,13 @@ class Fields:
 def test_lines_are_json_on_stderr_when_it_is_no_terminal(log_format: str) -> None:
     (line,) = stderr_of(log_format).splitlines()
     fields = json.loads(line)
-    expected = {"event": "it failed", "level": "error", "logger": "test", "service": "billing-svc", "plan": "basic"}
+    expected = {
+        "event": "it failed",
+        "level": "error",
+        "logger": "test",
+        "service": "billing-svc",
+        "plan": "basic",
+    }
     assert {name: fields[name] for name in expected} == expected
     assert fields["timestamp"].endswith("Z")
     assert fields["exception"][0]["exc_value"] == "the ledger is closed"
@@ -66,7 +75,11 @@ def test_a_stack_in_the_log_holds_no_values_of_local_variables(log_format: str) 
 def test_lines_of_other_libraries_are_json_too(log_lines: LogLines) -> None:
     logging.getLogger("somebody.else").warning("watch %s", "out")
     (line,) = log_lines()
-    assert (line["event"], line["level"], line["service"]) == ("watch out", "warning", "billing-svc")
+    assert (line["event"], line["level"], line["service"]) == (
+        "watch out",
+        "warning",
+        "billing-svc",
+    )
 
 
 def test_chatty_clients_are_heard_from_warnings_on(log_lines: LogLines) -> None:

@@ -22,9 +22,14 @@ async def open_account(event: UserSignedUp, ctx: Context) -> None:
 async def test_a_handled_event_leaves_its_duration_its_age_and_what_it_published() -> None:
     line = Pipeline({UserSignedUp: [open_account]})
     await line.take(delivered(UserSignedUp()))
-    assert line.metric("messaging_process_duration_seconds_count", type=TYPE, handler="open_account") == 1
+    assert (
+        line.metric("messaging_process_duration_seconds_count", type=TYPE, handler="open_account")
+        == 1
+    )
     assert line.metric("chassis_event_age_seconds_count", type=TYPE) == 1
-    assert line.metric("messaging_client_sent_messages_total", type=OPENED, outcome="confirmed") == 1
+    assert (
+        line.metric("messaging_client_sent_messages_total", type=OPENED, outcome="confirmed") == 1
+    )
     assert line.metric("messaging_client_operation_duration_seconds_count") == 1
     assert line.metric("chassis_inbox_claims_total", outcome="claimed") == 1
 

@@ -57,7 +57,9 @@ def test_without_an_endpoint_nothing_of_opentelemetry_is_imported() -> None:
 
 async def test_without_spans_the_trace_context_is_handed_on() -> None:
     line = Pipeline({UserSignedUp: [open_account]}, traces=NoTraces())
-    await line.take(delivered(UserSignedUp(), headers={"traceparent": TRACEPARENT, "tracestate": "vendor=1"}))
+    await line.take(
+        delivered(UserSignedUp(), headers={"traceparent": TRACEPARENT, "tracestate": "vendor=1"})
+    )
     envelope = line.bus.published[0].envelope
     assert (envelope.traceparent, envelope.tracestate) == (TRACEPARENT, "vendor=1")
 
@@ -123,14 +125,20 @@ async def test_a_failure_is_on_its_span(
     assert SpanKind.PRODUCER not in spans(exporter)
 
 
-def test_traces_that_are_wanted_but_not_installed_are_a_clear_mistake(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_traces_that_are_wanted_but_not_installed_are_a_clear_mistake(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setitem(sys.modules, "opentelemetry.exporter.otlp.proto.http.trace_exporter", None)
     with pytest.raises(TracesError, match=r"CHASSIS_OTLP_ENDPOINT .* dockyard-chassis\[otel\]"):
-        open_traces("http://collector:4318", 1.0, service="s", version="1", messaging_system="memory")
+        open_traces(
+            "http://collector:4318", 1.0, service="s", version="1", messaging_system="memory"
+        )
 
 
 async def test_traces_are_opened_with_an_endpoint() -> None:
-    traces = open_traces("http://127.0.0.1:9", 0.0, service="s", version="1", messaging_system="memory")
+    traces = open_traces(
+        "http://127.0.0.1:9", 0.0, service="s", version="1", messaging_system="memory"
+    )
     assert traces.enabled
     await traces.shutdown()
 

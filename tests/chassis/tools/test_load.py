@@ -70,7 +70,12 @@ async def test_every_event_of_a_plan_arrives_once(name: str, tmp_path: Path) -> 
             await each.close()
     assert sorted(arrived, key=int) == [str(number) for number in range(1, 501)]
     assert (tally.confirmed, tally.refused, tally.error) == (500, 0, "")
-    assert 0 < (tally.confirms.quantile(0.5) or 0) <= (tally.confirms.quantile(0.99) or 0) <= tally.seconds * 1.05
+    assert (
+        0
+        < (tally.confirms.quantile(0.5) or 0)
+        <= (tally.confirms.quantile(0.99) or 0)
+        <= tally.seconds * 1.05
+    )
 
 
 async def test_what_the_broker_refuses_is_counted_and_does_not_end_the_load() -> None:
@@ -93,7 +98,9 @@ async def test_a_broker_that_stays_away_ends_the_load(monkeypatch: pytest.Monkey
     assert tally.confirmed == broker.asked - 5 < 100
 
 
-async def test_a_rate_is_kept_for_the_time_that_was_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_rate_is_kept_for_the_time_that_was_asked_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     broker = MemoryBroker()
     queue = broker.queue_for(Subscription("billing-svc", frozenset({TYPE})))
     now = 0.0

@@ -54,7 +54,9 @@ async def test_a_reading_sums_up_the_replicas_and_leaves_other_types_out(
     assert (reading.settled, reading.dead, reading.ages[inf]) == (8, 1, 1)
 
 
-async def test_what_answers_but_not_with_metrics_is_named(replicas: tuple[list[Metrics], list[str]]) -> None:
+async def test_what_answers_but_not_with_metrics_is_named(
+    replicas: tuple[list[Metrics], list[str]],
+) -> None:
     async with aiohttp.ClientSession() as http:
         with pytest.raises(UsageError, match=r"no metrics at http://.*/elsewhere: 404"):
             await read(http, [replicas[1][0].replace("/metrics", "/elsewhere")], frozenset({TYPE}))

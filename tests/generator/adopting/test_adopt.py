@@ -27,8 +27,12 @@ FILES: dict[str, str | bytes | None] = {
 def releases(evolving: Repository) -> Repository:
     """Releases v1.1.0, v1.2.0 and v1.3.0, the first of them with choices."""
     services.release(evolving, FILES, "v1.1.0")
-    services.release(evolving, {"template/Makefile": LINES.replace("line 2\n", "line two\n")}, "v1.2.0")
-    services.release(evolving, {"template/Makefile": f"{LINES}line 21\n", "template/logo.png": None}, "v1.3.0")
+    services.release(
+        evolving, {"template/Makefile": LINES.replace("line 2\n", "line two\n")}, "v1.2.0"
+    )
+    services.release(
+        evolving, {"template/Makefile": f"{LINES}line 21\n", "template/logo.png": None}, "v1.3.0"
+    )
     return evolving
 
 
@@ -36,7 +40,13 @@ def releases(evolving: Repository) -> Repository:
 def lost(releases: Repository, into: Path) -> tuple[Made, str]:
     """A service of v1.2.0 that its team worked on, its answers file deleted, and what that said."""
     made = services.lay_down_service(
-        releases, into / "billing", "v1.2.0", service_name="ledger-svc", owner="payments", bus="nats", metrics="false"
+        releases,
+        into / "billing",
+        "v1.2.0",
+        service_name="ledger-svc",
+        owner="payments",
+        bus="nats",
+        metrics="false",
     )
     said = (made.root / ANSWERS_FILE).read_text("utf-8")
     edits: dict[str, str | bytes | None] = {
@@ -76,7 +86,9 @@ def test_an_adopted_service_is_checked_and_updated_as_any_other(
     assert (made.root / "tool.ini").read_text("utf-8").endswith("ours\n")
 
 
-def test_a_dry_run_writes_nothing(dockyard: Dockyard, releases: Repository, lost: tuple[Made, str]) -> None:
+def test_a_dry_run_writes_nothing(
+    dockyard: Dockyard, releases: Repository, lost: tuple[Made, str]
+) -> None:
     made, _ = lost
     before = made.state()
     ran = dockyard("adopt", made.root, "--template", releases.path, "--dry-run")
@@ -84,14 +96,18 @@ def test_a_dry_run_writes_nothing(dockyard: Dockyard, releases: Repository, lost
     assert "v1.2.0" in ran.out
 
 
-def test_a_known_answer_is_not_searched(dockyard: Dockyard, releases: Repository, lost: tuple[Made, str]) -> None:
+def test_a_known_answer_is_not_searched(
+    dockyard: Dockyard, releases: Repository, lost: tuple[Made, str]
+) -> None:
     made, _ = lost
     arguments = ("--template", releases.path, "--dry-run", "--json", "--data", "owner=somebody")
     ran = dockyard("adopt", made.root, *arguments)
     assert json.loads(ran.out)["answers"]["owner"] == "somebody"
 
 
-def test_without_releases_the_commits_are_searched(dockyard: Dockyard, repository: Repository, into: Path) -> None:
+def test_without_releases_the_commits_are_searched(
+    dockyard: Dockyard, repository: Repository, into: Path
+) -> None:
     (repository.path / "template/release.txt").write_text("two\nlines\n")
     wanted = repository.commit({})
     made = services.lay_down_service(repository, into / "billing-svc", wanted, bus="nats")
@@ -110,14 +126,18 @@ def test_a_valid_answers_file_is_replaced_only_when_forced(
     assert dockyard("adopt", service.root, "--template", evolving.path, "--force").code == 0
 
 
-def test_a_broken_answers_file_is_replaced(dockyard: Dockyard, evolving: Repository, service: Made) -> None:
+def test_a_broken_answers_file_is_replaced(
+    dockyard: Dockyard, evolving: Repository, service: Made
+) -> None:
     said = (service.root / ANSWERS_FILE).read_text("utf-8")
     service.write({ANSWERS_FILE: "<<<<<<< ours\n"})
     assert dockyard("adopt", service.root, "--template", evolving.path).code == 0
     assert (service.root / ANSWERS_FILE).read_text("utf-8") == said
 
 
-def test_what_resembles_nothing_is_refused(dockyard: Dockyard, evolving: Repository, service: Made) -> None:
+def test_what_resembles_nothing_is_refused(
+    dockyard: Dockyard, evolving: Repository, service: Made
+) -> None:
     strange = dict.fromkeys(("Makefile", "tool.ini", "old.cfg", "logo.png", ANSWERS_FILE))
     service.write({**strange, "main.go": "package main\n"})
     before = service.state()
@@ -141,5 +161,7 @@ def test_a_terminal_is_shown_how_far_the_comparing_is(
     ran = dockyard("adopt", lost[0].root, "--template", releases.path, "--json")
 
     assert ran.code == 0, ran.err
-    assert ("comparing versions" in ran.err.replace("comparing versions and answers", "")) == is_terminal
+    assert (
+        "comparing versions" in ran.err.replace("comparing versions and answers", "")
+    ) == is_terminal
     assert json.loads(ran.out)["candidates"] == 4

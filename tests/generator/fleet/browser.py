@@ -14,7 +14,13 @@ from typing import Any
 from tests.brokers.binaries import find
 
 # Chromium reads its commands from the file descriptor 3 and answers on 4.
-_FLAGS = ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--remote-debugging-pipe")
+_FLAGS = (
+    "--headless=new",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-dev-shm-usage",
+    "--remote-debugging-pipe",
+)
 
 _PATIENCE = 60.0
 
@@ -32,13 +38,19 @@ class Page:
     def open(self, file: Path, width: int, *, dark: bool = False) -> None:
         """Load `file` in a window `width` pixels wide, and wait until it is there."""
         target = self.call("Target.createTarget", url="about:blank")["targetId"]
-        self._session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
+        self._session = self.call("Target.attachToTarget", targetId=target, flatten=True)[
+            "sessionId"
+        ]
         for domain in ("Page", "Runtime", "Log", "Network"):
             self.call(f"{domain}.enable")
         media = [{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}]
         self.call("Emulation.setEmulatedMedia", features=media)
         self.call(
-            "Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=width < 600
+            "Emulation.setDeviceMetricsOverride",
+            width=width,
+            height=900,
+            deviceScaleFactor=1,
+            mobile=width < 600,
         )
         self.call("Page.navigate", url=file.as_uri())
         while not any(event["method"] == "Page.loadEventFired" for event in self.events):
@@ -52,13 +64,17 @@ class Page:
 
     def screenshot(self) -> bytes:
         """The whole page as PNG."""
-        return base64.b64decode(self.call("Page.captureScreenshot", captureBeyondViewport=True)["data"])
+        return base64.b64decode(
+            self.call("Page.captureScreenshot", captureBeyondViewport=True)["data"]
+        )
 
     def complaints(self) -> list[str]:
         """Errors and messages on the console, and requests to anywhere."""
         wrong = {"Log.entryAdded", "Runtime.exceptionThrown", "Runtime.consoleAPICalled"}
         asked = [
-            event["params"]["request"]["url"] for event in self.events if event["method"] == "Network.requestWillBeSent"
+            event["params"]["request"]["url"]
+            for event in self.events
+            if event["method"] == "Network.requestWillBeSent"
         ]
         return [json.dumps(event) for event in self.events if event["method"] in wrong] + asked[1:]
 
@@ -99,7 +115,14 @@ def chromium() -> Iterator[Page]:
     script = f'exec "$0" "$@" 3<&{to_read} 4>&{to_write}'
     # Not in the test's own folder: the path of a socket in it must be short.
     with TemporaryDirectory(prefix="browser-", dir="/tmp", ignore_cleanup_errors=True) as home:
-        command = ["/bin/bash", "-c", script, str(program), *_FLAGS, f"--user-data-dir={home}/profile"]
+        command = [
+            "/bin/bash",
+            "-c",
+            script,
+            str(program),
+            *_FLAGS,
+            f"--user-data-dir={home}/profile",
+        ]
         with subprocess.Popen(
             command,
             env=os.environ | {"TMPDIR": home},

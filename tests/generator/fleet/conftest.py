@@ -13,7 +13,10 @@ from tests.generator import services
 from tests.generator.lab import Dockyard, Repository, git
 from tests.generator.services import LINES, Made
 
-NEWER = {"template/Makefile": LINES.replace("line 2\n", "line 2, newer\n"), "template/added.txt": "added\n"}
+NEWER = {
+    "template/Makefile": LINES.replace("line 2\n", "line 2, newer\n"),
+    "template/added.txt": "added\n",
+}
 NEWEST = {"template/Makefile": LINES.replace("line 2\n", "line 2, newest\n")}
 IN_CONFLICT = {"Makefile": LINES.replace("line 2\n", "line 2, ours\n")}
 DRIFTED = {"Makefile": LINES.replace("line 19\n", "line 19, ours\n")}
@@ -28,7 +31,9 @@ class Fleet:
 
     def add(self, name: str, changed: Mapping[str, str] | None = None, ref: str = "v1.0.0") -> Made:
         """A service of the version `ref`, with commits of its team if it `changed` something."""
-        made = services.lay_down_service(self.template, self.folder / name, ref, service_name=Path(name).name)
+        made = services.lay_down_service(
+            self.template, self.folder / name, ref, service_name=Path(name).name
+        )
         if changed:
             made.write(changed)
         return made
@@ -60,7 +65,9 @@ def fleet(tmp_path: Path, home: Path) -> Fleet:
     return Fleet(made, folder)
 
 
-def rows(dockyard: Dockyard, command: str, *arguments: str | Path, code: int) -> dict[str, dict[str, Any]]:
+def rows(
+    dockyard: Dockyard, command: str, *arguments: str | Path, code: int
+) -> dict[str, dict[str, Any]]:
     """The services of `dockyard fleet COMMAND --json` by their names; the command must end with `code`."""
     ran = dockyard("fleet", command, *arguments, "--json", "--jobs", "1")
     assert ran.code == code, ran.out + ran.err
@@ -76,4 +83,6 @@ def states(found: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
 
 def branches(service: Made) -> list[str]:
     """The branches of updates in a service."""
-    return git(service.root, "for-each-ref", "--format=%(refname:lstrip=2)", "refs/heads/dockyard/").splitlines()
+    return git(
+        service.root, "for-each-ref", "--format=%(refname:lstrip=2)", "refs/heads/dockyard/"
+    ).splitlines()

@@ -46,7 +46,9 @@ def started(*arguments: str | Path) -> Iterator[subprocess.Popen[str]]:
 
 def held_back(gate: Path) -> dict[str, str]:
     """A service whose tests say that they run, and end when `gate` is there."""
-    return {"GNUmakefile": f"test:\n\ttouch {gate}.$$PPID\n\tuntil test -e {gate}; do sleep 0.05; done\n"}
+    return {
+        "GNUmakefile": f"test:\n\ttouch {gate}.$$PPID\n\tuntil test -e {gate}; do sleep 0.05; done\n"
+    }
 
 
 def is_at_work(gate: Path) -> bool:
@@ -65,7 +67,9 @@ def test_of_two_updates_at_once_the_second_is_refused_or_waits(
         refused = dockyard("fleet", "update", fleet.folder)
         assert refused.code == 2
         assert f"is being updated already, by process {first.pid} on " in refused.err
-        assert rows(dockyard, "status", fleet.folder, code=0)["a-svc"]["branches"] == ["dockyard/v1.1.0"]
+        assert rows(dockyard, "status", fleet.folder, code=0)["a-svc"]["branches"] == [
+            "dockyard/v1.1.0"
+        ]
 
         with started(fleet.folder, "--wait") as second:
             assert second.stderr is not None
@@ -77,7 +81,9 @@ def test_of_two_updates_at_once_the_second_is_refused_or_waits(
     assert branches(made) == ["dockyard/v1.1.0"]
 
 
-def test_the_lock_of_a_killed_update_is_free(dockyard: Dockyard, fleet: Fleet, tmp_path: Path) -> None:
+def test_the_lock_of_a_killed_update_is_free(
+    dockyard: Dockyard, fleet: Fleet, tmp_path: Path
+) -> None:
     gate = tmp_path / "gate"
     for name in ("a-svc", "b-svc"):
         fleet.add(name, held_back(gate))
@@ -88,7 +94,10 @@ def test_the_lock_of_a_killed_update_is_free(dockyard: Dockyard, fleet: Fleet, t
         first.wait(PATIENCE)
     gate.touch()
 
-    assert states(rows(dockyard, "update", fleet.folder, "--wait", code=0)) == {"a-svc": "updated", "b-svc": "updated"}
+    assert states(rows(dockyard, "update", fleet.folder, "--wait", code=0)) == {
+        "a-svc": "updated",
+        "b-svc": "updated",
+    }
 
 
 def test_tests_that_run_end_with_a_killed_update(fleet: Fleet, tmp_path: Path) -> None:
@@ -139,7 +148,9 @@ def test_killed_at_ten_moments_every_service_is_untouched_or_updated(
     killed = amid = tries = 0
     while killed < KILLS or amid < AMID:
         tries += 1
-        assert tries <= 6 * KILLS, f"of {tries} updates {killed} were killed, {amid} of them amid the writing"
+        assert tries <= 6 * KILLS, (
+            f"of {tries} updates {killed} were killed, {amid} of them amid the writing"
+        )
         chosen = moments.randrange(len(made))
         with started(fleet.folder, *options) as process:
             helpers: list[psutil.Process] = []
@@ -199,7 +210,9 @@ def put_back(made: Made) -> None:
     git(made.root, "prune", "--expire=now")
 
 
-def assert_whole(dockyard: Dockyard, made: Made, before: dict[str, object], *, in_place: bool) -> None:
+def assert_whole(
+    dockyard: Dockyard, made: Made, before: dict[str, object], *, in_place: bool
+) -> None:
     # A read looks after what a killed process left.
     assert dockyard("check", made.root).code in {0, 1}
     now = made.state()
@@ -238,7 +251,9 @@ def test_ctrl_c_finishes_the_service_at_hand_and_begins_no_other(
         "2 services: 2 updated",
     ]
     assert [branches(each) for each in made] == [["dockyard/v1.1.0"]] * 2 + [[]] * 4
-    assert states(rows(dockyard, "update", fleet.folder, code=0)) == {f"{number}-svc": "updated" for number in range(6)}
+    assert states(rows(dockyard, "update", fleet.folder, code=0)) == {
+        f"{number}-svc": "updated" for number in range(6)
+    }
 
 
 def test_ctrl_c_tells_what_one_process_had_finished(fleet: Fleet, tmp_path: Path) -> None:
@@ -278,5 +293,7 @@ def test_a_killed_worker_costs_its_own_item_alone() -> None:
 
 
 def test_items_are_done_in_order_by_one_process() -> None:
-    found = pool.mapped(abs, [3, 1, 2], jobs=1, prepare=nothing, lost=minus, is_enough=lambda each: each == 1)
+    found = pool.mapped(
+        abs, [3, 1, 2], jobs=1, prepare=nothing, lost=minus, is_enough=lambda each: each == 1
+    )
     assert list(found) == [3, 1]

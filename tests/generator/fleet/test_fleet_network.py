@@ -36,7 +36,9 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("jobs", ["1", "2"])
-def test_a_template_that_does_not_answer_is_asked_once(dockyard: Dockyard, fleet: Fleet, ssh: Ssh, jobs: str) -> None:
+def test_a_template_that_does_not_answer_is_asked_once(
+    dockyard: Dockyard, fleet: Fleet, ssh: Ssh, jobs: str
+) -> None:
     pids = ssh("echo no route >&2; exit 255")
     recorded = f"_src_path: {ELSEWHERE.format('standard')}\n_commit: v1.0.0\n"
     for name in ("a-svc", "b-svc", "c-svc"):
@@ -53,7 +55,9 @@ def test_a_template_that_does_not_answer_is_asked_once(dockyard: Dockyard, fleet
 
 
 @pytest.mark.usefixtures("impatient")
-def test_what_hangs_is_given_up_and_its_programs_end(dockyard: Dockyard, fleet: Fleet, ssh: Ssh) -> None:
+def test_what_hangs_is_given_up_and_its_programs_end(
+    dockyard: Dockyard, fleet: Fleet, ssh: Ssh
+) -> None:
     pids = ssh("trap '' TERM; while :; do sleep 600; done")
     fleet.add("well-svc")
     (fleet.folder / "fleet.toml").write_text(

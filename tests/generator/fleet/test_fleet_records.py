@@ -9,11 +9,21 @@ from tests.generator.fleet.conftest import DRIFTED, IN_CONFLICT, Fleet, rows
 from tests.generator.lab import Dockyard
 from tests.generator.updating.test_records import assert_is_record
 
-ASKING = {"copier.yml": services.QUESTIONS + "region: {type: str, default: eu, help: Where it runs.}\n"}
+ASKING = {
+    "copier.yml": services.QUESTIONS + "region: {type: str, default: eu, help: Where it runs.}\n"
+}
 
 
 @pytest.mark.parametrize(
-    "command", [["status"], ["check"], ["update", "--dry-run"], ["update"], ["diff"], ["diff", "--to", "v1.2.0"]]
+    "command",
+    [
+        ["status"],
+        ["check"],
+        ["update", "--dry-run"],
+        ["update"],
+        ["diff"],
+        ["diff", "--to", "v1.2.0"],
+    ],
 )
 def test_a_record_of_a_fleet_is_as_its_schema_says(
     dockyard: Dockyard, fleet: Fleet, tmp_path: Path, command: list[str]
@@ -27,7 +37,12 @@ def test_a_record_of_a_fleet_is_as_its_schema_says(
     ran = dockyard("fleet", command[0], fleet.folder, *command[1:], "--json", "--jobs", "1")
 
     record = assert_is_record(ran.out, "fleet-diff" if command[0] == "diff" else "fleet", tmp_path)
-    assert [each["name"] for each in record["services"]] == ["broken-svc", "calm-svc", "drifted-svc", "torn-svc"]
+    assert [each["name"] for each in record["services"]] == [
+        "broken-svc",
+        "calm-svc",
+        "drifted-svc",
+        "torn-svc",
+    ]
     assert record["exit_code"] == ran.code == 1
     if command[0] == "diff":
         patches = {each["name"]: each["patch"] for each in record["services"]}

@@ -25,7 +25,9 @@ def remote(fleet: Fleet, tmp_path: Path) -> Path:
 
 
 def pushed(bare: Path) -> list[str]:
-    return git(bare, "for-each-ref", "--format=%(refname:lstrip=2)", "refs/heads/dockyard/").splitlines()
+    return git(
+        bare, "for-each-ref", "--format=%(refname:lstrip=2)", "refs/heads/dockyard/"
+    ).splitlines()
 
 
 def by_hand(bare: Path, work: Path, branch: str) -> str:
@@ -50,14 +52,18 @@ def test_a_remote_service_is_updated_here_and_pushed_only_when_asked(
     assert states(rows(dockyard, "update", fleet.folder, "--push", code=0)) == {"a-svc": "updated"}
     assert pushed(remote) == ["dockyard/v1.1.0"]
     assert git(remote, "show", "dockyard/v1.1.0:added.txt") == "added\n"
-    assert rows(dockyard, "status", fleet.folder, code=0)["a-svc"]["branches"] == ["dockyard/v1.1.0"]
+    assert rows(dockyard, "status", fleet.folder, code=0)["a-svc"]["branches"] == [
+        "dockyard/v1.1.0"
+    ]
 
     once = git(remote, "rev-parse", "dockyard/v1.1.0")
     rows(dockyard, "update", fleet.folder, "--push", code=0)
     assert git(remote, "rev-parse", "dockyard/v1.1.0") == once
 
 
-def test_what_is_new_in_the_remote_counts(dockyard: Dockyard, fleet: Fleet, remote: Path, tmp_path: Path) -> None:
+def test_what_is_new_in_the_remote_counts(
+    dockyard: Dockyard, fleet: Fleet, remote: Path, tmp_path: Path
+) -> None:
     fleet.release()
     rows(dockyard, "status", fleet.folder, code=0)
     Made(tmp_path / "work").write(IN_CONFLICT)
@@ -93,7 +99,9 @@ def test_a_checkouts_push_replaces_dockyards_own_branches_only(
     rows(dockyard, "update", fleet.folder, "--push", code=0)
     service.write({"src/main.py": "ours = 1\n"})
     rows(dockyard, "update", fleet.folder, "--push", code=0)
-    assert git(remote, "rev-parse", "dockyard/v1.1.0") == git(service.root, "rev-parse", "dockyard/v1.1.0")
+    assert git(remote, "rev-parse", "dockyard/v1.1.0") == git(
+        service.root, "rev-parse", "dockyard/v1.1.0"
+    )
 
     hand = by_hand(remote, tmp_path / "work", "dockyard/v1.1.0")
     found = rows(dockyard, "update", fleet.folder, "--push", code=1)
@@ -114,13 +122,17 @@ def test_a_newer_update_takes_back_the_pushed_branch_of_the_older(
     assert pushed(remote) == ["dockyard/v1.2.0"]
 
 
-def test_with_a_limit_what_is_not_pushed_yet_is_pushed(dockyard: Dockyard, fleet: Fleet, remote: Path) -> None:
+def test_with_a_limit_what_is_not_pushed_yet_is_pushed(
+    dockyard: Dockyard, fleet: Fleet, remote: Path
+) -> None:
     (fleet.folder / "fleet.toml").unlink()
     git(fleet.folder, "clone", "--quiet", str(remote), "a-svc")
     fleet.release()
     rows(dockyard, "update", fleet.folder, code=0)
 
-    assert states(rows(dockyard, "update", fleet.folder, "--limit", "1", "--push", code=0)) == {"a-svc": "updated"}
+    assert states(rows(dockyard, "update", fleet.folder, "--limit", "1", "--push", code=0)) == {
+        "a-svc": "updated"
+    }
     assert pushed(remote) == ["dockyard/v1.1.0"]
     assert states(rows(dockyard, "update", fleet.folder, "--limit", "1", "--push", code=0)) == {}
 
@@ -143,10 +155,14 @@ def test_two_services_of_one_remote_repository_share_a_clone(
 
     assert ran.code == 0, ran.out + ran.err
     assert pushed(bare) == ["dockyard/a-svc/v1.1.0", "dockyard/b-svc/v1.1.0"]
-    assert len([path for path in (home / ".cache/dockyard/services").iterdir() if path.is_dir()]) == 1
+    assert (
+        len([path for path in (home / ".cache/dockyard/services").iterdir() if path.is_dir()]) == 1
+    )
 
 
-def test_a_repository_that_does_not_answer_stops_no_other(dockyard: Dockyard, fleet: Fleet, remote: Path) -> None:
+def test_a_repository_that_does_not_answer_stops_no_other(
+    dockyard: Dockyard, fleet: Fleet, remote: Path
+) -> None:
     file = fleet.folder / "fleet.toml"
     file.write_text(file.read_text() + '[[services]]\nurl = "/nowhere/b-svc.git"\n')
 
@@ -172,7 +188,12 @@ OPEN = {
 FROM_A_FORK = {
     "gh": [{"url": "https://forge.example/pull/1", "isCrossRepository": True}],
     "glab": [
-        {"web_url": "https://forge.example/pull/1", "iid": 1, "source_project_id": 2, "target_project_id": 1},
+        {
+            "web_url": "https://forge.example/pull/1",
+            "iid": 1,
+            "source_project_id": 2,
+            "target_project_id": 1,
+        },
     ],
 }
 HOSTS = {"gh": "github.com", "glab": "gitlab.com"}
@@ -226,7 +247,9 @@ def at_forge(fleet: Fleet, remote: Path, host: str, more: str = "") -> None:
     (fleet.folder / "fleet.toml").write_text(f'[[services]]\nurl = "{address}"\n{more}')
 
 
-def test_a_pull_request_is_opened_once(dockyard: Dockyard, fleet: Fleet, remote: Path, forge: Forge) -> None:
+def test_a_pull_request_is_opened_once(
+    dockyard: Dockyard, fleet: Fleet, remote: Path, forge: Forge
+) -> None:
     at_forge(fleet, remote, HOSTS[forge.tool])
     fleet.release()
 
@@ -237,7 +260,15 @@ def test_a_pull_request_is_opened_once(dockyard: Dockyard, fleet: Fleet, remote:
 
     words = {
         "gh": ["pr", "create", "--head", "dockyard/v1.1.0", "--base", "trunk"],
-        "glab": ["mr", "create", "--yes", "--source-branch", "dockyard/v1.1.0", "--target-branch", "trunk"],
+        "glab": [
+            "mr",
+            "create",
+            "--yes",
+            "--source-branch",
+            "dockyard/v1.1.0",
+            "--target-branch",
+            "trunk",
+        ],
     }[forge.tool]
     assert said[: len(words)] == words
     assert "Update a-svc from template v1.0.0 to v1.1.0" in said
@@ -290,7 +321,10 @@ def test_a_forge_that_refuses_is_reported_and_asked_again(
     refused = rows(dockyard, "update", fleet.folder, "--pr", "--limit", "1", code=1)["a-svc"]
 
     assert refused["state"] == "error"
-    assert f"{forge.tool} cannot tell whether there is its pull request: To get started" in refused["message"]
+    assert (
+        f"{forge.tool} cannot tell whether there is its pull request: To get started"
+        in refused["message"]
+    )
     assert HOSTS[forge.tool] in refused["url"]
     assert pushed(remote) == ["dockyard/v1.1.0"]
     forge.refusal.unlink()
@@ -315,10 +349,17 @@ def test_a_forge_that_hangs_is_given_up(
 
 @pytest.mark.parametrize("where", ["forge", "services.forge"])
 def test_the_fleet_file_names_a_forge_that_its_host_does_not(
-    dockyard: Dockyard, fleet: Fleet, remote: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
+    dockyard: Dockyard,
+    fleet: Fleet,
+    remote: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    where: str,
 ) -> None:
     forge = Forge("glab", tmp_path / "bin", monkeypatch)
-    at_forge(fleet, remote, "git.example.com", 'forge = "gitlab"\n' if where == "services.forge" else "")
+    at_forge(
+        fleet, remote, "git.example.com", 'forge = "gitlab"\n' if where == "services.forge" else ""
+    )
     file = fleet.folder / "fleet.toml"
     if where == "forge":
         file.write_text('forge = "gitlab"\n' + file.read_text())
@@ -328,7 +369,9 @@ def test_the_fleet_file_names_a_forge_that_its_host_does_not(
     assert forge.asked()[:2] == ["mr", "create"]
 
 
-def test_a_remote_that_is_no_forge_cannot_offer(dockyard: Dockyard, fleet: Fleet, remote: Path) -> None:
+def test_a_remote_that_is_no_forge_cannot_offer(
+    dockyard: Dockyard, fleet: Fleet, remote: Path
+) -> None:
     fleet.release()
 
     found = rows(dockyard, "update", fleet.folder, "--pr", code=1)["a-svc"]
@@ -341,8 +384,14 @@ def test_a_remote_that_is_no_forge_cannot_offer(dockyard: Dockyard, fleet: Fleet
 @pytest.mark.parametrize(
     ("address", "page"),
     [
-        ("https://github.com/acme/a-svc.git", "https://github.com/acme/a-svc/compare/trunk...dockyard/v1.1.0?expand=1"),
-        ("git@github.com:acme/a-svc.git", "https://github.com/acme/a-svc/compare/trunk...dockyard/v1.1.0?expand=1"),
+        (
+            "https://github.com/acme/a-svc.git",
+            "https://github.com/acme/a-svc/compare/trunk...dockyard/v1.1.0?expand=1",
+        ),
+        (
+            "git@github.com:acme/a-svc.git",
+            "https://github.com/acme/a-svc/compare/trunk...dockyard/v1.1.0?expand=1",
+        ),
         (
             "ssh://git@gitlab.example.com:2222/acme/deep/a-svc.git",
             (
@@ -388,9 +437,14 @@ def test_a_push_that_is_refused_is_reported_and_done_by_the_next_run(
 
 
 def test_credentials_of_an_address_are_not_shown(dockyard: Dockyard, fleet: Fleet) -> None:
-    (fleet.folder / "fleet.toml").write_text('[[services]]\nurl = "https://ada:s3cret@localhost:1/a-svc.git"\n')
+    (fleet.folder / "fleet.toml").write_text(
+        '[[services]]\nurl = "https://ada:s3cret@localhost:1/a-svc.git"\n'
+    )
     for arguments in (("status",), ("status", "--json"), ("diff",)):
         ran = dockyard("fleet", arguments[0], fleet.folder, *arguments[1:])
         assert ran.code == 1
         assert "s3cret" not in ran.out + ran.err
-    assert json.loads(dockyard("fleet", "status", fleet.folder, "--json").out)["services"][0]["state"] == "error"
+    assert (
+        json.loads(dockyard("fleet", "status", fleet.folder, "--json").out)["services"][0]["state"]
+        == "error"
+    )

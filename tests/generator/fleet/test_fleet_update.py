@@ -13,8 +13,14 @@ PASSING = {"GNUmakefile": "test:\n\ttest -f added.txt\n"}
 FAILING = {"GNUmakefile": "test:\n\techo it is broken >&2; exit 3\n"}
 
 
-def test_each_service_gets_a_branch_and_one_with_conflicts_is_left_as_it_was(dockyard: Dockyard, fleet: Fleet) -> None:
-    calm, drifted, torn = fleet.add("calm-svc"), fleet.add("drifted-svc", DRIFTED), fleet.add("torn-svc", IN_CONFLICT)
+def test_each_service_gets_a_branch_and_one_with_conflicts_is_left_as_it_was(
+    dockyard: Dockyard, fleet: Fleet
+) -> None:
+    calm, drifted, torn = (
+        fleet.add("calm-svc"),
+        fleet.add("drifted-svc", DRIFTED),
+        fleet.add("torn-svc", IN_CONFLICT),
+    )
     fleet.release()
     before = torn.state()
 
@@ -53,7 +59,9 @@ def test_an_open_branch_follows_its_service(dockyard: Dockyard, fleet: Fleet) ->
     assert git(calm.root, "rev-parse", "dockyard/v1.1.0^") == git(calm.root, "rev-parse", "HEAD")
 
 
-def test_the_branch_of_a_newer_version_replaces_the_open_one(dockyard: Dockyard, fleet: Fleet) -> None:
+def test_the_branch_of_a_newer_version_replaces_the_open_one(
+    dockyard: Dockyard, fleet: Fleet
+) -> None:
     calm = fleet.add("calm-svc")
     git(calm.root, "branch", "dockyard/notes-of-the-team")
     fleet.release()
@@ -68,7 +76,9 @@ def test_the_branch_of_a_newer_version_replaces_the_open_one(dockyard: Dockyard,
     assert branches(calm) == ["dockyard/notes-of-the-team", "dockyard/v1.1.0", "dockyard/v1.2.0"]
 
 
-def test_a_branch_with_commits_of_people_is_left_alone_and_reported(dockyard: Dockyard, fleet: Fleet) -> None:
+def test_a_branch_with_commits_of_people_is_left_alone_and_reported(
+    dockyard: Dockyard, fleet: Fleet
+) -> None:
     calm = fleet.add("calm-svc")
     other = fleet.add("other-svc")
     fleet.release()
@@ -113,7 +123,9 @@ def test_in_place_leaves_no_conflict_in_a_working_tree(dockyard: Dockyard, fleet
     assert branches(calm) == []
 
 
-def test_uncommitted_work_keeps_a_service_from_being_updated(dockyard: Dockyard, fleet: Fleet) -> None:
+def test_uncommitted_work_keeps_a_service_from_being_updated(
+    dockyard: Dockyard, fleet: Fleet
+) -> None:
     busy = fleet.add("busy-svc")
     fleet.add("calm-svc")
     fleet.release()
@@ -143,14 +155,20 @@ def test_services_of_one_repository_are_updated_together(
     assert ran.code == 0, ran.out + ran.err
     if options:
         staged = git(mono, "diff", "--cached", "--name-only").split()
-        assert [path for path in staged if path.endswith("added.txt")] == [f"{name}/added.txt" for name in names]
+        assert [path for path in staged if path.endswith("added.txt")] == [
+            f"{name}/added.txt" for name in names
+        ]
     else:
         assert branches(Made(mono)) == [f"dockyard/{name}/v1.1.0" for name in names]
         changed = git(mono, "diff", "--name-only", "trunk", "dockyard/b-svc/v1.1.0").split()
-        assert changed == [f"b-svc/{path}" for path in (".copier-answers.yml", "Makefile", "added.txt")]
+        assert changed == [
+            f"b-svc/{path}" for path in (".copier-answers.yml", "Makefile", "added.txt")
+        ]
 
 
-def test_the_branch_of_a_service_in_a_folder_with_a_space_is_found_again(dockyard: Dockyard, fleet: Fleet) -> None:
+def test_the_branch_of_a_service_in_a_folder_with_a_space_is_found_again(
+    dockyard: Dockyard, fleet: Fleet
+) -> None:
     mono = fleet.folder / "mono"
     services.render_into(fleet.template, mono / "my apps" / "a-svc", "v1.0.0")
     git(mono, "init", "--quiet")
@@ -168,7 +186,10 @@ def test_the_branch_of_a_service_in_a_folder_with_a_space_is_found_again(dockyar
 
 def test_answers_of_the_fleet_are_for_new_questions(dockyard: Dockyard, fleet: Fleet) -> None:
     calm = fleet.add("calm-svc")
-    asked = {"copier.yml": services.QUESTIONS + "region: {type: str}\n", "template/region.txt.jinja": "{{ region }}\n"}
+    asked = {
+        "copier.yml": services.QUESTIONS + "region: {type: str}\n",
+        "template/region.txt.jinja": "{{ region }}\n",
+    }
     services.release(fleet.template, asked, "v1.1.0")
     file = fleet.folder / "fleet.toml"
     file.write_text('[[services]]\npath = "calm-svc"\n')
@@ -203,7 +224,9 @@ def test_after_too_many_failures_no_service_is_begun(
         fleet.add(name, FAILING)
     fleet.release()
 
-    found = rows(dockyard, "update", fleet.folder, "--verify", "--max-failures", str(allowed), code=1)
+    found = rows(
+        dockyard, "update", fleet.folder, "--verify", "--max-failures", str(allowed), code=1
+    )
 
     assert list(states(found).values()) == ["failed"] * failed + ["skipped"] * (3 - failed)
     for row in found.values():
@@ -211,7 +234,9 @@ def test_after_too_many_failures_no_service_is_begun(
         assert bool(branches(Made(Path(row["place"])))) == (row["state"] == "failed")
 
 
-def test_in_parallel_none_is_begun_after_too_many_failures_either(dockyard: Dockyard, fleet: Fleet) -> None:
+def test_in_parallel_none_is_begun_after_too_many_failures_either(
+    dockyard: Dockyard, fleet: Fleet
+) -> None:
     for number in range(6):
         fleet.add(f"{number}-svc", FAILING)
     fleet.release()
@@ -239,7 +264,9 @@ def test_limit_takes_others_each_time(dockyard: Dockyard, fleet: Fleet) -> None:
     a, b, c = (fleet.add(name) for name in ("a-svc", "b-svc", "c-svc"))
     fleet.release()
 
-    runs = [states(rows(dockyard, "update", fleet.folder, "--limit", "1", code=0)) for _ in range(4)]
+    runs = [
+        states(rows(dockyard, "update", fleet.folder, "--limit", "1", code=0)) for _ in range(4)
+    ]
 
     assert runs == [{"a-svc": "updated"}, {"b-svc": "updated"}, {"c-svc": "updated"}, {}]
     b.write({"src/main.py": "ours = 1\n"})
@@ -247,7 +274,11 @@ def test_limit_takes_others_each_time(dockyard: Dockyard, fleet: Fleet) -> None:
     assert follows == {"b-svc": "updated"}, "its branch is behind its service"
     fleet.release_again()
     rows(dockyard, "update", fleet.folder, "--limit", "2", code=0)
-    assert [branches(each) for each in (a, b, c)] == [["dockyard/v1.2.0"], ["dockyard/v1.2.0"], ["dockyard/v1.1.0"]]
+    assert [branches(each) for each in (a, b, c)] == [
+        ["dockyard/v1.2.0"],
+        ["dockyard/v1.2.0"],
+        ["dockyard/v1.1.0"],
+    ]
 
 
 @pytest.mark.parametrize("options", [(), ("--dry-run",), ("--in-place",)])
@@ -295,7 +326,12 @@ def test_a_canary_with_conflicts_stops_the_others(dockyard: Dockyard, fleet: Fle
 
 @pytest.mark.parametrize(
     "options",
-    [("--in-place", "--push"), ("--in-place", "--verify"), ("--dry-run", "--pr"), ("--dry-run", "--verify")],
+    [
+        ("--in-place", "--push"),
+        ("--in-place", "--verify"),
+        ("--dry-run", "--pr"),
+        ("--dry-run", "--verify"),
+    ],
 )
 def test_options_that_cannot_go_together_are_refused(
     dockyard: Dockyard, fleet: Fleet, options: tuple[str, str]
@@ -312,7 +348,9 @@ def test_options_that_cannot_go_together_are_refused(
 
 
 @pytest.mark.parametrize("command", ["update", "status", "diff"])
-def test_a_version_that_no_template_has_is_one_mistake(dockyard: Dockyard, fleet: Fleet, command: str) -> None:
+def test_a_version_that_no_template_has_is_one_mistake(
+    dockyard: Dockyard, fleet: Fleet, command: str
+) -> None:
     for name in ("a-svc", "b-svc"):
         fleet.add(name)
 
@@ -322,7 +360,9 @@ def test_a_version_that_no_template_has_is_one_mistake(dockyard: Dockyard, fleet
     assert ran.err.count("--to 'v9' is no tag, branch or commit") == 1
 
 
-def test_a_version_that_one_template_has_is_an_error_of_the_others(dockyard: Dockyard, fleet: Fleet) -> None:
+def test_a_version_that_one_template_has_is_an_error_of_the_others(
+    dockyard: Dockyard, fleet: Fleet
+) -> None:
     fleet.add("a-svc")
     other = fleet.folder.parent / "other"
     git(fleet.folder, "clone", "--quiet", str(fleet.template.path), str(other))

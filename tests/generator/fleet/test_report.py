@@ -41,7 +41,14 @@ def rows() -> list[Row]:
             drift=(("Makefile", "modified"), ("tox.ini", "deleted")),
             new_questions=(Question("region", HOSTILE, is_given=False, help=HOSTILE),),
         ),
-        row("orders-svc", State.BLOCKED, "v1.2.0", behind=2, drift=(("Makefile", "modified"),), conflicts=TORN),
+        row(
+            "orders-svc",
+            State.BLOCKED,
+            "v1.2.0",
+            behind=2,
+            drift=(("Makefile", "modified"),),
+            conflicts=TORN,
+        ),
         row(
             "stock-svc",
             State.ERROR,
@@ -58,8 +65,12 @@ def rows() -> list[Row]:
 def histories() -> dict[str, list[Release]]:
     found = {}
     for number in range(18):
-        since = [NOW - timedelta(days=200 - number * 5 - 40 * step) for step in range(1 + number % 5)]
-        found[f"{number}"] = [Release(f"v1.{step}.0", moment) for step, moment in enumerate(sorted(since))]
+        since = [
+            NOW - timedelta(days=200 - number * 5 - 40 * step) for step in range(1 + number % 5)
+        ]
+        found[f"{number}"] = [
+            Release(f"v1.{step}.0", moment) for step, moment in enumerate(sorted(since))
+        ]
     return found
 
 
@@ -74,7 +85,8 @@ def test_the_page_asks_for_nothing_and_runs_its_own_script_only(written: Path) -
     text = written.read_text(encoding="utf-8")
 
     assert not re.search(
-        r"(?:src|href)\s*=|url\(|@import|https?://", text.replace("img src=x", "").replace("&lt;", "<")
+        r"(?:src|href)\s*=|url\(|@import|https?://",
+        text.replace("img src=x", "").replace("&lt;", "<"),
     )
     assert text.count("<script") == text.count("</script") == 1
     assert "default-src 'none'" in text
@@ -91,13 +103,19 @@ def test_a_browser_shows_it_without_complaint_or_overflow(
             browser.open(written, width, dark=dark)
             scroll = browser.evaluate("document.documentElement.scrollWidth")
             picture = browser.screenshot()
-            names = browser.evaluate("[...document.querySelectorAll('tbody th')].map((each) => each.firstChild.data)")
-            hostile = browser.evaluate("document.querySelectorAll('img, iframe, tbody script').length")
+            names = browser.evaluate(
+                "[...document.querySelectorAll('tbody th')].map((each) => each.firstChild.data)"
+            )
+            hostile = browser.evaluate(
+                "document.querySelectorAll('img, iframe, tbody script').length"
+            )
             browser.evaluate(
                 "const words = document.getElementById('words'); words.value = 'orders';"
                 "words.dispatchEvent(new Event('input'))"
             )
-            left = browser.evaluate(f"{ROWS}.filter((each) => !each.hidden).map((each) => each.dataset.state)")
+            left = browser.evaluate(
+                f"{ROWS}.filter((each) => !each.hidden).map((each) => each.dataset.state)"
+            )
             none_left = browser.evaluate("document.getElementById('count').textContent")
             browser.evaluate(
                 "words.value = ''; words.dispatchEvent(new Event('input'));"
@@ -115,14 +133,18 @@ def test_a_browser_shows_it_without_complaint_or_overflow(
     assert scroll <= width
     assert picture.startswith(b"\x89PNG")
     first = ["orders-svc", "stock-svc", names[2].strip(), "billing-svc", "mail-svc", "deep-svc"]
-    assert [name.strip() for name in names] == first + [f"calm-{number}-svc" for number in range(12)]
+    assert [name.strip() for name in names] == first + [
+        f"calm-{number}-svc" for number in range(12)
+    ]
     assert hostile == 0
     assert (left, none_left) == (["blocked"], "1 of 18")
     assert behind == sorted(behind, key=int, reverse=True)
     assert behind[0] == "3"
 
 
-def test_the_command_writes_the_whole_fleet(dockyard: Dockyard, fleet: Fleet, tmp_path: Path) -> None:
+def test_the_command_writes_the_whole_fleet(
+    dockyard: Dockyard, fleet: Fleet, tmp_path: Path
+) -> None:
     calm = fleet.add("calm-svc")
     fleet.add("torn-svc", IN_CONFLICT)
     fleet.add("drifted-svc", DRIFTED)
@@ -136,12 +158,22 @@ def test_the_command_writes_the_whole_fleet(dockyard: Dockyard, fleet: Fleet, tm
 
     text = file.read_text()
     assert (ran.code, ran.out) == (0, f"{file} is there: 4 services.\n")
-    for word in ("calm-svc", "torn-svc", "drifted-svc", "broken-svc", "Makefile", "v1.0.0 <", "v1.1.0 <"):
+    for word in (
+        "calm-svc",
+        "torn-svc",
+        "drifted-svc",
+        "broken-svc",
+        "Makefile",
+        "v1.0.0 <",
+        "v1.1.0 <",
+    ):
         assert word in text
     assert [path.name for path in tmp_path.iterdir() if "report" in path.name] == []
 
 
-def test_where_it_cannot_be_written_it_says_so(dockyard: Dockyard, fleet: Fleet, tmp_path: Path) -> None:
+def test_where_it_cannot_be_written_it_says_so(
+    dockyard: Dockyard, fleet: Fleet, tmp_path: Path
+) -> None:
     fleet.add("a-svc")
     ran = dockyard("fleet", "report", fleet.folder, "--html", tmp_path / "none" / "fleet.html")
     assert ran.code == 2
@@ -150,7 +182,9 @@ def test_where_it_cannot_be_written_it_says_so(dockyard: Dockyard, fleet: Fleet,
 
 def test_areas_of_the_chart_lie_upon_each_other() -> None:
     day = timedelta(days=1)
-    found = timeline([[(NOW - 10 * day, "v1.9"), (NOW - 5 * day, "v1.10")], [(NOW - 10 * day, "v1.9")]], NOW)
+    found = timeline(
+        [[(NOW - 10 * day, "v1.9"), (NOW - 5 * day, "v1.10")], [(NOW - 10 * day, "v1.9")]], NOW
+    )
 
     assert found is not None
     assert [(area.version, area.now) for area in found.areas] == [("v1.10", 1), ("v1.9", 1)]

@@ -43,9 +43,16 @@ def test_a_fleet_file_names_paths_urls_groups_template_and_answers(tmp_path: Pat
     assert fleet.template == "gh:acme/standard"
     assert fleet.answers == {"region": "eu"}
     assert fleet.members == (
-        Member("billing-svc", path=tmp_path / "billing-svc", groups=frozenset({"payments", "canary"})),
+        Member(
+            "billing-svc", path=tmp_path / "billing-svc", groups=frozenset({"payments", "canary"})
+        ),
         Member("welcome-svc", url="git@git.example.com:acme/welcome-svc.git"),
-        Member("mail-svc", url="https://git.example.com/acme/mono.git", branch="next", folder="services/mail-svc"),
+        Member(
+            "mail-svc",
+            url="https://git.example.com/acme/mono.git",
+            branch="next",
+            folder="services/mail-svc",
+        ),
     )
     assert [member.name for member in fleet.chosen(["payments"])] == ["billing-svc"]
     assert fleet.chosen([]) == fleet.members
@@ -62,7 +69,13 @@ def test_a_folder_with_a_fleet_file_is_that_fleet_and_paths_may_be_patterns(tmp_
 
 
 def test_a_folder_is_scanned_for_services_and_not_into_them(tmp_path: Path) -> None:
-    for path in ("mono/apps/x-svc", "y-svc", "y-svc/inner-svc", ".hidden/z-svc", "mono/node_modules/n-svc"):
+    for path in (
+        "mono/apps/x-svc",
+        "y-svc",
+        "y-svc/inner-svc",
+        ".hidden/z-svc",
+        "mono/node_modules/n-svc",
+    ):
         service(tmp_path / path)
     assert [member.name for member in roster.read(tmp_path).members] == ["mono/apps/x-svc", "y-svc"]
 
@@ -72,18 +85,35 @@ def test_a_folder_is_scanned_for_services_and_not_into_them(tmp_path: Path) -> N
     [
         ("services = [", r"Invalid value"),
         ("template = 'x'", r"services: Field required"),
-        ('forge = "bitbucket"\n[[services]]\npath = "a"', r"forge: Input should be 'github' or 'gitlab'"),
+        (
+            'forge = "bitbucket"\n[[services]]\npath = "a"',
+            r"forge: Input should be 'github' or 'gitlab'",
+        ),
         ("services = []", r"services: List should have at least 1 item"),
         ('[[services]]\npath = "a"\nurl = "b"', r"services\.1: needs either a path or a url"),
-        ('[[services]]\npath = "a"\n[[services]]\npaht = "b"', r"services\.2\.paht: is not known here"),
-        ('[[services]]\npath = "a"\nfolder = "b"', r"services\.1: branch and folder belong to a url"),
-        ('[[services]]\nurl = "a"\nfolder = "../b"', r"services\.1\.folder: must be a folder within the repository"),
+        (
+            '[[services]]\npath = "a"\n[[services]]\npaht = "b"',
+            r"services\.2\.paht: is not known here",
+        ),
+        (
+            '[[services]]\npath = "a"\nfolder = "b"',
+            r"services\.1: branch and folder belong to a url",
+        ),
+        (
+            '[[services]]\nurl = "a"\nfolder = "../b"',
+            r"services\.1\.folder: must be a folder within the repository",
+        ),
         ('[[services]]\npath = "x/a"\n[[services]]\npath = "y/a"', r"two services are called 'a'"),
         ('[[services]]\npath = "none/*"', r"'none/\*' matches no service"),
-        ('[[services]]\npath = "a"\ngroups = "x"', r"services\.1\.groups: Input should be a valid list"),
+        (
+            '[[services]]\npath = "a"\ngroups = "x"',
+            r"services\.1\.groups: Input should be a valid list",
+        ),
     ],
 )
-def test_a_wrong_fleet_file_is_refused_with_its_place(tmp_path: Path, text: str, problem: str) -> None:
+def test_a_wrong_fleet_file_is_refused_with_its_place(
+    tmp_path: Path, text: str, problem: str
+) -> None:
     with pytest.raises(BadFleetFile, match=problem) as refused:
         roster.read(fleet_file(tmp_path, text))
     assert str(tmp_path / "fleet.toml") in str(refused.value)

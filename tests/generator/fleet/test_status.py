@@ -12,7 +12,9 @@ from tests.generator.fleet.conftest import DRIFTED, IN_CONFLICT, Fleet, rows, st
 from tests.generator.lab import Dockyard, git
 
 
-def test_status_tells_version_drift_predicted_conflicts_and_open_branches(dockyard: Dockyard, fleet: Fleet) -> None:
+def test_status_tells_version_drift_predicted_conflicts_and_open_branches(
+    dockyard: Dockyard, fleet: Fleet
+) -> None:
     for name, changed in (("calm-svc", {}), ("drifted-svc", DRIFTED), ("torn-svc", IN_CONFLICT)):
         fleet.add(name, changed)
     fleet.release()
@@ -55,8 +57,13 @@ def test_status_is_measured_against_the_wanted_version(dockyard: Dockyard, fleet
     fleet.release_again()
 
     assert rows(dockyard, "status", fleet.folder, code=0)["a-svc"]["behind"] == 2
-    assert rows(dockyard, "status", fleet.folder, "--to", "v1.1.0", code=0)["a-svc"]["target"] == "v1.1.0"
-    assert states(rows(dockyard, "status", fleet.folder, "--to", "v1.0.0", code=0)) == {"a-svc": "current"}
+    assert (
+        rows(dockyard, "status", fleet.folder, "--to", "v1.1.0", code=0)["a-svc"]["target"]
+        == "v1.1.0"
+    )
+    assert states(rows(dockyard, "status", fleet.folder, "--to", "v1.0.0", code=0)) == {
+        "a-svc": "current"
+    }
 
 
 def test_check_is_for_ci(dockyard: Dockyard, fleet: Fleet) -> None:
@@ -70,12 +77,17 @@ def test_check_is_for_ci(dockyard: Dockyard, fleet: Fleet) -> None:
 
 
 @pytest.mark.parametrize("jobs", ["1", "2"])
-def test_what_is_wrong_with_a_service_stops_no_other(dockyard: Dockyard, fleet: Fleet, jobs: str) -> None:
+def test_what_is_wrong_with_a_service_stops_no_other(
+    dockyard: Dockyard, fleet: Fleet, jobs: str
+) -> None:
     fleet.add("well-svc")
     (fleet.add("no-git-svc").root / ".git").rename(fleet.folder.parent / "elsewhere")
     (fleet.add("broken-svc").root / ".copier-answers.yml").write_text("[")
     fleet.add("no-template-svc", {".copier-answers.yml": "_src_path: /nowhere\n_commit: v1.0.0\n"})
-    fleet.add("no-version-svc", {".copier-answers.yml": f"_src_path: {fleet.template.path}\n_commit: v9\n"})
+    fleet.add(
+        "no-version-svc",
+        {".copier-answers.yml": f"_src_path: {fleet.template.path}\n_commit: v9\n"},
+    )
 
     ran = dockyard("fleet", "status", fleet.folder, "--json", "--jobs", jobs)
 
@@ -115,14 +127,19 @@ def test_a_defect_met_in_one_service_is_reported_there(
     found = rows(dockyard, "status", fleet.folder, code=1)
 
     assert states(found) == {"a-svc": "error", "b-svc": "current"}
-    assert "a defect of dockyard: ZeroDivisionError: division by zero (test_status.py:" in found["a-svc"]["message"]
+    assert (
+        "a defect of dockyard: ZeroDivisionError: division by zero (test_status.py:"
+        in found["a-svc"]["message"]
+    )
 
 
 def test_a_service_of_another_template_is_foreign(dockyard: Dockyard, fleet: Fleet) -> None:
     made = fleet.add("a-svc")
     other = fleet.folder.parent / "other"
     git(fleet.folder, "clone", "--quiet", str(fleet.template.path), str(other))
-    (fleet.folder / "fleet.toml").write_text(f'template = "{other}"\n[[services]]\npath = "a-svc"\n')
+    (fleet.folder / "fleet.toml").write_text(
+        f'template = "{other}"\n[[services]]\npath = "a-svc"\n'
+    )
     before = made.state()
 
     assert states(rows(dockyard, "status", fleet.folder, code=1)) == {"a-svc": "foreign"}
@@ -152,7 +169,10 @@ def test_groups_choose_services(dockyard: Dockyard, fleet: Fleet) -> None:
     lines = [f'[[services]]\npath = "{name}-svc"\ngroups = ["{name}", "all"]\n' for name in "abc"]
     (fleet.folder / "fleet.toml").write_text("".join(lines))
 
-    assert set(rows(dockyard, "status", fleet.folder, "--group", "a", "--group", "c", code=0)) == {"a-svc", "c-svc"}
+    assert set(rows(dockyard, "status", fleet.folder, "--group", "a", "--group", "c", code=0)) == {
+        "a-svc",
+        "c-svc",
+    }
     refused = dockyard("fleet", "status", fleet.folder, "--group", "d")
     assert (refused.code, "it has a, all, b, c" in refused.err) == (2, True)
 

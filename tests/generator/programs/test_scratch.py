@@ -44,7 +44,9 @@ def test_what_was_left_a_day_ago_is_removed(
     assert (old.exists(), new.exists(), others.exists()) == (False, True, True)
 
 
-def test_what_belongs_to_another_user_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_belongs_to_another_user_is_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     old = leave(tmp_path / "dockyard-work-a", days=2)
     monkeypatch.setattr(os, "getuid", lambda: old.stat().st_uid + 1)
 

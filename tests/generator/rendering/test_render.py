@@ -26,24 +26,39 @@ CASES: dict[str, dict[str, str | bytes | None]] = {
     "a name that becomes that of a plain file": {"template/{{ 'Make' }}file.jinja": services.LINES},
     "a name that becomes nothing": {"template/{% if owner == 'x' %}never{% endif %}": "never\n"},
     "an include": {"template/inc.txt.jinja": "{% include 'template/Makefile' %}"},
-    "the template's commit in a file": {"template/version.txt.jinja": "{{ _copier_conf.vcs_ref_hash }}\n"},
-    "words of Copier outside of Jinja": {"template/run.sh.jinja": "sed 's/^_commit: //p' # {{ owner }}\n"},
+    "the template's commit in a file": {
+        "template/version.txt.jinja": "{{ _copier_conf.vcs_ref_hash }}\n"
+    },
+    "words of Copier outside of Jinja": {
+        "template/run.sh.jinja": "sed 's/^_commit: //p' # {{ owner }}\n"
+    },
     "a place asked for behind a delimiter in a string": {
         "template/place.txt.jinja": "{{ '%}' ~ (_copier_conf.src_path is defined) }}\n"
     },
     "excluded files": {"template/a.pyc": "x", "template/deep/b.pyc": "x"},
-    "ignored files": {"template/.gitignore": "*.log\n", "template/a.log": "x", "template/b.log.jinja": "x"},
+    "ignored files": {
+        "template/.gitignore": "*.log\n",
+        "template/a.log": "x",
+        "template/b.log.jinja": "x",
+    },
     "an answers file in a form of its own": {
         "template/{{_copier_conf.answers_file}}.jinja": "# of {{ owner }}\n{{ _copier_answers | to_json }}\n"
     },
     "exclusions by answers": {
-        "copier.yml": services.QUESTIONS.replace('"*.pyc"]', "\"{% if owner != 'x' %}old.cfg{% endif %}\"]")
+        "copier.yml": services.QUESTIONS.replace(
+            '"*.pyc"]', "\"{% if owner != 'x' %}old.cfg{% endif %}\"]"
+        )
     },
     "other delimiters": {
-        "copier.yml": services.QUESTIONS.replace("_envops: {", '_envops: {comment_start_string: "((", '),
+        "copier.yml": services.QUESTIONS.replace(
+            "_envops: {", '_envops: {comment_start_string: "((", '
+        ),
         "template/a(( comment #}b.txt": "x\n",
     },
-    "line endings by attributes": {".gitattributes": "*.bat text eol=crlf\n", "template/a.bat": "one\ntwo\n"},
+    "line endings by attributes": {
+        ".gitattributes": "*.bat text eol=crlf\n",
+        "template/a.bat": "one\ntwo\n",
+    },
     "a name with spaces and accents": {"template/déjà vu.txt": "x\n"},
 }
 SEPARABLE = {
@@ -57,7 +72,9 @@ SEPARABLE = {
 
 def bare(repository: Path, into: Path, ref: str) -> dict[str, tuple[str, bytes]]:
     """What plain Copier renders and git then takes."""
-    copier.run_copy(str(repository), into, ANSWERS, vcs_ref=ref, defaults=True, quiet=True, overwrite=True)
+    copier.run_copy(
+        str(repository), into, ANSWERS, vcs_ref=ref, defaults=True, quiet=True, overwrite=True
+    )
     lab.commit_all(into, "rendered")
     git(into, "clean", "-fdqX")
     return services.contents(into)
@@ -70,7 +87,17 @@ def ours(template: Template, into: Path) -> dict[str, tuple[str, bytes]]:
     index = into.parent / "index"
     env = {**os.environ, "GIT_INDEX_FILE": str(index)}
     lab.run(
-        ["git", f"--git-dir={store()}", f"--work-tree={into}", "read-tree", "--reset", "-u", rendered.tree], into, env
+        [
+            "git",
+            f"--git-dir={store()}",
+            f"--work-tree={into}",
+            "read-tree",
+            "--reset",
+            "-u",
+            rendered.tree,
+        ],
+        into,
+        env,
     )
     return services.contents(into)
 
@@ -99,7 +126,9 @@ def test_the_template_of_this_repository_is_separable_and_rendered_as_by_plain_c
     git(checkout, "tag", "v1.0.0")
     template = open_template(str(checkout))
 
-    assert ours(template, tmp_path / "ours/billing-svc") == bare(checkout, tmp_path / "bare/billing-svc", "v1.0.0")
+    assert ours(template, tmp_path / "ours/billing-svc") == bare(
+        checkout, tmp_path / "bare/billing-svc", "v1.0.0"
+    )
     assert prepare(template) is not None
 
 
@@ -120,7 +149,9 @@ def test_a_broken_entry_of_the_cache_is_made_anew(evolving: Repository) -> None:
     assert render_tree(template, Recorded("x", "v1.0.0", ANSWERS), "billing-svc") == first
 
 
-@pytest.mark.parametrize("gone", ["renders/objects.git", "renders/objects.git/*", "renders/*.json", "checkouts/*/*"])
+@pytest.mark.parametrize(
+    "gone", ["renders/objects.git", "renders/objects.git/*", "renders/*.json", "checkouts/*/*"]
+)
 def test_a_cache_of_which_a_part_is_deleted_heals(
     dockyard: Dockyard, evolving: Repository, service: Made, home: Path, gone: str
 ) -> None:
@@ -140,7 +171,9 @@ def test_the_users_own_defaults_have_no_say(
     (tmp_path / "settings.yml").write_text("defaults: {owner: somebody}\n")
     monkeypatch.setenv("COPIER_SETTINGS_PATH", str(tmp_path / "settings.yml"))
 
-    rendered = render_tree(open_template(str(evolving.path)), Recorded("x", "v1.0.0", ANSWERS), "billing-svc")
+    rendered = render_tree(
+        open_template(str(evolving.path)), Recorded("x", "v1.0.0", ANSWERS), "billing-svc"
+    )
 
     assert rendered.answers["owner"] == "platform"
 
@@ -156,6 +189,8 @@ def test_processes_that_render_at_once_do_not_trip_over_each_other(
     command = [sys.executable, "-m", "dockyard", "update"]
 
     with ThreadPoolExecutor(len(names)) as pool:
-        done = list(pool.map(lambda name: lab.attempt([*command, str(into / name)], tmp_path), names))
+        done = list(
+            pool.map(lambda name: lab.attempt([*command, str(into / name)], tmp_path), names)
+        )
 
     assert [(one.returncode, one.stdout) for one in done if one.returncode] == []

@@ -9,10 +9,14 @@ from tests.generator import services
 from tests.generator.lab import Dockyard, Repository, git
 from tests.generator.services import LINES, Made
 
-NEWER: dict[str, str | bytes | None] = {"template/Makefile": LINES.replace("line 2\n", "line 2, newer\n")}
+NEWER: dict[str, str | bytes | None] = {
+    "template/Makefile": LINES.replace("line 2\n", "line 2, newer\n")
+}
 
 
-def test_a_service_in_a_folder_of_a_monorepo(dockyard: Dockyard, evolving: Repository, into: Path) -> None:
+def test_a_service_in_a_folder_of_a_monorepo(
+    dockyard: Dockyard, evolving: Repository, into: Path
+) -> None:
     made = services.lay_down_service(evolving, into / "mono")
     shutil.rmtree(made.root / ".git")
     (into / "mono").rename(into / "billing-svc")
@@ -29,7 +33,9 @@ def test_a_service_in_a_folder_of_a_monorepo(dockyard: Dockyard, evolving: Repos
     assert committed.code == 0, committed.err
     branch = "dockyard/services/billing-svc/v1.1.0"
     changed = git(into / "mono", "diff", "--name-only", "HEAD", branch).split()
-    assert changed == [f"services/billing-svc/{path}" for path in (".copier-answers.yml", "Makefile", "old.cfg")]
+    assert changed == [
+        f"services/billing-svc/{path}" for path in (".copier-answers.yml", "Makefile", "old.cfg")
+    ]
     written = dockyard("update", root, "--in-place")
     assert written.code == 0, written.err
     assert git(into / "mono", "write-tree") == git(into / "mono", "rev-parse", f"{branch}^{{tree}}")
@@ -63,7 +69,9 @@ def test_a_folder_whose_name_no_branch_can_have(
     assert "is on the branch" in dockyard("update", into / folder / "billing-svc").out
 
 
-def test_a_detached_head_is_updated_like_any_commit(dockyard: Dockyard, evolving: Repository, service: Made) -> None:
+def test_a_detached_head_is_updated_like_any_commit(
+    dockyard: Dockyard, evolving: Repository, service: Made
+) -> None:
     services.release(evolving, NEWER, "v1.1.0")
     git(service.root, "checkout", "--quiet", "--detach")
 
@@ -91,5 +99,8 @@ def test_a_linked_worktree_is_updated_like_any_other(
     ran = dockyard("update", tmp_path / "linked", "--in-place")
 
     assert ran.code == 0, ran.err
-    assert git(tmp_path / "linked", "status", "--porcelain").splitlines() == ["M  .copier-answers.yml", "M  Makefile"]
+    assert git(tmp_path / "linked", "status", "--porcelain").splitlines() == [
+        "M  .copier-answers.yml",
+        "M  Makefile",
+    ]
     assert git(service.root, "status", "--porcelain") == ""

@@ -17,7 +17,9 @@ def new(dockyard: Dockyard, into: Path) -> Dockyard:
     """Lay down a service; it must succeed."""
 
     def run(source: str | Path, *arguments: str) -> Ran:
-        ran = dockyard("new", "billing-svc", "--into", into, "--template", source, "--defaults", *arguments)
+        ran = dockyard(
+            "new", "billing-svc", "--into", into, "--template", source, "--defaults", *arguments
+        )
         assert ran.code == 0, ran.err
         return ran
 
@@ -36,7 +38,9 @@ def release(into: Path) -> str:
     return (into / "billing-svc/release.txt").read_text().strip()
 
 
-def test_a_template_without_tags_is_rendered_as_of_head(new: Dockyard, repository: Repository, into: Path) -> None:
+def test_a_template_without_tags_is_rendered_as_of_head(
+    new: Dockyard, repository: Repository, into: Path
+) -> None:
     repository.commit({"template/release.txt": "two\n"})
 
     new(repository.path)
@@ -58,11 +62,19 @@ def test_the_newest_release_is_taken_by_version_not_by_age_or_spelling(
 
 
 @pytest.mark.parametrize("ref", ["v2.0.0rc1", "v2", None])
-def test_a_tag_that_moves_is_never_recorded(new: Dockyard, repository: Repository, into: Path, ref: str | None) -> None:
+def test_a_tag_that_moves_is_never_recorded(
+    new: Dockyard, repository: Repository, into: Path, ref: str | None
+) -> None:
     tag = "v2.0.0rc1" if ref == "v2.0.0rc1" else "v2.0.0"
     repository.commit({"template/release.txt": "two\n"}, tag=tag)
     git(repository.path, "tag", "--annotate", "--message=moves", "stable")
-    git(repository.path, "tag", "--annotate", "--message=moves", "v2" if ref != "v2.0.0rc1" else "newest")
+    git(
+        repository.path,
+        "tag",
+        "--annotate",
+        "--message=moves",
+        "v2" if ref != "v2.0.0rc1" else "newest",
+    )
 
     new(repository.path, *(["--ref", ref] if ref else []))
 
@@ -70,7 +82,9 @@ def test_a_tag_that_moves_is_never_recorded(new: Dockyard, repository: Repositor
 
 
 @pytest.mark.parametrize("ref", ["branch", "other"])
-def test_a_branch_can_be_asked_for(new: Dockyard, repository: Repository, into: Path, tmp_path: Path, ref: str) -> None:
+def test_a_branch_can_be_asked_for(
+    new: Dockyard, repository: Repository, into: Path, tmp_path: Path, ref: str
+) -> None:
     git(repository.path, "checkout", "--quiet", "-b", ref)
     commit = repository.commit({"template/release.txt": "branch\n"})
     git(repository.path, "checkout", "--quiet", "-")
@@ -82,7 +96,9 @@ def test_a_branch_can_be_asked_for(new: Dockyard, repository: Repository, into: 
     assert commit.startswith(recorded(into)["_commit"])
 
 
-def test_uncommitted_changes_are_left_out_and_said_to_be(new: Dockyard, repository: Repository, into: Path) -> None:
+def test_uncommitted_changes_are_left_out_and_said_to_be(
+    new: Dockyard, repository: Repository, into: Path
+) -> None:
     (repository.path / "template/release.txt").write_text("dirty\n")
     (repository.path / "template/untracked.txt").write_text("dirty\n")
 
@@ -124,20 +140,32 @@ def test_a_url_is_mirrored_brought_up_to_date_and_understood_by_bare_copier(
     assert release(into) == "three"
 
 
-def test_once_opened_a_remote_template_is_rendered_without_its_source(repository: Repository, tmp_path: Path) -> None:
+def test_once_opened_a_remote_template_is_rendered_without_its_source(
+    repository: Repository, tmp_path: Path
+) -> None:
     bare = tmp_path / "remote.git"
     git(tmp_path, "clone", "--quiet", "--bare", str(repository.path), str(bare))
     opened = open_template(bare.as_uri())
     shutil.rmtree(bare)
 
-    render(opened, {"service_name": "billing-svc"}, tmp_path / "service", ask=False, scratch=tmp_path / "copier")
+    render(
+        opened,
+        {"service_name": "billing-svc"},
+        tmp_path / "service",
+        ask=False,
+        scratch=tmp_path / "copier",
+    )
 
     assert (tmp_path / "service/release.txt").read_text() == "one\n"
 
 
-def test_short_names_of_hosts_are_spelled_out(new: Dockyard, repository: Repository, into: Path, home: Path) -> None:
+def test_short_names_of_hosts_are_spelled_out(
+    new: Dockyard, repository: Repository, into: Path, home: Path
+) -> None:
     with (home / ".gitconfig").open("a") as config:
-        config.write(f'[url "{repository.path}"]\n\tinsteadOf = https://github.com/acme/template.git\n')
+        config.write(
+            f'[url "{repository.path}"]\n\tinsteadOf = https://github.com/acme/template.git\n'
+        )
 
     new("gh:acme/template")
 
@@ -145,9 +173,16 @@ def test_short_names_of_hosts_are_spelled_out(new: Dockyard, repository: Reposit
 
 
 def test_without_a_template_option_the_environment_names_it(
-    dockyard: Dockyard, into: Path, repository: Repository, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    dockyard: Dockyard,
+    into: Path,
+    repository: Repository,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
 ) -> None:
-    monkeypatch.setattr("dockyard.rendering.source.__file__", str(tmp_path / "installed/dockyard/rendering/source.py"))
+    monkeypatch.setattr(
+        "dockyard.rendering.source.__file__",
+        str(tmp_path / "installed/dockyard/rendering/source.py"),
+    )
     monkeypatch.setenv("DOCKYARD_TEMPLATE", str(repository.path))
 
     assert dockyard("new", "billing-svc", "--into", into, "--defaults").code == 0
@@ -157,7 +192,10 @@ def test_without_a_template_option_the_environment_names_it(
 def test_without_any_template_it_says_how_to_name_one(
     dockyard: Dockyard, into: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("dockyard.rendering.source.__file__", str(tmp_path / "installed/dockyard/rendering/source.py"))
+    monkeypatch.setattr(
+        "dockyard.rendering.source.__file__",
+        str(tmp_path / "installed/dockyard/rendering/source.py"),
+    )
 
     ran = dockyard("new", "billing-svc", "--into", into, "--defaults")
 
@@ -169,7 +207,8 @@ def test_a_checkout_is_its_own_template(
     dockyard: Dockyard, into: Path, repository: Repository, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        "dockyard.rendering.source.__file__", str(repository.path / "generator/dockyard/rendering/source.py")
+        "dockyard.rendering.source.__file__",
+        str(repository.path / "generator/dockyard/rendering/source.py"),
     )
 
     assert dockyard("new", "billing-svc", "--into", into, "--defaults").code == 0

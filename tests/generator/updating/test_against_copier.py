@@ -32,7 +32,9 @@ def both(dockyard: Dockyard, service: Made, twin: Made) -> int:
 def test_both_agree_where_copier_loses_nothing(
     dockyard: Dockyard, evolving: Repository, service: Made, twin: Made
 ) -> None:
-    service.write({"Makefile": OURS, "src/main.py": "ours\n", "src/extra.py": None, "own.txt": "own\n"})
+    service.write(
+        {"Makefile": OURS, "src/main.py": "ours\n", "src/extra.py": None, "own.txt": "own\n"}
+    )
     services.release(
         evolving,
         {
@@ -55,7 +57,9 @@ def test_copier_loses_an_edit_of_a_file_that_the_template_renames_and_dockyard_c
     dockyard: Dockyard, evolving: Repository, service: Made, twin: Made
 ) -> None:
     service.write({"old.cfg": f"old\n{OURS}"})
-    services.release(evolving, {"template/old.cfg": None, "template/new.cfg": f"old\n{NEWER}"}, "v1.1.0")
+    services.release(
+        evolving, {"template/old.cfg": None, "template/new.cfg": f"old\n{NEWER}"}, "v1.1.0"
+    )
 
     assert both(dockyard, service, twin) == 0
 

@@ -30,7 +30,9 @@ NEWER: dict[str, str | bytes | None] = {
 @pytest.fixture
 def moving(evolving: Repository, into: Path) -> Made:
     """A service of v1.1.0, with v1.2.0 to move to."""
-    services.release(evolving, {"template/gone/a.txt": "a\n", "template/shape/b.txt": "b\n"}, "v1.1.0")
+    services.release(
+        evolving, {"template/gone/a.txt": "a\n", "template/shape/b.txt": "b\n"}, "v1.1.0"
+    )
     made = services.lay_down_service(evolving, into / "moving-svc", "v1.1.0")
     made.write({"Makefile": LINES.replace("line 19\n", "line 19, ours\n")})
     services.release(evolving, NEWER)
@@ -85,7 +87,10 @@ def kill() -> None:
 
 
 def killed_update(
-    service: Made, dockyard: Dockyard, monkeypatch: pytest.MonkeyPatch, arrange: Callable[[], object]
+    service: Made,
+    dockyard: Dockyard,
+    monkeypatch: pytest.MonkeyPatch,
+    arrange: Callable[[], object],
 ) -> None:
     """An update in place in a process of its own, in which `arrange` has put a `kill`."""
     child = os.fork()
@@ -101,7 +106,11 @@ def killed_update(
 
 @pytest.mark.parametrize(("stop", "code"), [(full, 2), (interrupt, 130)])
 def test_stopped_at_any_rename_the_service_is_as_it_was(
-    dockyard: Dockyard, moving: Made, monkeypatch: pytest.MonkeyPatch, stop: Callable[[], None], code: int
+    dockyard: Dockyard,
+    moving: Made,
+    monkeypatch: pytest.MonkeyPatch,
+    stop: Callable[[], None],
+    code: int,
 ) -> None:
     before = moving.state()
     count = moves(moving, dockyard, monkeypatch)
@@ -128,7 +137,9 @@ def test_killed_at_any_rename_the_next_command_undoes_it(
         assert moving.state() == before, f"at rename {number}"
 
 
-@pytest.mark.parametrize("saved", ["old.cfg", "Makefile", "added.txt", "new/deep/added.txt", "gone/a.txt", "shape"])
+@pytest.mark.parametrize(
+    "saved", ["old.cfg", "Makefile", "added.txt", "new/deep/added.txt", "gone/a.txt", "shape"]
+)
 def test_what_was_saved_after_a_kill_is_kept_beside(
     dockyard: Dockyard, moving: Made, monkeypatch: pytest.MonkeyPatch, saved: str
 ) -> None:
@@ -140,7 +151,10 @@ def test_what_was_saved_after_a_kill_is_kept_beside(
     ran = dockyard("check", moving.root)
 
     assert f"what was saved there since is in {saved}.dockyard-kept." in ran.err
-    assert services.contents(moving.root) == {**before, f"{saved}.dockyard-kept": ("file", b"mine\n")}
+    assert services.contents(moving.root) == {
+        **before,
+        f"{saved}.dockyard-kept": ("file", b"mine\n"),
+    }
     assert dockyard("update", moving.root, "--in-place").code == 0
 
 
@@ -163,7 +177,12 @@ def test_killed_after_the_last_step_it_is_updated(
     dockyard: Dockyard, moving: Made, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, looked: bool
 ) -> None:
     dockyard("update", moving.root)
-    killed_update(moving, dockyard, monkeypatch, lambda: monkeypatch.setattr(worktree, "_clear", lambda _: kill()))
+    killed_update(
+        moving,
+        dockyard,
+        monkeypatch,
+        lambda: monkeypatch.setattr(worktree, "_clear", lambda _: kill()),
+    )
     if looked:
         # Git writes the index anew when it looks at files.
         git(moving.root, "status")
@@ -172,7 +191,9 @@ def test_killed_after_the_last_step_it_is_updated(
 
     assert ran.code == 1
     assert "killed" not in ran.err
-    assert services.contents(moving.root) == services.branch(moving.root, "dockyard/v1.2.0", tmp_path / "branch")
+    assert services.contents(moving.root) == services.branch(
+        moving.root, "dockyard/v1.2.0", tmp_path / "branch"
+    )
     assert moving.state()["git"] == [name for name in moving.state()["git"] if name != "dockyard"]
 
 

@@ -11,14 +11,24 @@ from tests.generator import services
 from tests.generator.lab import Dockyard, Repository, git
 from tests.generator.services import LINES, Made
 
-NEWER: dict[str, str | bytes | None] = {"template/Makefile": LINES.replace("line 2\n", "line 2, newer\n")}
+NEWER: dict[str, str | bytes | None] = {
+    "template/Makefile": LINES.replace("line 2\n", "line 2, newer\n")
+}
 DRIFT = LINES.replace("line 19\n", "line 19, ours\n")
 
 
 def drift(service: Made) -> None:
     """Every way to drift, beside work that is none."""
     (service.root / "tool.ini").chmod(0o755)
-    service.write({"Makefile": DRIFT, "old.cfg": None, "src/main.py": "ours\n", "README.md": None, "own.txt": "own\n"})
+    service.write(
+        {
+            "Makefile": DRIFT,
+            "old.cfg": None,
+            "src/main.py": "ours\n",
+            "README.md": None,
+            "own.txt": "own\n",
+        }
+    )
 
 
 def test_a_current_and_clean_service_is_well(dockyard: Dockyard, service: Made) -> None:
@@ -37,7 +47,10 @@ def test_an_outdated_service_is_told_how_far_it_is_behind(
 
     ran = dockyard("check", service.root)
 
-    assert (ran.code, ran.out) == (1, "billing-svc is 2 versions behind: v1.0.0, the newest is v1.2.0.\n")
+    assert (ran.code, ran.out) == (
+        1,
+        "billing-svc is 2 versions behind: v1.0.0, the newest is v1.2.0.\n",
+    )
 
 
 def test_drift_is_found_where_it_is_and_nowhere_else(dockyard: Dockyard, service: Made) -> None:
@@ -75,9 +88,16 @@ def test_files_that_are_not_the_templates_are_not_read(dockyard: Dockyard, servi
     assert json.loads(ran.out)["drifted"] == [{"path": "old.cfg", "how": "deleted"}]
 
 
-def test_a_managed_folder_behind_a_link_is_drift(dockyard: Dockyard, evolving: Repository, service: Made) -> None:
+def test_a_managed_folder_behind_a_link_is_drift(
+    dockyard: Dockyard, evolving: Repository, service: Made
+) -> None:
     services.release(evolving, {"template/docs/a.md": "a\n"}, "v1.1.0")
-    git(service.root, "merge", "--quiet", dockyard("update", service.root).out.split()[-1].rstrip("."))
+    git(
+        service.root,
+        "merge",
+        "--quiet",
+        dockyard("update", service.root).out.split()[-1].rstrip("."),
+    )
     shutil.move(service.root / "docs", service.root / "papers")
     (service.root / "docs").symlink_to("papers")
 
@@ -94,7 +114,9 @@ def test_what_a_sparse_checkout_leaves_out_is_no_drift(dockyard: Dockyard, servi
     assert dockyard("check", service.root).code == 0
 
 
-def test_a_check_without_a_template_cannot_say(dockyard: Dockyard, evolving: Repository, service: Made) -> None:
+def test_a_check_without_a_template_cannot_say(
+    dockyard: Dockyard, evolving: Repository, service: Made
+) -> None:
     evolving.path.rename(evolving.path.with_name("elsewhere"))
 
     assert dockyard("check", service.root).code == 2
@@ -115,7 +137,9 @@ def test_diff_shows_drift_as_a_patch_that_leads_from_the_render_to_the_service(
     git(into / "billing-svc", "apply", str(tmp_path / "drift.patch"))
     rendered, drifted = services.contents(into / "billing-svc"), services.contents(into / "drifted")
     managed = {"Makefile", "old.cfg", "tool.ini", "logo.png"}
-    assert {path: rendered.get(path) for path in managed} == {path: drifted.get(path) for path in managed}
+    assert {path: rendered.get(path) for path in managed} == {
+        path: drifted.get(path) for path in managed
+    }
 
 
 def test_diff_without_drift_is_empty(dockyard: Dockyard, service: Made) -> None:
@@ -135,10 +159,15 @@ def test_diff_to_a_version_is_what_the_update_would_change(
     assert shown.code == 1
     dockyard("update", service.root)
     assert shown.out == git(service.root, "diff-tree", "-r", "-p", "HEAD", "dockyard/v1.1.0")
-    assert json.loads(dockyard("diff", service.root, "--to", "v1.1.0", "--json").out)["patch"] == shown.out
+    assert (
+        json.loads(dockyard("diff", service.root, "--to", "v1.1.0", "--json").out)["patch"]
+        == shown.out
+    )
 
 
-def test_restore_brings_managed_files_back_and_touches_nothing_else(dockyard: Dockyard, service: Made) -> None:
+def test_restore_brings_managed_files_back_and_touches_nothing_else(
+    dockyard: Dockyard, service: Made
+) -> None:
     rendered = services.contents(service.root)
     drift(service)
 
@@ -178,14 +207,22 @@ def test_restore_without_drift_does_nothing(dockyard: Dockyard, service: Made) -
     assert service.state() == before
 
 
-@pytest.mark.parametrize("name", ["src/main.py", "own.txt", ".copier-answers.yml", "../billing-svc/Makefile"])
-def test_what_is_not_managed_cannot_be_restored(refused: Dockyard, service: Made, name: str) -> None:
+@pytest.mark.parametrize(
+    "name", ["src/main.py", "own.txt", ".copier-answers.yml", "../billing-svc/Makefile"]
+)
+def test_what_is_not_managed_cannot_be_restored(
+    refused: Dockyard, service: Made, name: str
+) -> None:
     service.write({"own.txt": "own\n"})
 
-    assert f"{name} is no managed file of this service" in refused("restore", service.root, name).err
+    assert (
+        f"{name} is no managed file of this service" in refused("restore", service.root, name).err
+    )
 
 
-def test_restore_does_not_throw_away_what_is_not_committed(refused: Dockyard, service: Made) -> None:
+def test_restore_does_not_throw_away_what_is_not_committed(
+    refused: Dockyard, service: Made
+) -> None:
     (service.root / "Makefile").write_text(DRIFT)
 
     assert "has 1 uncommitted change" in refused("restore", service.root).err
@@ -198,14 +235,18 @@ def test_restore_does_not_write_over_files_unknown_to_git(refused: Dockyard, ser
     assert "this would write over old.cfg, unknown to git" in refused("restore", service.root).err
 
 
-def test_restore_does_not_write_over_what_was_never_committed(refused: Dockyard, service: Made) -> None:
+def test_restore_does_not_write_over_what_was_never_committed(
+    refused: Dockyard, service: Made
+) -> None:
     service.write({"old.cfg": None})
     (service.root / "old.cfg").write_text("mine\n")
 
     assert "this would write over old.cfg, unknown to git" in refused("restore", service.root).err
 
 
-def test_restore_does_not_write_over_a_file_that_git_is_to_forget(refused: Dockyard, service: Made) -> None:
+def test_restore_does_not_write_over_a_file_that_git_is_to_forget(
+    refused: Dockyard, service: Made
+) -> None:
     git(service.root, "rm", "--quiet", "--cached", "Makefile")
     (service.root / "Makefile").write_text(DRIFT)
 

@@ -79,7 +79,10 @@ def test_a_commit_made_while_the_update_is_planned(
     ran = dockyard("update", outdated.root, "--in-place")
 
     assert ran.code == 2
-    assert f"another commit was checked out in {outdated.root} meanwhile: nothing was written; run this" in ran.err
+    assert (
+        f"another commit was checked out in {outdated.root} meanwhile: nothing was written; run this"
+        in ran.err
+    )
     assert git(outdated.root, "status", "--porcelain") == ""
     assert git(outdated.root, "show", "HEAD:Makefile") == SAVED
 

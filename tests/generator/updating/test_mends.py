@@ -17,7 +17,10 @@ def test_a_template_that_is_gone_is_named_by_the_answers_file(
 
     ran = refused(command, service.root)
 
-    assert "Check the address in _src_path of .copier-answers.yml, the network, and your access." in ran.err
+    assert (
+        "Check the address in _src_path of .copier-answers.yml, the network, and your access."
+        in ran.err
+    )
     assert "--template" not in ran.err
 
 
@@ -40,7 +43,10 @@ def test_a_template_that_is_none_is_named_by_the_answers_file(
 
     ran = refused("check", service.root)
 
-    assert "Name the root of a template's git repository in _src_path of .copier-answers.yml." in ran.err
+    assert (
+        "Name the root of a template's git repository in _src_path of .copier-answers.yml."
+        in ran.err
+    )
 
 
 @pytest.mark.parametrize("command", ["update", "diff"])
@@ -52,13 +58,18 @@ def test_a_version_that_nobody_knows(refused: Dockyard, service: Made, command: 
     assert "--ref" not in ran.err
 
 
-def test_a_version_of_a_template_without_releases(refused: Dockyard, evolving: Repository, service: Made) -> None:
+def test_a_version_of_a_template_without_releases(
+    refused: Dockyard, evolving: Repository, service: Made
+) -> None:
     answers = service.root / ".copier-answers.yml"
     commit = git(evolving.path, "rev-parse", "HEAD").strip()
     service.write({answers.name: answers.read_text().replace("v1.0.0", commit)})
     git(evolving.path, "tag", "--delete", "v1.0.0")
 
-    assert "it has no releases: leave --to out for its HEAD." in refused("update", service.root, "--to", "nope").err
+    assert (
+        "it has no releases: leave --to out for its HEAD."
+        in refused("update", service.root, "--to", "nope").err
+    )
 
 
 def test_a_service_of_somebody_else(
@@ -75,7 +86,11 @@ def test_a_service_of_somebody_else(
 
 
 def test_a_template_of_somebody_else(
-    dockyard: Dockyard, evolving: Repository, service: Made, monkeypatch: pytest.MonkeyPatch, home: Path
+    dockyard: Dockyard,
+    evolving: Repository,
+    service: Made,
+    monkeypatch: pytest.MonkeyPatch,
+    home: Path,
 ) -> None:
     with (home / ".gitconfig").open("a") as config:
         config.write(f"[safe]\n\tdirectory = {service.root}\n")

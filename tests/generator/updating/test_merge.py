@@ -26,7 +26,9 @@ def update(dockyard: Dockyard, service: Made, *options: str) -> dict[str, Any]:
 
 def state(record: dict[str, Any], path: str) -> tuple[str, str | None] | None:
     """The state of `path`, with the kind of its conflict."""
-    files = {file["path"]: (file["state"], file["conflict"]) for file in record["steps"][0]["files"]}
+    files = {
+        file["path"]: (file["state"], file["conflict"]) for file in record["steps"][0]["files"]
+    }
     return files.get(path)
 
 
@@ -43,7 +45,9 @@ def test_the_same_lines_changed_on_both_sides_are_left_as_git_leaves_a_merge(
     dockyard: Dockyard, evolving: Repository, service: Made
 ) -> None:
     service.write({"Makefile": CLASH})
-    services.release(evolving, {"template/Makefile": NEWER, "template/added.txt": "added\n"}, "v1.1.0")
+    services.release(
+        evolving, {"template/Makefile": NEWER, "template/added.txt": "added\n"}, "v1.1.0"
+    )
 
     found = update(dockyard, service)
 
@@ -78,7 +82,9 @@ def test_an_edit_follows_a_file_that_the_template_renames(
     dockyard: Dockyard, evolving: Repository, service: Made
 ) -> None:
     service.write({"old.cfg": f"old\n{OURS}"})
-    services.release(evolving, {"template/old.cfg": None, "template/new.cfg": f"old\n{NEWER}"}, "v1.1.0")
+    services.release(
+        evolving, {"template/old.cfg": None, "template/new.cfg": f"old\n{NEWER}"}, "v1.1.0"
+    )
 
     found = update(dockyard, service)
 
@@ -87,7 +93,9 @@ def test_an_edit_follows_a_file_that_the_template_renames(
     assert (state(found, "new.cfg"), found["conflicts"]) == (("merged", None), 0)
 
 
-def test_a_change_follows_a_file_that_the_team_renames(dockyard: Dockyard, evolving: Repository, service: Made) -> None:
+def test_a_change_follows_a_file_that_the_team_renames(
+    dockyard: Dockyard, evolving: Repository, service: Made
+) -> None:
     service.write({"old.cfg": None, "ours.cfg": f"old\n{OURS}"})
     services.release(evolving, {"template/old.cfg": f"old\n{NEWER}"}, "v1.1.0")
 
@@ -141,27 +149,44 @@ def test_the_same_path_added_on_both_sides_is_a_conflict(
 
 @pytest.mark.parametrize("language", ["C", "de"])
 def test_kinds_of_conflicts_do_not_depend_on_the_users_language(
-    dockyard: Dockyard, evolving: Repository, service: Made, monkeypatch: pytest.MonkeyPatch, language: str
+    dockyard: Dockyard,
+    evolving: Repository,
+    service: Made,
+    monkeypatch: pytest.MonkeyPatch,
+    language: str,
 ) -> None:
     monkeypatch.setenv("LANGUAGE", language)
     monkeypatch.setenv("LC_ALL", "C.utf8")
     if language == "de" and "Auf Branch" not in git(service.root, "status"):
         pytest.skip("git has no German here")
-    service.write({"Makefile": CLASH, "old.cfg": None, "added.txt": "ours\n", "logo.png": b"\0ours"})
+    service.write(
+        {"Makefile": CLASH, "old.cfg": None, "added.txt": "ours\n", "logo.png": b"\0ours"}
+    )
     services.release(evolving, {"template/Makefile": NEWER, "template/old.cfg": f"newer\n{LINES}"})
-    services.release(evolving, {"template/added.txt": "newer\n", "template/logo.png": b"\0newer"}, "v1.1.0")
+    services.release(
+        evolving, {"template/added.txt": "newer\n", "template/logo.png": b"\0newer"}, "v1.1.0"
+    )
 
     found = update(dockyard, service)
 
     kinds = {path: state(found, path) for path in ("Makefile", "old.cfg", "added.txt", "logo.png")}
-    assert [kind[1] for kind in kinds.values() if kind] == ["content", "modify/delete", "add/add", "binary"]
+    assert [kind[1] for kind in kinds.values() if kind] == [
+        "content",
+        "modify/delete",
+        "add/add",
+        "binary",
+    ]
     messages = [file["message"] for file in found["steps"][0]["files"] if file["path"] == "old.cfg"]
     assert "deleted in service and modified in v1.1.0" in messages[0]
 
 
-def test_a_file_renamed_to_two_names_is_a_conflict(dockyard: Dockyard, evolving: Repository, service: Made) -> None:
+def test_a_file_renamed_to_two_names_is_a_conflict(
+    dockyard: Dockyard, evolving: Repository, service: Made
+) -> None:
     service.write({"old.cfg": None, "ours.cfg": f"old\n{LINES}"})
-    services.release(evolving, {"template/old.cfg": None, "template/theirs.cfg": f"old\n{LINES}"}, "v1.1.0")
+    services.release(
+        evolving, {"template/old.cfg": None, "template/theirs.cfg": f"old\n{LINES}"}, "v1.1.0"
+    )
 
     assert state(update(dockyard, service), "old.cfg") == ("conflict", "rename")
     assert (service.root / "ours.cfg").read_text() == f"old\n{LINES}"
@@ -170,7 +195,9 @@ def test_a_file_renamed_to_two_names_is_a_conflict(dockyard: Dockyard, evolving:
 def test_a_file_of_the_teams_own_in_a_folder_that_the_template_renames_is_asked_about(
     dockyard: Dockyard, evolving: Repository, into: Path
 ) -> None:
-    services.release(evolving, {f"template/conf/{name}.cfg": f"{name}\n{LINES}" for name in "ab"}, "v1.1.0")
+    services.release(
+        evolving, {f"template/conf/{name}.cfg": f"{name}\n{LINES}" for name in "ab"}, "v1.1.0"
+    )
     made = services.lay_down_service(evolving, into / "folder-svc", "v1.1.0")
     made.write({"conf/own.cfg": "own\n"})
     (evolving.path / "template/conf").rename(evolving.path / "template/settings")
@@ -182,7 +209,9 @@ def test_a_file_of_the_teams_own_in_a_folder_that_the_template_renames_is_asked_
     assert (made.root / "settings/own.cfg").read_text() == "own\n"
 
 
-@pytest.mark.parametrize("setting", ["renames = false", "directoryRenames = false", "conflictStyle = diff3"])
+@pytest.mark.parametrize(
+    "setting", ["renames = false", "directoryRenames = false", "conflictStyle = diff3"]
+)
 def test_the_users_taste_in_merges_changes_nothing(
     dockyard: Dockyard, evolving: Repository, service: Made, home: Path, setting: str
 ) -> None:
@@ -217,10 +246,12 @@ def test_a_file_where_the_template_puts_a_folder_is_a_conflict(
 
     found = update(dockyard, service)
 
-    assert [file["conflict"] for file in found["steps"][0]["files"] if file["state"] == "conflict"] == [
-        "file/directory"
+    assert [
+        file["conflict"] for file in found["steps"][0]["files"] if file["state"] == "conflict"
+    ] == ["file/directory"]
+    assert "ours\n" in [
+        content.decode(errors="replace") for _, content in services.contents(service.root).values()
     ]
-    assert "ours\n" in [content.decode(errors="replace") for _, content in services.contents(service.root).values()]
 
 
 def test_a_symlink_against_a_file_is_a_conflict_of_their_modes(
@@ -247,7 +278,9 @@ def test_an_executable_bit_and_an_edit_of_the_other_side_come_together(
     assert services.contents(service.root)["Makefile"] == ("run", BOTH.encode())
 
 
-def test_symlinks_of_the_template_arrive_as_symlinks(dockyard: Dockyard, evolving: Repository, into: Path) -> None:
+def test_symlinks_of_the_template_arrive_as_symlinks(
+    dockyard: Dockyard, evolving: Repository, into: Path
+) -> None:
     questions = f"_preserve_symlinks: true\n{services.QUESTIONS}"
     services.release(evolving, {"copier.yml": questions}, "v1.1.0")
     made = services.lay_down_service(evolving, into / "link-svc", "v1.1.0")
@@ -289,7 +322,9 @@ def test_a_user_with_autocrlf_sees_no_drift_and_no_conflict(
     assert git(service.root, "diff", "--name-only") == ""
 
 
-def test_names_that_are_no_utf8_survive(dockyard: Dockyard, evolving: Repository, service: Made) -> None:
+def test_names_that_are_no_utf8_survive(
+    dockyard: Dockyard, evolving: Repository, service: Made
+) -> None:
     name = os.fsdecode(b"caf\xe9 \n\t.txt")
     service.write({name: "ours\n", f"src/{name}": "ours\n"})
     services.release(evolving, {"template/Makefile": NEWER}, "v1.1.0")
@@ -297,12 +332,19 @@ def test_names_that_are_no_utf8_survive(dockyard: Dockyard, evolving: Repository
     update(dockyard, service)
 
     assert {name, f"src/{name}"} <= services.contents(service.root).keys()
-    assert git(service.root, "status", "--porcelain").splitlines() == ["M  .copier-answers.yml", "M  Makefile"]
+    assert git(service.root, "status", "--porcelain").splitlines() == [
+        "M  .copier-answers.yml",
+        "M  Makefile",
+    ]
 
 
-def test_a_rename_in_case_alone_arrives(dockyard: Dockyard, evolving: Repository, service: Made) -> None:
+def test_a_rename_in_case_alone_arrives(
+    dockyard: Dockyard, evolving: Repository, service: Made
+) -> None:
     service.write({"old.cfg": f"old\n{OURS}"})
-    services.release(evolving, {"template/old.cfg": None, "template/OLD.cfg": f"old\n{LINES}"}, "v1.1.0")
+    services.release(
+        evolving, {"template/old.cfg": None, "template/OLD.cfg": f"old\n{LINES}"}, "v1.1.0"
+    )
 
     update(dockyard, service)
 
@@ -310,7 +352,9 @@ def test_a_rename_in_case_alone_arrives(dockyard: Dockyard, evolving: Repository
     assert "old.cfg" not in {path.name for path in service.root.iterdir()}
 
 
-def test_a_file_may_become_a_folder_and_a_folder_a_file(dockyard: Dockyard, evolving: Repository, into: Path) -> None:
+def test_a_file_may_become_a_folder_and_a_folder_a_file(
+    dockyard: Dockyard, evolving: Repository, into: Path
+) -> None:
     services.release(evolving, {"template/a": "file\n", "template/b/c/d": "deep\n"}, "v1.1.0")
     made = services.lay_down_service(evolving, into / "shape-svc", "v1.1.0")
     services.release(evolving, {"template/a": None, "template/b/c/d": None})
@@ -332,24 +376,40 @@ def test_a_submodule_of_the_service_is_left_alone(
     part.mkdir()
     git(part, "init", "--quiet")
     git(part, "commit", "--quiet", "--allow-empty", "--message=part")
-    git(service.root, "-c", "protocol.file.allow=always", "submodule", "--quiet", "add", str(part), "vendor/part")
+    git(
+        service.root,
+        "-c",
+        "protocol.file.allow=always",
+        "submodule",
+        "--quiet",
+        "add",
+        str(part),
+        "vendor/part",
+    )
     service.write({})
     services.release(evolving, {"template/Makefile": NEWER}, "v1.1.0")
 
     assert dockyard("update", service.root).code == 0
     update(dockyard, service)
 
-    assert git(service.root, "status", "--porcelain").splitlines() == ["M  .copier-answers.yml", "M  Makefile"]
+    assert git(service.root, "status", "--porcelain").splitlines() == [
+        "M  .copier-answers.yml",
+        "M  Makefile",
+    ]
     assert git(service.root, "ls-tree", "dockyard/v1.1.0", "vendor/part").startswith("160000")
 
 
 # --- The team's files ---------------------------------------------------------------------------------------------
 
 
-def test_the_teams_files_are_not_looked_at(dockyard: Dockyard, evolving: Repository, service: Made) -> None:
+def test_the_teams_files_are_not_looked_at(
+    dockyard: Dockyard, evolving: Repository, service: Made
+) -> None:
     service.write({"src/main.py": "ours\n", "src/own.py": "own\n", "src/extra.py": None})
     services.release(
-        evolving, {"template/src/main.py.jinja": "newer\n", "template/src/extra.py": "extra = 2\n"}, "v1.1.0"
+        evolving,
+        {"template/src/main.py.jinja": "newer\n", "template/src/extra.py": "extra = 2\n"},
+        "v1.1.0",
     )
 
     found = update(dockyard, service)
@@ -364,7 +424,11 @@ def test_what_a_newer_template_seeds_comes_once_and_never_over_the_teams_own(
     dockyard: Dockyard, evolving: Repository, service: Made
 ) -> None:
     service.write({"src/taken.py": "ours\n"})
-    services.release(evolving, {"template/src/seeded.py": "seeded\n", "template/src/taken.py": "seeded\n"}, "v1.1.0")
+    services.release(
+        evolving,
+        {"template/src/seeded.py": "seeded\n", "template/src/taken.py": "seeded\n"},
+        "v1.1.0",
+    )
     assert state(update(dockyard, service), "src/seeded.py") == ("seeded", None)
     assert (service.root / "src/seeded.py").read_text() == "seeded\n"
     assert (service.root / "src/taken.py").read_text() == "ours\n"
@@ -393,9 +457,13 @@ def test_a_managed_file_that_becomes_the_teams_stays_as_it_is(
 def test_a_file_of_the_teams_that_becomes_managed_is_merged_or_a_conflict(
     dockyard: Dockyard, evolving: Repository, service: Made
 ) -> None:
-    service.write({"README.md": "# Ours alone\n", "src/main.py": "name = 'billing-svc'\nours = 1\n"})
+    service.write(
+        {"README.md": "# Ours alone\n", "src/main.py": "name = 'billing-svc'\nours = 1\n"}
+    )
     listed = services.QUESTIONS.replace("    - /src\n    - /README.md\n", "    - /src/own\n")
-    services.release(evolving, {"copier.yml": listed, "template/README.md.jinja": "# Managed\n"}, "v1.1.0")
+    services.release(
+        evolving, {"copier.yml": listed, "template/README.md.jinja": "# Managed\n"}, "v1.1.0"
+    )
 
     found = update(dockyard, service)
 
@@ -408,7 +476,9 @@ def test_an_untouched_file_of_the_teams_that_becomes_managed_is_updated(
     dockyard: Dockyard, evolving: Repository, service: Made
 ) -> None:
     listed = services.QUESTIONS.replace("    - /README.md\n", "")
-    services.release(evolving, {"copier.yml": listed, "template/README.md.jinja": "# Managed\n"}, "v1.1.0")
+    services.release(
+        evolving, {"copier.yml": listed, "template/README.md.jinja": "# Managed\n"}, "v1.1.0"
+    )
 
     update(dockyard, service)
 
@@ -438,7 +508,9 @@ def test_a_file_of_the_teams_where_the_template_seeds_a_folder_is_a_conflict(
     found = update(dockyard, service)
 
     assert found["conflicts"] == 1
-    assert b"one file of ours\n" in [content for _, content in services.contents(service.root).values()]
+    assert b"one file of ours\n" in [
+        content for _, content in services.contents(service.root).values()
+    ]
 
 
 def test_a_folder_of_the_teams_where_the_template_puts_a_file_is_a_conflict(

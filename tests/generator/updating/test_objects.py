@@ -43,7 +43,11 @@ def file_of(oid: str, folder: Path) -> Path:
 
 @pytest.mark.parametrize("is_linkable", [True, False])
 def test_what_an_update_brings_stays_when_the_cache_is_deleted(
-    dockyard: Dockyard, evolving: Repository, service: Made, monkeypatch: pytest.MonkeyPatch, is_linkable: bool
+    dockyard: Dockyard,
+    evolving: Repository,
+    service: Made,
+    monkeypatch: pytest.MonkeyPatch,
+    is_linkable: bool,
 ) -> None:
     if not is_linkable:
         # As on a file system of its own.
@@ -66,7 +70,9 @@ def test_a_broken_object_in_the_cache_never_gets_into_a_service(
     assert dockyard("update", service.root, "--dry-run").code == 0
     oid = git(evolving.path, "rev-parse", "v1.1.0:template/new.txt").strip()
     broken = file_of(oid, source.cache("renders") / "objects.git/objects")
-    another = file_of(git(evolving.path, "rev-parse", "v1.1.0:copier.yml").strip(), evolving.path / ".git/objects")
+    another = file_of(
+        git(evolving.path, "rev-parse", "v1.1.0:copier.yml").strip(), evolving.path / ".git/objects"
+    )
     broken.unlink()
     shutil.copy(another, broken)
 
@@ -79,7 +85,9 @@ def test_a_broken_object_in_the_cache_never_gets_into_a_service(
     assert git(service.root, "fsck", "--strict", "--full", "--no-dangling") == ""
 
 
-def test_a_link_keeps_the_bytes_and_makes_its_folder_as_the_others(store: Path, objects: Path, oid: str) -> None:
+def test_a_link_keeps_the_bytes_and_makes_its_folder_as_the_others(
+    store: Path, objects: Path, oid: str
+) -> None:
     objects.chmod(0o2775)
     assert _linked(oid, store / "objects", objects)
     assert file_of(oid, objects).read_bytes() == file_of(oid, store / "objects").read_bytes()
@@ -88,7 +96,9 @@ def test_a_link_keeps_the_bytes_and_makes_its_folder_as_the_others(store: Path, 
 
 
 @pytest.mark.parametrize("content", [b"", b"no zlib", None])
-def test_what_is_not_the_object_is_not_linked(store: Path, objects: Path, oid: str, content: bytes | None) -> None:
+def test_what_is_not_the_object_is_not_linked(
+    store: Path, objects: Path, oid: str, content: bytes | None
+) -> None:
     file = file_of(oid, store / "objects")
     file.chmod(0o644)
     if content is None:

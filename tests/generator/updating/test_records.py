@@ -37,7 +37,14 @@ def unknown(value: Any, schema: dict[str, Any], definitions: dict[str, Any]) -> 
 def assert_is_record(printed: str, name: str, scratch: Path) -> dict[str, Any]:
     """What was `printed`, which must be what the schema calls `name`."""
     (scratch / "record.json").write_text(printed)
-    check = [sys.executable, "-m", "check_jsonschema", "--schemafile", str(SCHEMA), str(scratch / "record.json")]
+    check = [
+        sys.executable,
+        "-m",
+        "check_jsonschema",
+        "--schemafile",
+        str(SCHEMA),
+        str(scratch / "record.json"),
+    ]
     done = subprocess.run(check, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
     definitions = json.loads(SCHEMA.read_text("utf-8"))["$defs"]
@@ -77,6 +84,13 @@ def test_a_record_is_as_its_schema_says(
 
 def test_the_schema_refuses_what_is_no_record(tmp_path: Path) -> None:
     (tmp_path / "record.json").write_text('{"schema": 1, "command": "check"}')
-    check = [sys.executable, "-m", "check_jsonschema", "--schemafile", str(SCHEMA), str(tmp_path / "record.json")]
+    check = [
+        sys.executable,
+        "-m",
+        "check_jsonschema",
+        "--schemafile",
+        str(SCHEMA),
+        str(tmp_path / "record.json"),
+    ]
 
     assert subprocess.run(check, capture_output=True, check=False).returncode == 1

@@ -24,7 +24,11 @@ from tests.generator.services import LINES, Made
     ],
 )
 def test_an_error_that_nobody_foresaw(
-    refused: Dockyard, service: Made, monkeypatch: pytest.MonkeyPatch, error: Exception, sentence: str
+    refused: Dockyard,
+    service: Made,
+    monkeypatch: pytest.MonkeyPatch,
+    error: Exception,
+    sentence: str,
 ) -> None:
     def fail(path: Path) -> None:
         raise error
@@ -50,7 +54,11 @@ def test_a_service_is_the_same_from_a_folder_in_it(
 
 @pytest.mark.parametrize("command", ["check", "update", "adopt"])
 def test_a_full_disk_under_the_cache(
-    refused: Dockyard, evolving: Repository, service: Made, monkeypatch: pytest.MonkeyPatch, command: str
+    refused: Dockyard,
+    evolving: Repository,
+    service: Made,
+    monkeypatch: pytest.MonkeyPatch,
+    command: str,
 ) -> None:
     def full(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

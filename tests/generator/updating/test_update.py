@@ -57,7 +57,9 @@ def test_an_untouched_service_becomes_a_fresh_render_but_for_what_is_the_teams(
 
 
 @pytest.mark.parametrize("mode", [[], ["--in-place"], ["--step"], ["--dry-run"]])
-def test_an_answer_that_is_recorded_already_changes_nothing(dockyard: Dockyard, service: Made, mode: list[str]) -> None:
+def test_an_answer_that_is_recorded_already_changes_nothing(
+    dockyard: Dockyard, service: Made, mode: list[str]
+) -> None:
     before = service.state()
 
     ran = dockyard("update", service.root, "--data", "owner=platform", *mode)
@@ -84,7 +86,9 @@ def test_another_format_of_hashes_for_new_repositories_is_not_for_services(
 ) -> None:
     git(repository.path, "tag", "v1.0.0")
     monkeypatch.setenv("GIT_DEFAULT_HASH", "sha256")
-    laid_down = dockyard("new", "billing-svc", "--into", into, "--template", repository.path, "--defaults")
+    laid_down = dockyard(
+        "new", "billing-svc", "--into", into, "--template", repository.path, "--defaults"
+    )
     assert laid_down.code == 0, laid_down.err
     repository.commit({"template/release.txt": "two\n"}, "v1.1.0")
 
@@ -102,8 +106,12 @@ def test_in_place_writes_the_working_tree_and_stages_it(
     ran = dockyard("update", service.root, "--in-place")
 
     assert ran.code == 0, ran.err
-    assert services.contents(service.root) == services.branch(service.root, "dockyard/v1.1.0", tmp_path / "branch")
-    assert git(service.root, "write-tree") == git(service.root, "rev-parse", "dockyard/v1.1.0^{tree}")
+    assert services.contents(service.root) == services.branch(
+        service.root, "dockyard/v1.1.0", tmp_path / "branch"
+    )
+    assert git(service.root, "write-tree") == git(
+        service.root, "rev-parse", "dockyard/v1.1.0^{tree}"
+    )
     assert git(service.root, "diff", "--name-only") == ""
     assert git(service.root, "rev-list", "--count", "HEAD").strip() == "1"
 
@@ -120,11 +128,17 @@ def test_a_dry_run_writes_nothing_and_predicts_the_very_tree(
     assert service.state() == before
     done = json.loads(dockyard("update", service.root, "--json").out)
     assert (predicted["outcome"], done["outcome"]) == ("predicted", "committed")
-    assert predicted["tree"] == done["tree"] == git(service.root, "rev-parse", "dockyard/v1.1.0^{tree}").strip()
+    assert (
+        predicted["tree"]
+        == done["tree"]
+        == git(service.root, "rev-parse", "dockyard/v1.1.0^{tree}").strip()
+    )
     assert predicted["steps"] == done["steps"]
 
 
-def test_a_predicted_conflict_is_the_later_conflict(dockyard: Dockyard, evolving: Repository, service: Made) -> None:
+def test_a_predicted_conflict_is_the_later_conflict(
+    dockyard: Dockyard, evolving: Repository, service: Made
+) -> None:
     service.write({"Makefile": LINES.replace("line 2\n", "line 2, ours\n")})
     services.release(evolving, NEWER, "v1.1.0")
 
@@ -148,10 +162,14 @@ def test_what_the_team_changed_elsewhere_in_a_file_is_merged(
     assert updated["Makefile"][1].decode() == LINES.replace("line 2\n", "line 2, newer\n").replace(
         "line 19\n", "line 19, ours\n"
     )
-    assert {"path": "Makefile", "state": "merged", "conflict": None, "message": ""} in found["steps"][0]["files"]
+    assert {"path": "Makefile", "state": "merged", "conflict": None, "message": ""} in found[
+        "steps"
+    ][0]["files"]
 
 
-def test_updating_again_does_nothing(dockyard: Dockyard, evolving: Repository, service: Made) -> None:
+def test_updating_again_does_nothing(
+    dockyard: Dockyard, evolving: Repository, service: Made
+) -> None:
     services.release(evolving, NEWER, "v1.1.0")
     dockyard("update", service.root)
     once = service.state()
@@ -175,10 +193,14 @@ def test_the_branch_of_an_earlier_update_follows_the_service(
     ran = dockyard("update", service.root)
 
     assert ran.code == 0, ran.err
-    assert git(service.root, "rev-parse", "dockyard/v1.1.0^") == git(service.root, "rev-parse", "HEAD")
+    assert git(service.root, "rev-parse", "dockyard/v1.1.0^") == git(
+        service.root, "rev-parse", "HEAD"
+    )
 
 
-def test_release_notes_between_the_versions_are_shown(dockyard: Dockyard, evolving: Repository, service: Made) -> None:
+def test_release_notes_between_the_versions_are_shown(
+    dockyard: Dockyard, evolving: Repository, service: Made
+) -> None:
     services.release(evolving, NEWER, "v1.1.0")
 
     ran = dockyard("update", service.root, "--dry-run")
@@ -214,7 +236,10 @@ def test_new_questions_are_listed_with_the_answers_they_take(
     asked = "region: {type: str, default: eu, help: Where it runs}\ntier: {type: int, default: 3}\n"
     services.release(
         evolving,
-        {"copier.yml": services.QUESTIONS + asked, "template/region.txt.jinja": "{{ region }} {{ tier }}\n"},
+        {
+            "copier.yml": services.QUESTIONS + asked,
+            "template/region.txt.jinja": "{{ region }} {{ tier }}\n",
+        },
         "v1.1.0",
     )
 
@@ -229,7 +254,9 @@ def test_new_questions_are_listed_with_the_answers_they_take(
     assert b"region: eu\n" in updated[".copier-answers.yml"][1]
 
 
-def test_an_answer_can_be_changed_without_a_newer_version(dockyard: Dockyard, service: Made, tmp_path: Path) -> None:
+def test_an_answer_can_be_changed_without_a_newer_version(
+    dockyard: Dockyard, service: Made, tmp_path: Path
+) -> None:
     ran = dockyard("update", service.root, "--data", "owner=payments")
 
     assert ran.code == 0, ran.err
@@ -240,7 +267,9 @@ def test_an_answer_can_be_changed_without_a_newer_version(dockyard: Dockyard, se
 def test_the_team_name_of_an_answer_that_is_not_asked_any_more_is_told(
     dockyard: Dockyard, evolving: Repository, service: Made
 ) -> None:
-    without = services.QUESTIONS.replace("owner:\n  type: str\n", "owner:\n  when: false\n  type: str\n")
+    without = services.QUESTIONS.replace(
+        "owner:\n  type: str\n", "owner:\n  when: false\n  type: str\n"
+    )
     services.release(evolving, {"copier.yml": without}, "v1.1.0")
 
     found = json.loads(dockyard("update", service.root, "--json").out)

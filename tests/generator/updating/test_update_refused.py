@@ -10,11 +10,15 @@ from tests.generator import services
 from tests.generator.lab import Dockyard, Repository, git
 from tests.generator.services import LINES, Made
 
-NEWER: dict[str, str | bytes | None] = {"template/Makefile": LINES.replace("line 2\n", "line 2, newer\n")}
+NEWER: dict[str, str | bytes | None] = {
+    "template/Makefile": LINES.replace("line 2\n", "line 2, newer\n")
+}
 
 
 @pytest.mark.parametrize("mode", [[], ["--in-place"], ["--dry-run"]])
-def test_uncommitted_changes(refused: Dockyard, evolving: Repository, service: Made, mode: list[str]) -> None:
+def test_uncommitted_changes(
+    refused: Dockyard, evolving: Repository, service: Made, mode: list[str]
+) -> None:
     services.release(evolving, NEWER, "v1.1.0")
     (service.root / "README.md").write_text("not committed\n")
 
@@ -23,7 +27,9 @@ def test_uncommitted_changes(refused: Dockyard, evolving: Repository, service: M
     assert "has 1 uncommitted change: commit them, or put them aside with `git stash`" in ran.err
 
 
-def test_files_unknown_to_git_are_no_hindrance(dockyard: Dockyard, evolving: Repository, service: Made) -> None:
+def test_files_unknown_to_git_are_no_hindrance(
+    dockyard: Dockyard, evolving: Repository, service: Made
+) -> None:
     services.release(evolving, NEWER, "v1.1.0")
     (service.root / "scratch.txt").write_text("mine\n")
 
@@ -42,7 +48,9 @@ def test_a_file_unknown_to_git_where_the_update_would_write(
     assert f"this would write over {in_the_way}, unknown to git" in ran.err
 
 
-def test_a_merge_that_is_not_finished(refused: Dockyard, evolving: Repository, service: Made) -> None:
+def test_a_merge_that_is_not_finished(
+    refused: Dockyard, evolving: Repository, service: Made
+) -> None:
     services.release(evolving, NEWER, "v1.1.0")
     git(service.root, "switch", "--quiet", "--create", "other")
     service.write({"Makefile": "theirs\n"})
@@ -51,13 +59,19 @@ def test_a_merge_that_is_not_finished(refused: Dockyard, evolving: Repository, s
     with pytest.raises(Exception, match="merge"):
         git(service.root, "merge", "--quiet", "other")
 
-    assert "has a merge that is not finished: solve its conflicts" in refused("update", service.root).err
+    assert (
+        "has a merge that is not finished: solve its conflicts"
+        in refused("update", service.root).err
+    )
 
 
 def test_a_template_that_is_gone(refused: Dockyard, evolving: Repository, service: Made) -> None:
     evolving.path.rename(evolving.path.with_name("elsewhere"))
 
-    assert f"cannot reach the template {evolving.path}: there is no such folder" in refused("update", service.root).err
+    assert (
+        f"cannot reach the template {evolving.path}: there is no such folder"
+        in refused("update", service.root).err
+    )
 
 
 def test_a_template_that_does_not_answer(refused: Dockyard, service: Made, tmp_path: Path) -> None:
@@ -100,7 +114,9 @@ def test_a_recorded_commit_that_is_gone_names_the_nearest(
     assert "Nearest to the service is v1.0.0 (4 of 4 managed files are the same)" in ran.err
 
 
-def test_an_older_version(refused: Dockyard, evolving: Repository, into: Path, service: Made) -> None:
+def test_an_older_version(
+    refused: Dockyard, evolving: Repository, into: Path, service: Made
+) -> None:
     services.release(evolving, NEWER, "v1.1.0")
     git(service.root, "rm", "-rq", ".")
     services.render_into(evolving, into / "newer", "v1.1.0", service_name="billing-svc")
@@ -126,7 +142,9 @@ def test_a_version_that_nobody_knows(refused: Dockyard, service: Made) -> None:
         (b"\xff\xfe", "cannot be used: 'utf-8'"),
     ],
 )
-def test_a_broken_answers_file(refused: Dockyard, service: Made, text: str | bytes, sentence: str) -> None:
+def test_a_broken_answers_file(
+    refused: Dockyard, service: Made, text: str | bytes, sentence: str
+) -> None:
     service.write({".copier-answers.yml": text})
 
     ran = refused("update", service.root)
@@ -144,7 +162,9 @@ def test_no_answers_file(refused: Dockyard, service: Made) -> None:
     assert "`dockyard adopt`" in ran.err
 
 
-def test_a_tag_that_moves(refused: Dockyard, evolving: Repository, into: Path, service: Made) -> None:
+def test_a_tag_that_moves(
+    refused: Dockyard, evolving: Repository, into: Path, service: Made
+) -> None:
     git(evolving.path, "tag", "v1")
     answers = service.root / ".copier-answers.yml"
     service.write({answers.name: answers.read_text().replace("v1.0.0", "v1")})
@@ -157,7 +177,9 @@ def test_a_tag_that_moves(refused: Dockyard, evolving: Repository, into: Path, s
     assert "nearest to the service is v1.0.0" in ran.err
 
 
-def test_a_short_tag_that_does_not_move_is_a_version(dockyard: Dockyard, evolving: Repository, service: Made) -> None:
+def test_a_short_tag_that_does_not_move_is_a_version(
+    dockyard: Dockyard, evolving: Repository, service: Made
+) -> None:
     git(evolving.path, "tag", "v1")
     answers = service.root / ".copier-answers.yml"
     service.write({answers.name: answers.read_text().replace("v1.0.0", "v1")})
@@ -166,7 +188,9 @@ def test_a_short_tag_that_does_not_move_is_a_version(dockyard: Dockyard, evolvin
     assert dockyard("update", service.root).code == 0
 
 
-def test_what_is_uncommitted_in_the_template_is_told(dockyard: Dockyard, evolving: Repository, service: Made) -> None:
+def test_what_is_uncommitted_in_the_template_is_told(
+    dockyard: Dockyard, evolving: Repository, service: Made
+) -> None:
     services.release(evolving, NEWER, "v1.1.0")
     (evolving.path / "template/old.cfg").write_text("not committed\n")
 
@@ -177,14 +201,20 @@ def test_what_is_uncommitted_in_the_template_is_told(dockyard: Dockyard, evolvin
 
 
 def test_a_git_that_is_too_old(
-    refused: Dockyard, evolving: Repository, service: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    refused: Dockyard,
+    evolving: Repository,
+    service: Made,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     services.release(evolving, NEWER, "v1.1.0")
     real = shutil.which("git")
     shim = tmp_path / "bin/git"
     services.lay_down(
         tmp_path,
-        {"bin/git": f'#!/bin/sh\n[ "$3" = version ] && echo git version 2.37.9 && exit\nexec {real} "$@"\n'},
+        {
+            "bin/git": f'#!/bin/sh\n[ "$3" = version ] && echo git version 2.37.9 && exit\nexec {real} "$@"\n'
+        },
     )
     shim.chmod(0o755)
     monkeypatch.setenv("PATH", os.pathsep.join([str(shim.parent), os.environ["PATH"]]))
@@ -194,7 +224,9 @@ def test_a_git_that_is_too_old(
     assert "git 2.37.9 is too old: updates need git 2.38 or newer." in ran.err
 
 
-def test_a_folder_that_is_in_no_repository(dockyard: Dockyard, evolving: Repository, into: Path) -> None:
+def test_a_folder_that_is_in_no_repository(
+    dockyard: Dockyard, evolving: Repository, into: Path
+) -> None:
     services.render_into(evolving, into / "plain-svc")
 
     ran = dockyard("update", into / "plain-svc")
@@ -203,7 +235,9 @@ def test_a_folder_that_is_in_no_repository(dockyard: Dockyard, evolving: Reposit
     assert "Make it a git repository and commit it first." in ran.err
 
 
-def test_a_repository_without_a_commit(dockyard: Dockyard, evolving: Repository, into: Path) -> None:
+def test_a_repository_without_a_commit(
+    dockyard: Dockyard, evolving: Repository, into: Path
+) -> None:
     services.render_into(evolving, into / "plain-svc")
     git(into / "plain-svc", "init", "--quiet")
 
@@ -260,7 +294,9 @@ def test_a_branch_that_bars_the_way(refused: Dockyard, evolving: Repository, ser
     assert "the branch dockyard/v1.1.0 cannot be written" in refused("update", service.root).err
 
 
-def test_a_question_that_nobody_asks(refused: Dockyard, evolving: Repository, service: Made) -> None:
+def test_a_question_that_nobody_asks(
+    refused: Dockyard, evolving: Repository, service: Made
+) -> None:
     services.release(evolving, NEWER, "v1.1.0")
 
     assert "does not ask 'ownr'" in refused("update", service.root, "--data", "ownr=x").err
@@ -277,32 +313,50 @@ def test_an_answer_that_is_refused(refused: Dockyard, evolving: Repository, serv
 def test_a_new_question_without_default(
     refused: Dockyard, dockyard: Dockyard, evolving: Repository, service: Made
 ) -> None:
-    services.release(evolving, {"copier.yml": f"{services.QUESTIONS}region: {{type: str}}\n"}, "v1.1.0")
+    services.release(
+        evolving, {"copier.yml": f"{services.QUESTIONS}region: {{type: str}}\n"}, "v1.1.0"
+    )
 
     ran = refused("update", service.root)
 
-    assert "the answer to region is refused: is required; give another answer with --data region=…" in ran.err
+    assert (
+        "the answer to region is refused: is required; give another answer with --data region=…"
+        in ran.err
+    )
     assert dockyard("update", service.root, "--data", "region=eu").code == 0
 
 
 def test_a_recorded_answer_that_is_not_allowed_any_more(
     refused: Dockyard, dockyard: Dockyard, evolving: Repository, service: Made
 ) -> None:
-    narrow = services.QUESTIONS.replace("owner:\n  type: str\n", "owner:\n  choices: [core, data]\n  type: str\n")
-    services.release(evolving, {"copier.yml": narrow.replace("default: platform", "default: core")}, "v1.1.0")
+    narrow = services.QUESTIONS.replace(
+        "owner:\n  type: str\n", "owner:\n  choices: [core, data]\n  type: str\n"
+    )
+    services.release(
+        evolving, {"copier.yml": narrow.replace("default: platform", "default: core")}, "v1.1.0"
+    )
 
     ran = refused("update", service.root)
 
-    assert "the answer to owner is refused: 'platform', recorded by this service, is not allowed in v1.1.0" in ran.err
+    assert (
+        "the answer to owner is refused: 'platform', recorded by this service, is not allowed in v1.1.0"
+        in ran.err
+    )
     assert dockyard("update", service.root, "--data", "owner=data").code == 0
 
 
 def test_options_that_exclude_each_other(refused: Dockyard, service: Made) -> None:
-    assert "--in-place and --step cannot go together" in refused("update", service.root, "--in-place", "--step").err
+    assert (
+        "--in-place and --step cannot go together"
+        in refused("update", service.root, "--in-place", "--step").err
+    )
 
 
 def test_git_at_work_in_the_service(refused: Dockyard, evolving: Repository, service: Made) -> None:
     services.release(evolving, NEWER, "v1.1.0")
     (service.root / ".git/index.lock").touch()
 
-    assert "git is at work there, or was killed and left" in refused("update", service.root, "--in-place").err
+    assert (
+        "git is at work there, or was killed and left"
+        in refused("update", service.root, "--in-place").err
+    )

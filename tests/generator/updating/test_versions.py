@@ -6,13 +6,17 @@ from tests.generator import services
 from tests.generator.lab import Dockyard, Repository, git
 from tests.generator.services import LINES, Made
 
-NEWER: dict[str, str | bytes | None] = {"template/Makefile": LINES.replace("line 2\n", "line 2, newer\n")}
+NEWER: dict[str, str | bytes | None] = {
+    "template/Makefile": LINES.replace("line 2\n", "line 2, newer\n")
+}
 
 
 def records(service: Made, version: str) -> None:
     """Let the service record `version`."""
     answers = service.root / ".copier-answers.yml"
-    service.write({answers.name: answers.read_text().replace("_commit: v1.0.0", f"_commit: {version}")})
+    service.write(
+        {answers.name: answers.read_text().replace("_commit: v1.0.0", f"_commit: {version}")}
+    )
 
 
 def maintenance(evolving: Repository, tag: str) -> None:
@@ -22,7 +26,9 @@ def maintenance(evolving: Repository, tag: str) -> None:
     git(evolving.path, "switch", "--quiet", "trunk")
 
 
-def test_an_older_release_of_a_maintenance_branch(refused: Dockyard, evolving: Repository, service: Made) -> None:
+def test_an_older_release_of_a_maintenance_branch(
+    refused: Dockyard, evolving: Repository, service: Made
+) -> None:
     services.release(evolving, NEWER, "v1.1.0")
     maintenance(evolving, "v1.0.1")
     records(service, "v1.1.0")
@@ -32,7 +38,9 @@ def test_an_older_release_of_a_maintenance_branch(refused: Dockyard, evolving: R
     assert "v1.0.1 is older than v1.1.0, which the service has: updates go forward only" in ran.err
 
 
-def test_from_a_maintenance_branch_to_a_newer_release(dockyard: Dockyard, evolving: Repository, service: Made) -> None:
+def test_from_a_maintenance_branch_to_a_newer_release(
+    dockyard: Dockyard, evolving: Repository, service: Made
+) -> None:
     services.release(evolving, NEWER, "v1.1.0")
     maintenance(evolving, "v1.0.1")
     records(service, "v1.0.1")
@@ -69,14 +77,18 @@ def test_a_recorded_branch_says_not_what_rendered_the_service(
 
 
 @pytest.mark.parametrize("length", [7, 40])
-def test_a_recorded_commit_is_a_version(dockyard: Dockyard, evolving: Repository, service: Made, length: int) -> None:
+def test_a_recorded_commit_is_a_version(
+    dockyard: Dockyard, evolving: Repository, service: Made, length: int
+) -> None:
     records(service, git(evolving.path, "rev-parse", "v1.0.0")[:length])
     services.release(evolving, NEWER, "v1.1.0")
 
     assert dockyard("update", service.root).code == 0
 
 
-def test_a_tag_of_the_name_of_a_branch_is_a_version(dockyard: Dockyard, evolving: Repository, service: Made) -> None:
+def test_a_tag_of_the_name_of_a_branch_is_a_version(
+    dockyard: Dockyard, evolving: Repository, service: Made
+) -> None:
     git(evolving.path, "branch", "v1.0.0")
     services.release(evolving, NEWER, "v1.1.0")
 

@@ -18,7 +18,9 @@ from tests.template import lab
 from tests.template.chart.cases import CASES, values_of
 from tests.template.chart.charts import BUSES, INBOXES, render_service
 
-REASONS: dict[str, str] = yaml.safe_load(Path(__file__).with_name("checkov.yaml").read_text("utf-8"))
+REASONS: dict[str, str] = yaml.safe_load(
+    Path(__file__).with_name("checkov.yaml").read_text("utf-8")
+)
 
 
 def render_everything(folder: Path) -> Path:
@@ -44,7 +46,16 @@ def render_everything(folder: Path) -> Path:
 def findings(checkov: str, manifests: Path) -> set[tuple[str, str, str]]:
     """Each failed check once a kind: its id, the kind, what it asks for and one of the places."""
     done = subprocess.run(
-        [checkov, "--directory", manifests, "--framework", "kubernetes", "--skip-download", "--output", "json"],
+        [
+            checkov,
+            "--directory",
+            manifests,
+            "--framework",
+            "kubernetes",
+            "--skip-download",
+            "--output",
+            "json",
+        ],
         capture_output=True,
         text=True,
         check=False,
@@ -69,13 +80,18 @@ def findings(checkov: str, manifests: Path) -> set[tuple[str, str, str]]:
 def main(checkov: str) -> None:
     with TemporaryDirectory() as folder:
         found = findings(checkov, render_everything(Path(folder)))
-    explained = {key for check, kind, _ in found for key in (check, f"{check} {kind}") if key in REASONS}
+    explained = {
+        key for check, kind, _ in found for key in (check, f"{check} {kind}") if key in REASONS
+    }
     wrong = [
         f"{check} {kind}: {where}"
         for check, kind, where in sorted(found)
         if not {check, f"{check} {kind}"} & REASONS.keys()
     ]
-    wrong += [f"{key} has a reason in checkov.yaml but is not found any more" for key in REASONS.keys() - explained]
+    wrong += [
+        f"{key} has a reason in checkov.yaml but is not found any more"
+        for key in REASONS.keys() - explained
+    ]
     if wrong:
         sys.exit("\n".join(wrong))
     sys.stdout.write(f"nothing but what has a reason: {', '.join(REASONS)}\n")

@@ -8,10 +8,18 @@ from tests.template.chart.charts import ADDRESSES, BUSES, ENVIRONMENTS, INBOXES,
 EVERYTHING: Values = {
     **ADDRESSES,
     "secretEnv": {"STRIPE_KEY": {"name": "stripe", "key": "api-key"}},
-    "externalSecret": {"enabled": True, "store": {"name": "vault"}, "env": {"TOKEN": {"key": "a/b", "property": "t"}}},
+    "externalSecret": {
+        "enabled": True,
+        "store": {"name": "vault"},
+        "env": {"TOKEN": {"key": "a/b", "property": "t"}},
+    },
     "image": {"digest": "sha256:" + "0" * 64, "pullSecrets": ["registry"]},
     "autoscaling": {
-        "keda": {"enabled": True, "natsMonitoring": "nats.messaging:8222", "authenticationRef": {"name": "broker"}}
+        "keda": {
+            "enabled": True,
+            "natsMonitoring": "nats.messaging:8222",
+            "authenticationRef": {"name": "broker"},
+        }
     },
     "relay": {"replicas": 2},
     "pod": {

@@ -41,31 +41,56 @@ class Chart:
 
     def environment(self, name: str) -> Values:
         """The team's values for an environment, as the template seeds them."""
-        values: Values = yaml.safe_load((self.service / f"deploy/values-{name}.yaml").read_text("utf-8"))
+        values: Values = yaml.safe_load(
+            (self.service / f"deploy/values-{name}.yaml").read_text("utf-8")
+        )
         return values
 
     def lint(self, values: Values) -> list[str]:
         """What Helm's strict lint warns of or refuses."""
         found = lint(str(self.path), dict(values), strict=True, kube_version="v1.33.0")
-        return [message["error"] for message in found["messages"] if message["severity"] > 1] + found["errors"]
+        return [
+            message["error"] for message in found["messages"] if message["severity"] > 1
+        ] + found["errors"]
 
     def render(
-        self, values: Values, *, apis: Sequence[str] = OPERATORS, kubernetes: str = "1.33", name: str = "billing-svc"
+        self,
+        values: Values,
+        *,
+        apis: Sequence[str] = OPERATORS,
+        kubernetes: str = "1.33",
+        name: str = "billing-svc",
     ) -> list[Manifest]:
         """The manifests of a release called `name` in the namespace `prod`. Raises helm_python.HelmError."""
-        options = {"name": name, "namespace": "prod", "kube_version": f"v{kubernetes}.0", "api_versions": list(apis)}
+        options = {
+            "name": name,
+            "namespace": "prod",
+            "kube_version": f"v{kubernetes}.0",
+            "api_versions": list(apis),
+        }
         with HelmChart.load(str(self.path)) as chart:
             # The public method cannot say which API versions the cluster has.
             files = json.loads(
-                _native.call_string("helm_render", chart._raw(), json.dumps(values), json.dumps(options))
+                _native.call_string(
+                    "helm_render", chart._raw(), json.dumps(values), json.dumps(options)
+                )
             )
         texts = [text for path, text in sorted(files.items()) if path.endswith(".yaml")]
-        return [manifest for text in texts for manifest in yaml.safe_load_all(text) if manifest is not None]
+        return [
+            manifest
+            for text in texts
+            for manifest in yaml.safe_load_all(text)
+            if manifest is not None
+        ]
 
     def notes(self, values: Values) -> str:
         """What Helm says after an install into a cluster without operators."""
         with Config(namespace="prod", storage_driver="memory") as config:
-            return str(config.install(str(self.path), "billing-svc", dict(values), dry_run="client")["notes"])
+            return str(
+                config.install(str(self.path), "billing-svc", dict(values), dry_run="client")[
+                    "notes"
+                ]
+            )
 
 
 def render_service(template: Path, folder: Path, **answers: str) -> Chart:
@@ -76,7 +101,9 @@ def render_service(template: Path, folder: Path, **answers: str) -> Chart:
 
 def one(manifests: Sequence[Manifest], kind: str, name: str = "billing-svc") -> Manifest:
     """The only manifest of a kind and a name."""
-    (found,) = (each for each in manifests if each["kind"] == kind and each["metadata"]["name"] == name)
+    (found,) = (
+        each for each in manifests if each["kind"] == kind and each["metadata"]["name"] == name
+    )
     return found
 
 

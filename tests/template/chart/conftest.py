@@ -6,19 +6,32 @@ from pathlib import Path
 
 import pytest
 
-pytest.importorskip("helm_python", reason="Helm as a library is not published for this platform", exc_type=ImportError)
+pytest.importorskip(
+    "helm_python",
+    reason="Helm as a library is not published for this platform",
+    exc_type=ImportError,
+)
 
 from tests.template.chart.charts import Chart, render_service
 
 
 @pytest.fixture(scope="session")
-def chart_of(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str], Chart]:
+def chart_of(
+    template: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str, str], Chart]:
     """The chart of a service with this bus and inbox. Never written to by a test."""
 
     @cache
     def rendered(bus: str, inbox: str) -> Chart:
         folder = tmp_path_factory.mktemp(f"{bus}-{inbox}") / "billing-svc"
-        return render_service(template, folder, service_name="billing-svc", owner="team-payments", bus=bus, inbox=inbox)
+        return render_service(
+            template,
+            folder,
+            service_name="billing-svc",
+            owner="team-payments",
+            bus=bus,
+            inbox=inbox,
+        )
 
     return rendered
 

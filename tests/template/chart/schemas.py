@@ -23,7 +23,9 @@ KUBERNETES = sorted(
     {version for version in all_versions() if tuple(map(int, version.split(".")[:2])) >= OLDEST},
     key=lambda version: int(version.split(".")[1]),
 )
-CUSTOM: dict[str, Any] = yaml.safe_load(Path(__file__).with_name("custom_resources.yaml").read_text("utf-8"))
+CUSTOM: dict[str, Any] = yaml.safe_load(
+    Path(__file__).with_name("custom_resources.yaml").read_text("utf-8")
+)
 DEFINITIONS = CUSTOM.pop("$defs")
 
 _DATA = files("kubernetes_validate") / "kubernetes-json-schema"
@@ -49,10 +51,14 @@ def _validator(kubernetes: str, api_version: str, kind: str) -> Draft202012Valid
     if not file.is_file():
         raise NotServedError(f"Kubernetes {kubernetes} does not serve {api_version} {kind}")
     schema = json.loads(file.read_text("utf-8"))
-    return Draft202012Validator(schema, registry=Resource.from_contents(schema) @ _registry(kubernetes))
+    return Draft202012Validator(
+        schema, registry=Resource.from_contents(schema) @ _registry(kubernetes)
+    )
 
 
 @cache
 def _registry(kubernetes: str) -> Registry[Any]:
-    definitions = json.loads((_DATA / f"v{kubernetes}-local-strict" / "_definitions.json").read_text("utf-8"))
+    definitions = json.loads(
+        (_DATA / f"v{kubernetes}-local-strict" / "_definitions.json").read_text("utf-8")
+    )
     return Resource.from_contents(definitions) @ Registry()

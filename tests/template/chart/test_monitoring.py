@@ -33,24 +33,34 @@ def objectives_of(rules: list[dict[str, Any]]) -> dict[str, str]:
     return {rule["record"]: rule["expr"] for rule in rules if rule.get("record") in OBJECTIVES}
 
 
-def dashboard_of(manifests: list[Manifest], name: str = "billing-svc") -> tuple[str, dict[str, Any]]:
+def dashboard_of(
+    manifests: list[Manifest], name: str = "billing-svc"
+) -> tuple[str, dict[str, Any]]:
     """The file's name, and what is in it."""
     ((file, text),) = one(manifests, "ConfigMap", f"{name}-dashboard")["data"].items()
     return file, json.loads(text)
 
 
-def test_the_alerts_are_those_of_the_file_in_the_namespace_of_the_release(chart: Chart, tmp_path: Path) -> None:
+def test_the_alerts_are_those_of_the_file_in_the_namespace_of_the_release(
+    chart: Chart, tmp_path: Path
+) -> None:
     manifests = chart.render(ADDRESSES)
     file = yaml.safe_load((chart.path / "files/rules.yaml").read_text("utf-8"))
     plain = [rule for group in file["groups"] for rule in group["rules"]]
     rendered = rules_of(manifests)
-    assert [rule.get("annotations") for rule in rendered] == [rule.get("annotations") for rule in plain]
+    assert [rule.get("annotations") for rule in rendered] == [
+        rule.get("annotations") for rule in plain
+    ]
     for rule, before in zip(rendered, plain, strict=True):
         if rule.get("record") not in OBJECTIVES:
-            assert rule["expr"] == before["expr"].replace('job="billing-svc"', 'job="billing-svc", namespace="prod"')
+            assert rule["expr"] == before["expr"].replace(
+                'job="billing-svc"', 'job="billing-svc", namespace="prod"'
+            )
             assert rule.get("for") == before.get("for")
     (tmp_path / "rules.yaml").write_text(yaml.safe_dump(one(manifests, "PrometheusRule")["spec"]))
-    lab.run([find("promtool"), "check", "rules", "--lint=all", "--lint-fatal", "rules.yaml"], tmp_path)
+    lab.run(
+        [find("promtool"), "check", "rules", "--lint=all", "--lint-fatal", "rules.yaml"], tmp_path
+    )
 
 
 @pytest.mark.parametrize("release", ["billing-svc", "canary", "billing-svc.eu", "b" * 53])
@@ -70,22 +80,32 @@ def test_the_alerts_know_the_pods_and_the_autoscaler_of_the_release_by_their_nam
     (scaled,) = (each["metadata"]["name"] for each in manifests if each["kind"] == "ScaledObject")
     assert scaler.fullmatch(scaled)
     assert scaler.fullmatch(f"keda-hpa-{scaled}")
-    others = {f"{scaled}-archive", f"pre-{scaled}", f"{scaled}2", scaled.replace(".", "-")} - {scaled}
+    others = {f"{scaled}-archive", f"pre-{scaled}", f"{scaled}2", scaled.replace(".", "-")} - {
+        scaled
+    }
     for other in others:
         assert not scaler.fullmatch(other)
-        assert not pods.fullmatch(name_of_pod(other)) or len(other) > 52, "longer than a release's name can be"
+        assert not pods.fullmatch(name_of_pod(other)) or len(other) > 52, (
+            "longer than a release's name can be"
+        )
 
 
-def test_the_objectives_of_the_values_are_those_of_the_file_until_a_service_sets_its_own(chart: Chart) -> None:
+def test_the_objectives_of_the_values_are_those_of_the_file_until_a_service_sets_its_own(
+    chart: Chart,
+) -> None:
     file = yaml.safe_load((chart.path / "files/rules.yaml").read_text("utf-8"))
-    defaults = yaml.safe_load((chart.path / "values.yaml").read_text("utf-8"))["monitoring"]["rules"]["objectives"]
+    defaults = yaml.safe_load((chart.path / "values.yaml").read_text("utf-8"))["monitoring"][
+        "rules"
+    ]["objectives"]
     assert defaults.keys() == set(OBJECTIVES.values())
     expected = objectives_of(file["groups"][0]["rules"])
     assert objectives_of(rules_of(chart.render(ADDRESSES))) == expected
     own = {"ageSeconds": 300, "failedRatio": 0.005, "outboxAgeSeconds": 5}
     rules = rules_of(chart.render(ADDRESSES | {"monitoring": {"rules": {"objectives": own}}}))
     assert objectives_of(rules) == {name: f"vector({own[key]})" for name, key in OBJECTIVES.items()}
-    assert [rule["labels"] for rule in rules[:3]] == [{"job": "billing-svc", "namespace": "prod"}] * 3
+    assert [rule["labels"] for rule in rules[:3]] == [
+        {"job": "billing-svc", "namespace": "prod"}
+    ] * 3
 
 
 def test_the_dashboard_is_the_releases_own(chart: Chart) -> None:
@@ -96,7 +116,10 @@ def test_the_dashboard_is_the_releases_own(chart: Chart) -> None:
     assert len(dashboard["uid"]) <= 40, "Grafana takes no more"
     assert dashboard["title"] == "billing-svc in prod"
     queries = {variable["name"]: variable["query"] for variable in dashboard["templating"]["list"]}
-    assert queries["job"] == 'label_values(chassis_build_info{service="billing-svc", namespace="prod"}, job)'
+    assert (
+        queries["job"]
+        == 'label_values(chassis_build_info{service="billing-svc", namespace="prod"}, job)'
+    )
     for panel in dashboard["panels"]:
         for target in panel.get("targets", ()):
             assert target["expr"].count('namespace="prod"') == target["expr"].count("$instance")
@@ -104,7 +127,11 @@ def test_the_dashboard_is_the_releases_own(chart: Chart) -> None:
 
 def test_nobody_is_called_for_workers_that_are_not_wanted(chart: Chart) -> None:
     def names(**values: object) -> set[str]:
-        return {rule["alert"] for rule in rules_of(chart.render({**ADDRESSES, **values})) if "alert" in rule}
+        return {
+            rule["alert"]
+            for rule in rules_of(chart.render({**ADDRESSES, **values}))
+            if "alert" in rule
+        }
 
     every = names()
     assert names(replicas=0) == every - {"NoReplicaReady"} != every

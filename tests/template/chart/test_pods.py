@@ -31,7 +31,10 @@ def answer_seconds(adapter: type) -> float:
 
 BUS_SECONDS = {
     "rabbitmq": link.ANSWER_SECONDS + rabbitmq.bus.CANCEL_SECONDS + 2 * link.CLOSE_SECONDS,
-    "nats": DEFAULT_FLUSH_TIMEOUT + lane.CANCEL_SECONDS + 2 * answer_seconds(NatsBus) + DISCARD_SECONDS,
+    "nats": DEFAULT_FLUSH_TIMEOUT
+    + lane.CANCEL_SECONDS
+    + 2 * answer_seconds(NatsBus)
+    + DISCARD_SECONDS,
 }
 STORE_SECONDS = {
     "nats-kv": answer_seconds(NatsKvInbox) + DISCARD_SECONDS,
@@ -65,7 +68,9 @@ def test_a_pod_is_restricted(postgres_chart: Chart, component: str) -> None:
         "capabilities": {"drop": ["ALL"]},
     }
     assert container["resources"]["limits"].keys() == {"memory"}
-    assert [(volume["name"], volume["emptyDir"]) for volume in pod["volumes"]] == [("tmp", {"sizeLimit": "64Mi"})]
+    assert [(volume["name"], volume["emptyDir"]) for volume in pod["volumes"]] == [
+        ("tmp", {"sizeLimit": "64Mi"})
+    ]
     assert not {"hostNetwork", "hostPID", "hostIPC"} & pod.keys()
 
 
@@ -75,7 +80,9 @@ def test_a_relay_has_memory_for_a_batch_of_the_largest_events(postgres_chart: Ch
     imported = 72  # measured, in MiB
     batch = relay.BATCH * load({}).max_body_bytes / 2**20
     assert mebibytes > imported + 2 * batch, "once as a row, once as a message"
-    assert container["resources"]["requests"]["memory"] == container["resources"]["limits"]["memory"]
+    assert (
+        container["resources"]["requests"]["memory"] == container["resources"]["limits"]["memory"]
+    )
 
 
 def test_variables_of_the_clusters_services_stay_out(chart: Chart) -> None:
@@ -84,7 +91,9 @@ def test_variables_of_the_clusters_services_stay_out(chart: Chart) -> None:
 
 
 def test_the_user_may_be_left_to_the_platform(chart: Chart) -> None:
-    context = pods(chart.render({**ADDRESSES, "pod": {"runAsUser": None}}))["worker"]["securityContext"]
+    context = pods(chart.render({**ADDRESSES, "pod": {"runAsUser": None}}))["worker"][
+        "securityContext"
+    ]
     assert context == {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}
 
 
@@ -99,13 +108,19 @@ def test_the_grace_period_is_the_drain_and_the_time_to_close(
     drain = float(one(manifests, "ConfigMap")["data"]["CHASSIS_DRAIN_SECONDS"])
     for component in {"worker", "relay"} & pods(manifests).keys():
         margin = pods(manifests)[component]["terminationGracePeriodSeconds"] - drain
-        assert closing_seconds(bus, inbox) <= margin < max(starmap(closing_seconds, product(BUSES, INBOXES))) + 5
+        assert (
+            closing_seconds(bus, inbox)
+            <= margin
+            < max(starmap(closing_seconds, product(BUSES, INBOXES))) + 5
+        )
 
 
 def test_one_value_moves_both_the_drain_and_the_grace_period(postgres_chart: Chart) -> None:
     manifests = postgres_chart.render({**ADDRESSES, "drainSeconds": 100})
     assert one(manifests, "ConfigMap")["data"]["CHASSIS_DRAIN_SECONDS"] == "100"
-    assert {pods(manifests)[name]["terminationGracePeriodSeconds"] for name in ("worker", "relay")} == {140}
+    assert {
+        pods(manifests)[name]["terminationGracePeriodSeconds"] for name in ("worker", "relay")
+    } == {140}
 
 
 def test_probes_ask_what_the_chassis_answers(postgres_chart: Chart) -> None:
@@ -113,8 +128,13 @@ def test_probes_ask_what_the_chassis_answers(postgres_chart: Chart) -> None:
     port = int(one(manifests, "ConfigMap")["data"]["CHASSIS_HTTP_PORT"])
     for component in ("worker", "relay"):
         (container,) = pods(manifests)[component]["containers"]
-        assert [(each["name"], each["containerPort"]) for each in container["ports"]] == [("http", port)]
-        asked = {name: container[f"{name}Probe"]["httpGet"] for name in ("startup", "liveness", "readiness")}
+        assert [(each["name"], each["containerPort"]) for each in container["ports"]] == [
+            ("http", port)
+        ]
+        asked = {
+            name: container[f"{name}Probe"]["httpGet"]
+            for name in ("startup", "liveness", "readiness")
+        }
         assert asked == {
             "startup": {"path": "/livez", "port": "http"},
             "liveness": {"path": "/livez", "port": "http"},
@@ -122,7 +142,9 @@ def test_probes_ask_what_the_chassis_answers(postgres_chart: Chart) -> None:
         }
 
 
-def test_a_pod_runs_a_command_that_the_service_has(postgres_chart: Chart, nats_chart: Chart) -> None:
+def test_a_pod_runs_a_command_that_the_service_has(
+    postgres_chart: Chart, nats_chart: Chart
+) -> None:
     command = typer.main.get_command(chassis.cli.app(Service("billing-svc", version="0")))
     for chart in (postgres_chart, nats_chart):
         for pod in pods(chart.render(ADDRESSES)).values():
@@ -143,10 +165,14 @@ def test_the_chassis_accepts_the_variables_of_every_environment(
     (worker,) = pods(manifests)["worker"]["containers"]
     referred = {each["name"] for each in worker.get("env", ())}
     assert {"CHASSIS_BUS_URL", "CHASSIS_INBOX_URL"} <= plain | referred
-    assert {name.removeprefix("CHASSIS_").lower() for name in plain | referred} <= Settings.model_fields.keys()
+    assert {
+        name.removeprefix("CHASSIS_").lower() for name in plain | referred
+    } <= Settings.model_fields.keys()
 
 
-def test_a_change_of_a_variable_rolls_the_pods_and_a_change_of_replicas_does_not(postgres_chart: Chart) -> None:
+def test_a_change_of_a_variable_rolls_the_pods_and_a_change_of_replicas_does_not(
+    postgres_chart: Chart,
+) -> None:
     def template(**values: object) -> dict[str, object]:
         manifests = postgres_chart.render({**ADDRESSES, **values})
         return {

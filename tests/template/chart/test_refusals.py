@@ -15,7 +15,10 @@ FROM_STORE = {"enabled": True, "store": {"name": "vault"}}
     [
         ({"replica": 2}, "additional properties 'replica' not allowed"),
         ({"image": {"name": "billing"}}, "at '/image': additional properties 'name' not allowed"),
-        ({"pod": {"securityContext": {}}}, "at '/pod': additional properties 'securityContext' not allowed"),
+        (
+            {"pod": {"securityContext": {}}},
+            "at '/pod': additional properties 'securityContext' not allowed",
+        ),
         ({"replicas": "2"}, "at '/replicas': got string, want integer"),
         ({"drainSeconds": 2.5}, "at '/drainSeconds': got number, want integer"),
         ({"drainSeconds": 0}, "at '/drainSeconds': minimum"),
@@ -26,13 +29,28 @@ FROM_STORE = {"enabled": True, "store": {"name": "vault"}}
         ({"secretEnv": {"TOKEN": "s3cret"}}, "at '/secretEnv/TOKEN': got string, want object"),
         ({"bus": {"kind": "kafka"}}, "at '/bus/kind': value must be one of 'rabbitmq', 'nats'"),
         ({"inbox": {"kind": "mysql"}}, "at '/inbox/kind': value must be one of"),
-        ({"image": {"digest": "sha256:abc"}}, "at '/image/digest': 'sha256:abc' does not match pattern"),
-        ({"podDisruptionBudget": {"maxUnavailable": 0}}, "at '/podDisruptionBudget/maxUnavailable': minimum"),
-        ({"podDisruptionBudget": {"maxUnavailable": "0%"}}, "at '/podDisruptionBudget/maxUnavailable': '0%'"),
+        (
+            {"image": {"digest": "sha256:abc"}},
+            "at '/image/digest': 'sha256:abc' does not match pattern",
+        ),
+        (
+            {"podDisruptionBudget": {"maxUnavailable": 0}},
+            "at '/podDisruptionBudget/maxUnavailable': minimum",
+        ),
+        (
+            {"podDisruptionBudget": {"maxUnavailable": "0%"}},
+            "at '/podDisruptionBudget/maxUnavailable': '0%'",
+        ),
         ({"autoscaling": {"minReplicas": 0}}, "at '/autoscaling/minReplicas': minimum"),
         ({"pod": {"runAsUser": 0}}, "at '/pod/runAsUser': minimum"),
-        ({"resources": {"limits": {"memory": "256 MB"}}}, "at '/resources/limits/memory': '256 MB' does not match"),
-        ({"labels": {"app.kubernetes.io/name": "x"}}, "invalid propertyName 'app.kubernetes.io/name'"),
+        (
+            {"resources": {"limits": {"memory": "256 MB"}}},
+            "at '/resources/limits/memory': '256 MB' does not match",
+        ),
+        (
+            {"labels": {"app.kubernetes.io/name": "x"}},
+            "invalid propertyName 'app.kubernetes.io/name'",
+        ),
     ],
 )
 def test_the_schema_refuses(chart: Chart, values: Values, message: str) -> None:
@@ -49,12 +67,18 @@ def test_the_schema_refuses(chart: Chart, values: Values, message: str) -> None:
             {"autoscaling": {"keda": {"enabled": True}, "hpa": {"enabled": True}}},
             "autoscaling.keda.enabled and autoscaling.hpa.enabled are both true",
         ),
-        ({"autoscaling": {"minReplicas": 20}}, "autoscaling.minReplicas (20) is above autoscaling.maxReplicas (10)"),
+        (
+            {"autoscaling": {"minReplicas": 20}},
+            "autoscaling.minReplicas (20) is above autoscaling.maxReplicas (10)",
+        ),
         (
             {"autoscaling": {"keda": {"enabled": True, "fallback": {"replicas": 11}}}},
             "autoscaling.keda.fallback.replicas (11) is above autoscaling.maxReplicas (10)",
         ),
-        ({"autoscaling": {"keda": {"enabled": True, "hostFromEnv": "API"}}}, "autoscaling.keda.hostFromEnv names API"),
+        (
+            {"autoscaling": {"keda": {"enabled": True, "hostFromEnv": "API"}}},
+            "autoscaling.keda.hostFromEnv names API",
+        ),
         (
             {"autoscaling": {"keda": {"enabled": True, "hostFromEnv": ""}}},
             "autoscaling.keda.hostFromEnv and autoscaling.keda.authenticationRef.name are both empty",
@@ -68,7 +92,10 @@ def test_the_schema_refuses(chart: Chart, values: Values, message: str) -> None:
             "CHASSIS_DRAIN_SECONDS is set by the chart and follows from drain",
         ),
         ({"env": URL | {"CHASSIS_HTTP_PORT": "80"}}, "CHASSIS_HTTP_PORT is set by the chart"),
-        ({"env": URL, "secretEnv": {"CHASSIS_BUS_URL": FROM_SECRET}}, "CHASSIS_BUS_URL is set more than once"),
+        (
+            {"env": URL, "secretEnv": {"CHASSIS_BUS_URL": FROM_SECRET}},
+            "CHASSIS_BUS_URL is set more than once",
+        ),
         (
             {"env": URL, "externalSecret": FROM_STORE | {"env": {"CHASSIS_BUS_URL": {"key": "a"}}}},
             "CHASSIS_BUS_URL is set more than once",
@@ -94,5 +121,9 @@ def test_a_chart_with_nothing_but_its_defaults_says_what_is_missing(chart: Chart
 
 
 def test_the_values_of_services_from_before_the_chart_are_accepted(chart: Chart) -> None:
-    env = {"CHASSIS_BUS_URL": "amqp://rabbitmq:5672", "CHASSIS_INBOX_URL": "redis://redis", "CHASSIS_TRACE_RATIO": "1"}
+    env = {
+        "CHASSIS_BUS_URL": "amqp://rabbitmq:5672",
+        "CHASSIS_INBOX_URL": "redis://redis",
+        "CHASSIS_TRACE_RATIO": "1",
+    }
     assert chart.render({"replicas": 1, "env": env})

@@ -9,7 +9,10 @@ from chassis.bus.rabbitmq.topology import shared_queue
 from chassis.service import Service
 from tests.template.chart.charts import ADDRESSES, Chart, Values, kinds, one
 
-KEDA: Values = {**ADDRESSES, "autoscaling": {"keda": {"enabled": True, "natsMonitoring": "nats.messaging:8222"}}}
+KEDA: Values = {
+    **ADDRESSES,
+    "autoscaling": {"keda": {"enabled": True, "natsMonitoring": "nats.messaging:8222"}},
+}
 HPA: Values = {**ADDRESSES, "autoscaling": {"hpa": {"enabled": True}}}
 
 
@@ -37,7 +40,9 @@ def test_keda_looks_at_the_queue_that_the_chassis_declares(chart: Chart) -> None
     }
 
 
-def test_keda_looks_at_the_stream_and_the_consumer_that_the_chassis_makes(nats_chart: Chart) -> None:
+def test_keda_looks_at_the_stream_and_the_consumer_that_the_chassis_makes(
+    nats_chart: Chart,
+) -> None:
     found = trigger(nats_chart)
     assert found["type"] == "nats-jetstream"
     assert found["metadata"] == {
@@ -101,7 +106,10 @@ def test_without_keda_in_the_cluster_the_replicas_hold_and_the_notes_say_so(char
     manifests = chart.render(values, apis=())
     assert not {"ScaledObject", "HorizontalPodAutoscaler"} & kinds(manifests)
     assert one(manifests, "Deployment")["spec"]["replicas"] == 4
-    assert "this cluster does not know keda.sh/v1alpha1: nothing scales the 4 workers" in chart.notes(values)
+    assert (
+        "this cluster does not know keda.sh/v1alpha1: nothing scales the 4 workers"
+        in chart.notes(values)
+    )
     assert "keda.sh" not in chart.notes(ADDRESSES)
 
 

@@ -13,13 +13,17 @@ from tests.template.chart.schemas import CUSTOM, KUBERNETES, OLDEST, NotServedEr
 
 
 @pytest.mark.parametrize(("bus", "inbox", "case"), CASES)
-def test_lint_finds_nothing(chart_of: Callable[[str, str], Chart], bus: str, inbox: str, case: str) -> None:
+def test_lint_finds_nothing(
+    chart_of: Callable[[str, str], Chart], bus: str, inbox: str, case: str
+) -> None:
     chart = chart_of(bus, inbox)
     assert chart.lint(values_of(chart, case)) == []
 
 
 @pytest.mark.parametrize(("bus", "inbox", "case"), CASES)
-def test_every_manifest_fits_its_schema(chart_of: Callable[[str, str], Chart], bus: str, inbox: str, case: str) -> None:
+def test_every_manifest_fits_its_schema(
+    chart_of: Callable[[str, str], Chart], bus: str, inbox: str, case: str
+) -> None:
     chart = chart_of(bus, inbox)
     manifests = chart.render(values_of(chart, case))
     assert len(manifests) >= 5
@@ -28,7 +32,9 @@ def test_every_manifest_fits_its_schema(chart_of: Callable[[str, str], Chart], b
             check(manifest, kubernetes)
 
 
-def test_the_cases_hold_every_kind_that_the_chart_can_render(chart_of: Callable[[str, str], Chart]) -> None:
+def test_the_cases_hold_every_kind_that_the_chart_can_render(
+    chart_of: Callable[[str, str], Chart],
+) -> None:
     declared = set()
     for template in (chart_of("rabbitmq", "postgres").path / "templates").rglob("*"):
         if template.is_file():
@@ -47,8 +53,12 @@ def test_every_version_from_the_oldest_that_the_chart_allows_is_checked(chart: C
     assert minors == list(range(OLDEST[1], 38))
 
 
-def test_every_custom_resource_has_a_schema_that_something_is_checked_against(postgres_chart: Chart) -> None:
-    rendered = {f"{each['apiVersion']}/{each['kind']}" for each in postgres_chart.render(EVERYTHING)}
+def test_every_custom_resource_has_a_schema_that_something_is_checked_against(
+    postgres_chart: Chart,
+) -> None:
+    rendered = {
+        f"{each['apiVersion']}/{each['kind']}" for each in postgres_chart.render(EVERYTHING)
+    }
     assert {name for name in rendered if name.rpartition("/")[0] in OPERATORS} <= CUSTOM.keys()
     assert {name.rpartition("/")[0] for name in CUSTOM} == set(OPERATORS)
 

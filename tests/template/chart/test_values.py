@@ -85,16 +85,24 @@ def test_nothing_unknown_is_allowed_anywhere(chart: Chart) -> None:
 
 def test_only_the_files_that_name_the_service_are_templates_of_copier() -> None:
     chart = "template/deploy/chart/"
-    files = [path for path in lab.template_files() if path.startswith(chart) and not path.startswith(f"{chart}files/")]
+    files = [
+        path
+        for path in lab.template_files()
+        if path.startswith(chart) and not path.startswith(f"{chart}files/")
+    ]
     assert {path.rpartition("/")[2] for path in files if path.endswith(".jinja")} == {
         "Chart.yaml.jinja",
         "values.yaml.jinja",
     }
 
 
-def test_make_lints_and_renders_with_every_environment_and_operator(chart: Chart, tmp_path: Path) -> None:
+def test_make_lints_and_renders_with_every_environment_and_operator(
+    chart: Chart, tmp_path: Path
+) -> None:
     helm = tmp_path / "helm"
-    helm.write_text('#!/bin/sh\necho "$@" >>"$0.log"\ncase "$*" in template*staging*) exit 7 ;; esac\n', "utf-8")
+    helm.write_text(
+        '#!/bin/sh\necho "$@" >>"$0.log"\ncase "$*" in template*staging*) exit 7 ;; esac\n', "utf-8"
+    )
     helm.chmod(0o755)
     done = lab.attempt(["make", "chart", f"HELM={helm}"], chart.service)
     asked = (tmp_path / "helm.log").read_text("utf-8").splitlines()

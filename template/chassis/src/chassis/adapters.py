@@ -44,19 +44,30 @@ def open_bus(settings: Settings, name: str, metrics: BusMetrics) -> Bus:
     adapter = _load(*_BUSES[scheme], scheme)
     if scheme.startswith("amqp"):
         return cast("Bus", adapter(url, name=name, metrics=metrics))
-    return cast("Bus", adapter(url, name=name, ack_wait=settings.lease_seconds * ACK_WAIT_LEASES, metrics=metrics))
+    return cast(
+        "Bus",
+        adapter(url, name=name, ack_wait=settings.lease_seconds * ACK_WAIT_LEASES, metrics=metrics),
+    )
 
 
 def open_inbox(settings: Settings) -> Inbox:
     """The inbox of `settings`, not opened yet."""
     scheme = urlsplit(settings.inbox).scheme
     adapter = _load(*_INBOXES[scheme], scheme)
-    terms = {"lease_seconds": settings.lease_seconds, "retention_seconds": settings.retention_seconds}
+    terms = {
+        "lease_seconds": settings.lease_seconds,
+        "retention_seconds": settings.retention_seconds,
+    }
     if scheme == "memory":
         return cast("Inbox", adapter(**terms))
     if scheme == "postgresql":
-        connections = {"connections": settings.database_connections, "patience": settings.handler_timeout_seconds / 2}
-        return cast("Inbox", adapter(settings.inbox, **terms, **connections, migrates=settings.migrate))
+        connections = {
+            "connections": settings.database_connections,
+            "patience": settings.handler_timeout_seconds / 2,
+        }
+        return cast(
+            "Inbox", adapter(settings.inbox, **terms, **connections, migrates=settings.migrate)
+        )
     return cast("Inbox", adapter(settings.inbox, **terms))
 
 

@@ -27,11 +27,17 @@ class Options:
     def check(self, whose: str) -> None:
         """Raises RegistrationError for what means nothing."""
         given: object = self.concurrency
-        if given is not None and (not isinstance(given, int) or isinstance(given, bool) or given < 1):
-            raise RegistrationError(f"{whose}: concurrency={given!r} must be a whole number of at least 1")
+        if given is not None and (
+            not isinstance(given, int) or isinstance(given, bool) or given < 1
+        ):
+            raise RegistrationError(
+                f"{whose}: concurrency={given!r} must be a whole number of at least 1"
+            )
         functions: dict[str, object] = {"key": self.key, "ordered_by": self.ordered_by}
         for name, function in functions.items():
-            if function is not None and (not callable(function) or inspect.iscoroutinefunction(function)):
+            if function is not None and (
+                not callable(function) or inspect.iscoroutinefunction(function)
+            ):
                 raise RegistrationError(f"{whose}: {name}= must be a plain function of the event")
         if self.delivery not in get_args(DeliveryMode):
             allowed = " or ".join(repr(mode) for mode in get_args(DeliveryMode))

@@ -81,13 +81,17 @@ class Service:
             options.check(f"handler {name} of {event_type(message)}")
             registered = self._handlers.setdefault(message, [])
             if any(other.name == name for other in registered):
-                raise RegistrationError(f"{event_type(message)} has a handler called {name} already")
+                raise RegistrationError(
+                    f"{event_type(message)} has a handler called {name} already"
+                )
             registered.append(Registered(name, handler, options))
             return handler
 
         return register
 
-    def upcast(self, old: type[Old], new: type[New]) -> Callable[[Callable[[Old], New]], Callable[[Old], New]]:
+    def upcast(
+        self, old: type[Old], new: type[New]
+    ) -> Callable[[Callable[[Old], New]], Callable[[Old], New]]:
         """Register a pure function that makes an `old` event into a `new` one: handlers of `new` then take both.
 
         Upcasters are chained. An event goes to the handlers of the first version on its way that has any, so a
@@ -141,9 +145,17 @@ class Service:
         for reading in self._upcasters.readings(self._handlers):
             type_ = event_type(reading.sent)
             for mode, of_mode in entries.items():
-                handlers = [h for h in self._handlers[reading.handled] if h.options.delivery == mode]
+                handlers = [
+                    h for h in self._handlers[reading.handled] if h.options.delivery == mode
+                ]
                 routes = tuple(
-                    Route(h.call, h.name, h.options.key, metrics.for_handler(type_, h.name), turns.get(h))
+                    Route(
+                        h.call,
+                        h.name,
+                        h.options.key,
+                        metrics.for_handler(type_, h.name),
+                        turns.get(h),
+                    )
                     for h in handlers
                 )
                 if routes:
@@ -163,7 +175,10 @@ class Service:
             ),
             breaker=Breaker(settings.pause_failure_ratio),
             limits=Limits(
-                settings.handler_timeout_seconds, settings.lease_seconds, settings.max_body_bytes, hold=hold_seconds
+                settings.handler_timeout_seconds,
+                settings.lease_seconds,
+                settings.max_body_bytes,
+                hold=hold_seconds,
             ),
             metrics=metrics,
             traces=traces,
@@ -188,9 +203,12 @@ class Service:
         limited = sum(handler.options.concurrency is not None for handler in handlers)
         room = max(1, prefetch // (2 * limited)) if limited and len(handlers) > 1 else None
         return {
-            handler: Turns(None if limit is None else Slots(limit, room), handler.options.ordered_by)
+            handler: Turns(
+                None if limit is None else Slots(limit, room), handler.options.ordered_by
+            )
             for handler in handlers
-            if (limit := handler.options.concurrency) is not None or handler.options.ordered_by is not None
+            if (limit := handler.options.concurrency) is not None
+            or handler.options.ordered_by is not None
         }
 
     async def run(self, settings: Settings) -> None:
@@ -232,9 +250,17 @@ class Service:
         metrics.ready.set_function(lambda: float(lifecycle.readiness().ok))
         metrics.inbox_reachable.set_function(lambda: float(consumer.store_reachable))
         metrics.drain_deadline.set(settings.drain_seconds)
-        about = {"service": self.name, "version": self.version, "chassis": _installed("dockyard-chassis")}
+        about = {
+            "service": self.name,
+            "version": self.version,
+            "chassis": _installed("dockyard-chassis"),
+        }
         async with probes.serve(
-            settings.http_host, settings.http_port, lifecycle=lifecycle, registry=metrics.registry, version=about
+            settings.http_host,
+            settings.http_port,
+            lifecycle=lifecycle,
+            registry=metrics.registry,
+            version=about,
         ) as port:
             types = [] if relay_alone else sorted(self.types)
             _log.info("starting", version=self.version, http_port=port, types=types)
@@ -242,7 +268,9 @@ class Service:
             if await _open(inbox, lifecycle):
                 consumer.start()
                 if relay is not None:
-                    relay.start(publishing=relay_alone or settings.outbox_relay, listening=relay_alone)
+                    relay.start(
+                        publishing=relay_alone or settings.outbox_relay, listening=relay_alone
+                    )
                     lifecycle.require("outbox", lambda: relay.working)
                 if not relay_alone:
                     self.subscribe(bus, consumer, settings.prefetch)
@@ -260,7 +288,9 @@ class Service:
         _log.info("stopped")
 
     @staticmethod
-    async def _drain(deadline: float, consumer: Consumer, relay: Relay | None, metrics: Metrics) -> None:
+    async def _drain(
+        deadline: float, consumer: Consumer, relay: Relay | None, metrics: Metrics
+    ) -> None:
         started = monotonic()
         # Live, because nobody is there to be scraped once the drain is over.
         metrics.drain_seconds.set_function(lambda: monotonic() - started)
@@ -278,7 +308,9 @@ async def _open(inbox: Inbox, lifecycle: Lifecycle) -> bool:
             await inbox.open()
         except InboxUnavailable as error:
             if not told:
-                _log.warning("the inbox store is not reachable yet, waiting for it", error=str(error))
+                _log.warning(
+                    "the inbox store is not reachable yet, waiting for it", error=str(error)
+                )
                 told = True
             try:
                 await asyncio.wait_for(lifecycle.stopping.wait(), STORE_RETRY_SECONDS)

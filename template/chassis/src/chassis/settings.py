@@ -30,7 +30,9 @@ def _url_of(*schemes: str) -> AfterValidator:
                 parts = urlsplit(one)
                 _ = parts.port
             except ValueError:  # its text may hold a part of the password
-                raise ValueError("not a URL; are special characters of the password percent-encoded?") from None
+                raise ValueError(
+                    "not a URL; are special characters of the password percent-encoded?"
+                ) from None
             if parts.scheme not in schemes:
                 raise ValueError(f"the scheme must be one of {allowed}")
             if parts.scheme != "memory" and not parts.hostname:
@@ -78,20 +80,31 @@ class Settings(BaseModel):
     )
     http_host: str = Field(default="0.0.0.0", description="Address of the HTTP port.")  # noqa: S104 - probes come from outside the pod
     http_port: Port = Field(
-        default=8080, description="Port of /livez, /readyz, /metrics and /version; 0 takes a free one."
+        default=8080,
+        description="Port of /livez, /readyz, /metrics and /version; 0 takes a free one.",
     )
     prefetch: int = Field(
-        default=100, ge=1, le=10_000, description="Deliveries a replica holds at a time, and so handlers at a time."
+        default=100,
+        ge=1,
+        le=10_000,
+        description="Deliveries a replica holds at a time, and so handlers at a time.",
     )
     max_attempts: int = Field(
-        default=5, ge=1, le=100, description="Failures after which an event goes to the dead letters."
+        default=5,
+        ge=1,
+        le=100,
+        description="Failures after which an event goes to the dead letters.",
     )
     backoff_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = Field(
-        default=1.0, description="Delay before the second attempt; doubled for each further one, with full jitter."
+        default=1.0,
+        description="Delay before the second attempt; doubled for each further one, with full jitter.",
     )
-    backoff_max_seconds: Seconds = Field(default=300.0, description="Longest delay between two attempts.")
+    backoff_max_seconds: Seconds = Field(
+        default=300.0, description="Longest delay between two attempts."
+    )
     max_age_seconds: Seconds = Field(
-        default=86_400.0, description="Time since its first failure after which an event goes to the dead letters."
+        default=86_400.0,
+        description="Time since its first failure after which an event goes to the dead letters.",
     )
     pause_failure_ratio: float = Field(
         default=0.8,
@@ -100,31 +113,40 @@ class Settings(BaseModel):
         description="Share of the last events that has to fail for the consumer to pause and probe; 0: never.",
     )
     handler_timeout_seconds: Seconds = Field(
-        default=30.0, description="Time a handler may take; then it is cancelled and the attempt has failed."
+        default=30.0,
+        description="Time a handler may take; then it is cancelled and the attempt has failed.",
     )
     lease_seconds: Annotated[float, Field(ge=1, allow_inf_nan=False)] = Field(
         default=60.0,
         description="How long a claim holds without a sign of life. After a crash an event waits about this long.",
     )
     retention_seconds: Annotated[float, Field(ge=60, allow_inf_nan=False)] = Field(
-        default=604_800.0, description="How long a handled event is remembered; later replays are handled again."
+        default=604_800.0,
+        description="How long a handled event is remembered; later replays are handled again.",
     )
     max_body_bytes: int = Field(
-        default=524_288, ge=1, description="Largest body; larger ones are refused at publish, dead letters at receipt."
+        default=524_288,
+        ge=1,
+        description="Largest body; larger ones are refused at publish, dead letters at receipt.",
     )
     drain_seconds: Seconds = Field(
-        default=25.0, description="Time for events in flight after SIGTERM; below the pod's grace period."
+        default=25.0,
+        description="Time for events in flight after SIGTERM; below the pod's grace period.",
     )
     log_format: Literal["auto", "json", "console"] = Field(
         default="auto", description="auto: console when the output is a terminal, else json."
     )
-    log_level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="Least level shown.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="Least level shown."
+    )
     otlp_endpoint: Annotated[str, _url_of("http", "https")] | None = Field(
         default=None,
         repr=False,
         description="OTLP/HTTP endpoint for traces, such as http://collector:4318. Unset: no traces.",
     )
-    trace_ratio: float = Field(default=0.1, ge=0, le=1, description="Share of new traces that are sampled.")
+    trace_ratio: float = Field(
+        default=0.1, ge=0, le=1, description="Share of new traces that are sampled."
+    )
 
     @model_validator(mode="after")
     def _fit_together(self) -> Self:
@@ -147,7 +169,9 @@ class Settings(BaseModel):
             return self.inbox_url
         if self.bus_url is not None and not self.bus_url.startswith("amqp"):
             return self.bus_url
-        raise SettingsError(f"{PREFIX}INBOX_URL is not set: say where handled events are kept, e.g. nats://nats:4222")
+        raise SettingsError(
+            f"{PREFIX}INBOX_URL is not set: say where handled events are kept, e.g. nats://nats:4222"
+        )
 
     @property
     def bus(self) -> str:
@@ -169,15 +193,21 @@ def load(environ: Mapping[str, str] | None = None, **overrides: Any) -> Settings
             close = get_close_matches(variable, known, n=1)
             hint = f"did you mean {close[0]}?" if close else f"known are {', '.join(sorted(known))}"
             raise SettingsError(f"{variable} is not a setting: {hint}")
-    values: dict[str, Any] = {known[variable]: value for variable, value in given.items() if value != ""}
+    values: dict[str, Any] = {
+        known[variable]: value for variable, value in given.items() if value != ""
+    }
     try:
         return Settings(**(values | overrides))
     except ValidationError as error:
-        raise SettingsError("; ".join(_sentence(dict(problem)) for problem in error.errors())) from None
+        raise SettingsError(
+            "; ".join(_sentence(dict(problem)) for problem in error.errors())
+        ) from None
 
 
 _LOGIN = re.compile(r"(?<=://)(?P<user>[^:@]*)(?P<password>:.*)?@", re.DOTALL)
-_SECRET_PARAMETER = re.compile(r"(?<=[?&])([^=&]*(?:password|secret|token)[^=&]*=)[^&]*", re.IGNORECASE)
+_SECRET_PARAMETER = re.compile(
+    r"(?<=[?&])([^=&]*(?:password|secret|token)[^=&]*=)[^&]*", re.IGNORECASE
+)
 _NEXT_URL = re.compile(r",(?=[a-z+]+://)")
 
 
@@ -187,7 +217,9 @@ def masked(url: str) -> str:
 
 
 def _masked_one(url: str) -> str:
-    without_login = _LOGIN.sub(lambda login: f"{login['user']}:***@" if login["password"] else "***@", url)
+    without_login = _LOGIN.sub(
+        lambda login: f"{login['user']}:***@" if login["password"] else "***@", url
+    )
     return _SECRET_PARAMETER.sub(r"\1***", without_login)
 
 
@@ -196,7 +228,13 @@ def effective(settings: Settings) -> list[tuple[str, str, bool, str]]:
     rows = []
     for name, field in Settings.model_fields.items():
         value = getattr(settings, name)
-        shown = "" if value is None else str(value).lower() if isinstance(value, bool) else masked(str(value))
+        shown = (
+            ""
+            if value is None
+            else str(value).lower()
+            if isinstance(value, bool)
+            else masked(str(value))
+        )
         rows.append((PREFIX + name.upper(), shown, value == field.default, field.description or ""))
     return rows
 

@@ -64,7 +64,9 @@ class Harness:
             else:
                 from chassis.inbox.postgres.scratch import scratch_inbox  # noqa: PLC0415 - needs the extra `postgres`
 
-                opened = scratch_inbox(self._database, settings.lease_seconds, settings.retention_seconds)
+                opened = scratch_inbox(
+                    self._database, settings.lease_seconds, settings.retention_seconds
+                )
                 inbox = _TransactionalInbox(await stack.enter_async_context(opened), bus.publish)
             self._consumer = self._service.consumer(
                 settings, bus, inbox, self._service.metrics(), NoTraces(), hold_seconds=0
@@ -74,7 +76,10 @@ class Harness:
         return self
 
     async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         async with self._stack:
             await self._consumer.drain(0)
@@ -176,7 +181,9 @@ class _Inbox(MemoryInbox):
 class _TransactionalInbox:
     """As `inbox`, but what it stores for a relay is published at once, and deliveries are told as `_Inbox` does."""
 
-    def __init__(self, inbox: TransactionalInbox, publish: Callable[[Outgoing], Awaitable[None]]) -> None:
+    def __init__(
+        self, inbox: TransactionalInbox, publish: Callable[[Outgoing], Awaitable[None]]
+    ) -> None:
         self._inbox = inbox
         self._publish = publish
         self.open, self.close, self.ping = inbox.open, inbox.close, inbox.ping
@@ -202,7 +209,9 @@ class _TransactionalInbox:
 class _Transaction:
     """As `transaction`; `completed` is called after its commit."""
 
-    def __init__(self, transaction: Transaction, completed: Callable[[Sequence[Outgoing]], Awaitable[None]]) -> None:
+    def __init__(
+        self, transaction: Transaction, completed: Callable[[Sequence[Outgoing]], Awaitable[None]]
+    ) -> None:
         self._transaction = transaction
         self._completed = completed
         self.connection, self.roll_back = transaction.connection, transaction.roll_back

@@ -13,7 +13,14 @@ from itertools import count
 from typing import Any
 
 from chassis.bus import Backlog, DeadLetter, Failure, Message, OnDelivery, Subscription, Verdict
-from chassis.contracts.envelope import AMQP_PREFIX, CONTENT_TYPE, Envelope, format_time, from_headers, to_headers
+from chassis.contracts.envelope import (
+    AMQP_PREFIX,
+    CONTENT_TYPE,
+    Envelope,
+    format_time,
+    from_headers,
+    to_headers,
+)
 
 _CANCEL_SECONDS = 2.0
 
@@ -81,7 +88,13 @@ class MemoryBroker:
 
 
 class MemoryDelivery:
-    def __init__(self, item: _Item, queue: _Queue, broker: MemoryBroker, settled: Callable[["MemoryDelivery"], None]):
+    def __init__(
+        self,
+        item: _Item,
+        queue: _Queue,
+        broker: MemoryBroker,
+        settled: Callable[["MemoryDelivery"], None],
+    ):
         self._item = item
         self._queue = queue
         self._broker = broker
@@ -121,8 +134,12 @@ class MemoryDelivery:
     async def dead(self, failure: Failure) -> None:
         if self._settle() and self._queue not in self._broker.private:
             message = repr(sorted(self._item.headers.items())).encode() + self._item.body
-            letter_id = blake2b(failure.service.encode() + b"\0" + message, digest_size=16).hexdigest()
-            letter = DeadLetter(letter_id, self._item.headers, self._item.body, self._item.type, failure)
+            letter_id = blake2b(
+                failure.service.encode() + b"\0" + message, digest_size=16
+            ).hexdigest()
+            letter = DeadLetter(
+                letter_id, self._item.headers, self._item.body, self._item.type, failure
+            )
             self._broker.dead.setdefault(failure.service, {}).setdefault(letter_id, letter)
 
     async def hand_back(self) -> None:
@@ -171,7 +188,9 @@ class MemoryBus:
         for subscription, on_delivery in self._subscriptions:
             queue = self.broker.queue_for(subscription)
             self._queues.append(queue)
-            self._pumps.append(asyncio.create_task(self._pump(queue, subscription.prefetch, on_delivery)))
+            self._pumps.append(
+                asyncio.create_task(self._pump(queue, subscription.prefetch, on_delivery))
+            )
 
     async def wait_ready(self) -> None:
         await self._running.wait()
@@ -198,7 +217,9 @@ class MemoryBus:
 
     async def backlog(self, service: str) -> Backlog:
         queue = self.broker.queues.get(service)
-        return Backlog(0 if queue is None else len(queue.items), len(self.broker.dead.get(service, {})))
+        return Backlog(
+            0 if queue is None else len(queue.items), len(self.broker.dead.get(service, {}))
+        )
 
     async def close(self) -> None:
         self._started = False

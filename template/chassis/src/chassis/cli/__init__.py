@@ -79,7 +79,9 @@ def app(service: Service) -> typer.Typer:
 
     @cli.command()
     def dev(
-        data: Annotated[Path, typer.Option(help="Folder for the embedded broker's data.")] = Path(".dockyard"),
+        data: Annotated[Path, typer.Option(help="Folder for the embedded broker's data.")] = Path(
+            ".dockyard"
+        ),
     ) -> None:
         """Run with an embedded NATS when CHASSIS_BUS_URL is not set: nothing else to install."""
         settings = settings_module.load()
@@ -101,7 +103,9 @@ def app(service: Service) -> typer.Typer:
     @cli.command()
     def config() -> None:
         """The effective settings, secrets masked; `*` marks those that are not the default."""
-        for variable, value, is_default, meaning in settings_module.effective(settings_module.load()):
+        for variable, value, is_default, meaning in settings_module.effective(
+            settings_module.load()
+        ):
             typer.echo(f"{' ' if is_default else '*'} {variable}={value}\n      {meaning}")
 
     session = Session(service, _run)

@@ -22,18 +22,25 @@ Act = Callable[[Bus, str, Filter], Awaitable[Result]]
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 TypeOption = Annotated[str | None, typer.Option("--type", help="Only this event type.")]
-ReasonOption = Annotated[str | None, typer.Option("--reason", help="Only this reason, such as attempts_exhausted.")]
-OlderOption = Annotated[
-    str | None, typer.Option("--older-than", help="Only those that last failed so long ago: 90s, 15m, 2h, 7d.")
+ReasonOption = Annotated[
+    str | None, typer.Option("--reason", help="Only this reason, such as attempts_exhausted.")
 ]
-NewerOption = Annotated[str | None, typer.Option("--newer-than", help="Only those that last failed since: 90s, 15m, …")]
+OlderOption = Annotated[
+    str | None,
+    typer.Option("--older-than", help="Only those that last failed so long ago: 90s, 15m, 2h, 7d."),
+]
+NewerOption = Annotated[
+    str | None, typer.Option("--newer-than", help="Only those that last failed since: 90s, 15m, …")
+]
 EveryOption = Annotated[bool, typer.Option("--all", help="Every entry.")]
 IdArgument = Annotated[str, typer.Argument(metavar="[ID]", help="Beginning of an entry's id.")]
 
 
 def app(session: Session) -> typer.Typer:
     """The commands under `dlq`."""
-    cli = typer.Typer(help="Dead letters: list, show, export, replay, discard.", no_args_is_help=True)
+    cli = typer.Typer(
+        help="Dead letters: list, show, export, replay, discard.", no_args_is_help=True
+    )
     cli.command("list")(_list(session))
     cli.command("show")(_show(session))
     cli.command("export")(_export(session))
@@ -64,12 +71,16 @@ def _list(session: Session) -> Callable[..., None]:
 
 
 def _show(session: Session) -> Callable[..., None]:
-    def command(id_: Annotated[str, typer.Argument(metavar="ID", help="Beginning of an entry's id.")]) -> None:
+    def command(
+        id_: Annotated[str, typer.Argument(metavar="ID", help="Beginning of an entry's id.")],
+    ) -> None:
         """One entry: why it died, and the event, decoded where that is possible."""
         session.load_contracts()
         found = _sweep(session, deadletters.select, Filter(id_prefix=id_))
         if not found:
-            raise UsageError(f"no dead letter's id begins with {id_!r}: see `{session.service.name} dlq list`")
+            raise UsageError(
+                f"no dead letter's id begins with {id_!r}: see `{session.service.name} dlq list`"
+            )
         if len(found) > 1:
             raise UsageError(f"{len(found)} ids begin with {id_!r}: give more of it")
         typer.echo(letters.described(found[0]))
@@ -80,7 +91,9 @@ def _show(session: Session) -> Callable[..., None]:
 def _export(session: Session) -> Callable[..., None]:
     def command(
         *,
-        file: Annotated[str, typer.Argument(metavar="FILE", help="Where to; - is standard output.")],
+        file: Annotated[
+            str, typer.Argument(metavar="FILE", help="Where to; - is standard output.")
+        ],
         id_: IdArgument = "",
         type_: TypeOption = None,
         reason: ReasonOption = None,
@@ -110,11 +123,17 @@ def _replay(session: Session) -> Callable[..., None]:
         older_than: OlderOption = None,
         newer_than: NewerOption = None,
         every: EveryOption = False,
-        rate: Annotated[float | None, typer.Option(min=0.01, help="At most so many a second.")] = None,
-        dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be replayed.")] = False,
+        rate: Annotated[
+            float | None, typer.Option(min=0.01, help="At most so many a second.")
+        ] = None,
+        dry_run: Annotated[
+            bool, typer.Option("--dry-run", help="Only say what would be replayed.")
+        ] = False,
     ) -> None:
         """Put entries into this service's own queue again. Other services see nothing; what was handled is ignored."""
-        which = _chosen(session, "replay", _filter(id_, type_, reason, older_than, newer_than), every=every)
+        which = _chosen(
+            session, "replay", _filter(id_, type_, reason, older_than, newer_than), every=every
+        )
         if dry_run:
             typer.echo(f"would replay {_visit(session, which, _ignore)}")
         else:
@@ -136,7 +155,9 @@ def _discard(session: Session) -> Callable[..., None]:
         yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     ) -> None:
         """Remove entries for good."""
-        which = _chosen(session, "discard", _filter(id_, type_, reason, older_than, newer_than), every=every)
+        which = _chosen(
+            session, "discard", _filter(id_, type_, reason, older_than, newer_than), every=every
+        )
         if not yes:
             count = _visit(session, which, _ignore)
             typer.confirm(f"Discard {count} dead letters for good?", abort=True)
@@ -168,11 +189,15 @@ def _ignore(_: DeadLetter) -> None:
 def _chosen(session: Session, verb: str, which: Filter, *, every: bool) -> Filter:
     """`which`, if anything was chosen: nothing happens to all entries by an empty command."""
     if which == Filter() and not every:
-        raise UsageError(f"say which: `{session.service.name} dlq {verb} ID`, --type, --reason, … or --all")
+        raise UsageError(
+            f"say which: `{session.service.name} dlq {verb} ID`, --type, --reason, … or --all"
+        )
     return which
 
 
-def _filter(id_: str, type_: str | None, reason: str | None, older_than: str | None, newer_than: str | None) -> Filter:
+def _filter(
+    id_: str, type_: str | None, reason: str | None, older_than: str | None, newer_than: str | None
+) -> Filter:
     return Filter(id_, type_, reason, _duration(older_than), _duration(newer_than))
 
 

@@ -18,10 +18,19 @@ IN_FLIGHT = 100
 
 def publish(session: Session) -> Callable[..., None]:
     def command(
-        type_: Annotated[str, typer.Argument(metavar="TYPE", help="Event type; its last part is enough if unique.")],
-        json: Annotated[str, typer.Option("--json", help="The body in protobuf's JSON mapping; - reads stdin.")] = "{}",
-        id_: Annotated[str | None, typer.Option("--id", help="Event id; random by default.")] = None,
-        count: Annotated[int, typer.Option(min=1, help="How many; with --id the ids are ID-1, ID-2, …")] = 1,
+        type_: Annotated[
+            str,
+            typer.Argument(metavar="TYPE", help="Event type; its last part is enough if unique."),
+        ],
+        json: Annotated[
+            str, typer.Option("--json", help="The body in protobuf's JSON mapping; - reads stdin.")
+        ] = "{}",
+        id_: Annotated[
+            str | None, typer.Option("--id", help="Event id; random by default.")
+        ] = None,
+        count: Annotated[
+            int, typer.Option(min=1, help="How many; with --id the ids are ID-1, ID-2, …")
+        ] = 1,
     ) -> None:
         """Publish events, confirmed by the broker."""
         session.run(_publish(session, type_, sys.stdin.read() if json == "-" else json, id_, count))
@@ -31,8 +40,12 @@ def publish(session: Session) -> Callable[..., None]:
 
 def tail(session: Session) -> Callable[..., None]:
     def command(
-        types: Annotated[list[str] | None, typer.Argument(metavar="[TYPE]...", help="Only these types.")] = None,
-        limit: Annotated[int | None, typer.Option("--limit", "-n", min=1, help="Stop after so many events.")] = None,
+        types: Annotated[
+            list[str] | None, typer.Argument(metavar="[TYPE]...", help="Only these types.")
+        ] = None,
+        limit: Annotated[
+            int | None, typer.Option("--limit", "-n", min=1, help="Stop after so many events.")
+        ] = None,
     ) -> None:
         """Show events as they are published, without taking them from anybody. Ends with Ctrl-C."""
         try:
@@ -46,7 +59,9 @@ def tail(session: Session) -> Callable[..., None]:
 async def _publish(session: Session, type_: str, json: str, id_: str | None, count: int) -> None:
     message_type = session.resolve_type(type_)
     message = event_types.from_json(event_types.event_type(message_type), json)
-    check_size(event_types.event_type(message), message.ByteSize(), session.settings().max_body_bytes)
+    check_size(
+        event_types.event_type(message), message.ByteSize(), session.settings().max_body_bytes
+    )
     source = f"{session.service.name}-cli"
     limit = asyncio.Semaphore(IN_FLIGHT)
     async with session.bus() as bus:

@@ -23,9 +23,13 @@ def replacing(path: Path, *, force: bool) -> Iterator[Callable[[str], object]]:
     """
     try:
         if path.exists() and not path.is_file():
-            raise UsageError(f"{path} is there and is no file: name another one, or - for standard output")
+            raise UsageError(
+                f"{path} is there and is no file: name another one, or - for standard output"
+            )
         if path.exists() and not force:
-            raise UsageError(f"{path} is there already: name another file, or overwrite it with --force")
+            raise UsageError(
+                f"{path} is there already: name another file, or overwrite it with --force"
+            )
         descriptor, name = mkstemp(prefix=f".{path.name}.", dir=path.parent)
         try:
             with os.fdopen(descriptor, "w", encoding="utf-8") as file:
@@ -36,7 +40,9 @@ def replacing(path: Path, *, force: bool) -> Iterator[Callable[[str], object]]:
         finally:
             Path(name).unlink(missing_ok=True)
     except OSError as error:
-        if error.errno is None:  # BusUnavailable is one too; only those of the operating system have a number
+        if (
+            error.errno is None
+        ):  # BusUnavailable is one too; only those of the operating system have a number
             raise
         raise UsageError(f"cannot write {path}: {error.strerror}") from error
 

@@ -37,7 +37,9 @@ def print_table(rows: Sequence[Mapping[str, object]]) -> None:
     for row in rows:
         message = str(row["message"]).partition("\n")[0]
         id_, last_failure = str(row["id"])[:ID_SHOWN], str(row["last_failure"])[:19]
-        table.add_row(id_, str(row["reason"]), str(row["type"]), str(row["attempts"]), last_failure, message)
+        table.add_row(
+            id_, str(row["reason"]), str(row["type"]), str(row["attempts"]), last_failure, message
+        )
     console = Console(highlight=False, markup=False, emoji=False)
     console.print(table)
     console.print(f"{len(rows)} dead letter{'' if len(rows) == 1 else 's'}")

@@ -54,7 +54,9 @@ class Result:
     @property
     def clean(self) -> bool:
         """Every event confirmed and, as far as is known, handled to an end that is no dead letter."""
-        settled = self.handled is None or (self.handled.settled >= self.tally.confirmed and not self.handled.dead)
+        settled = self.handled is None or (
+            self.handled.settled >= self.tally.confirmed and not self.handled.dead
+        )
         return settled and not self.tally.refused
 
 
@@ -62,33 +64,53 @@ def command(session: Session) -> Callable[..., None]:
     def load_(
         *,
         types: Annotated[
-            list[str] | None, typer.Argument(metavar="[TYPE]...", help="In turn; all that the service handles.")
+            list[str] | None,
+            typer.Argument(metavar="[TYPE]...", help="In turn; all that the service handles."),
         ] = None,
         count: Annotated[
-            int | None, typer.Option("--count", "-n", min=1, help=f"How many; {DEFAULT_COUNT} without --seconds.")
+            int | None,
+            typer.Option(
+                "--count", "-n", min=1, help=f"How many; {DEFAULT_COUNT} without --seconds."
+            ),
         ] = None,
         seconds: Annotated[float | None, typer.Option(min=0.1, help="How long.")] = None,
         rate: Annotated[
-            float | None, typer.Option(min=0.01, help="How many a second; as many as the broker confirms.")
+            float | None,
+            typer.Option(min=0.01, help="How many a second; as many as the broker confirms."),
         ] = None,
-        in_flight: Annotated[int, typer.Option(min=1, max=10_000, help="How many unconfirmed at a time.")] = 100,
+        in_flight: Annotated[
+            int, typer.Option(min=1, max=10_000, help="How many unconfirmed at a time.")
+        ] = 100,
         body: Annotated[
             str | None,
-            typer.Option(help="The body in protobuf's JSON mapping, {n} in it the event's number; made up by default."),
+            typer.Option(
+                help="The body in protobuf's JSON mapping, {n} in it the event's number; made up by default."
+            ),
         ] = None,
         metrics: Annotated[
-            list[str] | None, typer.Option(help="A replica's /metrics, to follow the handling; once for each replica.")
+            list[str] | None,
+            typer.Option(
+                help="A replica's /metrics, to follow the handling; once for each replica."
+            ),
         ] = None,
-        patience: Annotated[float, typer.Option(min=1, help="Seconds without a handled event until it gives up.")] = 30,
-        as_json: Annotated[bool, typer.Option("--json", help="One JSON object instead of a table.")] = False,
-        yes: Annotated[bool, typer.Option("--yes", help="Also on a broker that is not on this machine.")] = False,
+        patience: Annotated[
+            float, typer.Option(min=1, help="Seconds without a handled event until it gives up.")
+        ] = 30,
+        as_json: Annotated[
+            bool, typer.Option("--json", help="One JSON object instead of a table.")
+        ] = False,
+        yes: Annotated[
+            bool, typer.Option("--yes", help="Also on a broker that is not on this machine.")
+        ] = False,
     ) -> None:
         """Publish many events and measure. Exit code 1 when one was not confirmed, not handled or a dead letter."""
         settings = session.settings()
         classes = _classes(session, types or [])
         _require_local(settings.bus, classes, yes=yes)
         event = _events(session, classes, body, settings)
-        plan = Plan(DEFAULT_COUNT if count is None and seconds is None else count, seconds, rate, in_flight)
+        plan = Plan(
+            DEFAULT_COUNT if count is None and seconds is None else count, seconds, rate, in_flight
+        )
         watched = Watched(metrics or [], frozenset(map(event_types.event_type, classes)), patience)
         result = Result()
         try:
@@ -131,7 +153,9 @@ def _is_local(url: str) -> bool:
         return False
 
 
-def _events(session: Session, classes: Sequence[type[Message]], body: str | None, settings: Settings) -> Event:
+def _events(
+    session: Session, classes: Sequence[type[Message]], body: str | None, settings: Settings
+) -> Event:
     """Makes the event of a number. Raises ContractError and TooLarge when the first of a type cannot be published."""
     if body is not None and len(classes) != 1:
         raise UsageError(f"--body is for one TYPE, not for {len(classes)}: name it")
@@ -148,10 +172,14 @@ def _events(session: Session, classes: Sequence[type[Message]], body: str | None
         first = message(number)
         check_size(event_types.event_type(first), first.ByteSize(), settings.max_body_bytes)
     source = f"{session.service.name}-load"
-    return lambda number: event_types.to_event(message(number), source=source, id_=f"{run}-{number}")
+    return lambda number: event_types.to_event(
+        message(number), source=source, id_=f"{run}-{number}"
+    )
 
 
-async def _run(session: Session, plan: Plan, event: Event, watched: Watched, result: Result) -> None:
+async def _run(
+    session: Session, plan: Plan, event: Event, watched: Watched, result: Result
+) -> None:
     async with session.bus() as broker, aiohttp.ClientSession(timeout=_SCRAPE_TIMEOUT) as http:
         before = await scrape.read(http, watched.urls, watched.types)
         publishing = asyncio.create_task(load.publish(broker, plan, event, result.tally))
@@ -165,7 +193,11 @@ async def _run(session: Session, plan: Plan, event: Event, watched: Watched, res
 
 
 async def _follow(
-    http: aiohttp.ClientSession, watched: Watched, before: Reading, publishing: asyncio.Task[None], result: Result
+    http: aiohttp.ClientSession,
+    watched: Watched,
+    before: Reading,
+    publishing: asyncio.Task[None],
+    result: Result,
 ) -> None:
     """Keep `result` until all that was confirmed is handled, or nothing was for too long. Raises UsageError."""
     started = progressed = monotonic()
@@ -179,7 +211,9 @@ async def _follow(
         if result.handled.settled > settled or not all_published:
             progressed = now
         settled = result.handled.settled
-        if all_published and (settled >= result.tally.confirmed or now - progressed > watched.patience):
+        if all_published and (
+            settled >= result.tally.confirmed or now - progressed > watched.patience
+        ):
             return
         await asyncio.sleep(_SCRAPE_SECONDS)
 

@@ -26,10 +26,14 @@ def smoke(session: Session) -> Callable[..., None]:
     def command(
         events: Annotated[
             list[Path] | None,
-            typer.Argument(metavar="[FILE]...", help='Events to send: JSON files with "type" and "event".'),
+            typer.Argument(
+                metavar="[FILE]...", help='Events to send: JSON files with "type" and "event".'
+            ),
         ] = None,
         seconds: Annotated[float, typer.Option(min=1, help="How long each step may take.")] = 60.0,
-        yes: Annotated[bool, typer.Option("--yes", help="Send events also to a broker that is not local.")] = False,
+        yes: Annotated[
+            bool, typer.Option("--yes", help="Send events also to a broker that is not local.")
+        ] = False,
     ) -> None:
         """Run a replica on the configured broker and store: ready, events handled, drained on SIGTERM, exit code 0."""
         settings = settings_module.load()
@@ -41,15 +45,21 @@ def smoke(session: Session) -> Callable[..., None]:
     return command
 
 
-async def _smoke(session: Session, settings: Settings, messages: Sequence[Message], seconds: float) -> None:
+async def _smoke(
+    session: Session, settings: Settings, messages: Sequence[Message], seconds: float
+) -> None:
     async with AsyncExitStack() as stack:
-        one = await stack.enter_async_context(replica([sys.executable, sys.argv[0], "run"], seconds))
+        one = await stack.enter_async_context(
+            replica([sys.executable, sys.argv[0], "run"], seconds)
+        )
         await one.ready()
         typer.echo("ready")
         if messages:
             bus = await stack.enter_async_context(session.bus())
             for message in messages:
-                event = event_types.to_event(message, source=f"{session.service.name}-cli", id_=f"smoke-{token_hex(8)}")
+                event = event_types.to_event(
+                    message, source=f"{session.service.name}-cli", id_=f"smoke-{token_hex(8)}"
+                )
                 await bus.publish(event)
         for type_, count in Counter(map(event_types.event_type, messages)).items():
             await one.handles(type_, count)
@@ -61,7 +71,9 @@ async def _smoke(session: Session, settings: Settings, messages: Sequence[Messag
 def _refuse_what_others_would_notice(settings: Settings, sends: bool) -> None:
     schemes = {urlsplit(url).scheme for url in (settings.bus, settings.inbox)}
     if "memory" in schemes:
-        raise UsageError("memory:// lives within one process, smoke needs two: set a real broker and store")
+        raise UsageError(
+            "memory:// lives within one process, smoke needs two: set a real broker and store"
+        )
     hosts = {urlsplit(url).hostname for url in settings.bus.split(",")}
     if sends and not hosts <= _LOCAL:
         raise UsageError(
@@ -77,5 +89,7 @@ def _event(path: Path) -> Message:
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror}") from error
     except (ValueError, KeyError, TypeError) as error:
-        raise UsageError(f'{path} is not an event: it must be JSON with "type" and "event" ({error!r})') from error
+        raise UsageError(
+            f'{path} is not an event: it must be JSON with "type" and "event" ({error!r})'
+        ) from error
     return event_types.from_json(type_, body)

@@ -87,11 +87,17 @@ def from_headers(headers: Mapping[str, object], prefix: str) -> Envelope:
         raise ValueError(f"unknown CloudEvents header prefix {prefix!r}")
     get = headers.get
     version = get(prefix + "specversion")
-    if version is None and prefix == AMQP_PREFIX and AMQP_PREFIX_ALTERNATIVE + "specversion" in headers:
+    if (
+        version is None
+        and prefix == AMQP_PREFIX
+        and AMQP_PREFIX_ALTERNATIVE + "specversion" in headers
+    ):
         prefix = AMQP_PREFIX_ALTERNATIVE
         version = get(prefix + "specversion")
     if version != SPEC_VERSION:
-        raise EnvelopeError(f"header {prefix}specversion is {_shown(version)}, expected {SPEC_VERSION}")
+        raise EnvelopeError(
+            f"header {prefix}specversion is {_shown(version)}, expected {SPEC_VERSION}"
+        )
     time = get(prefix + "time")
     subject = get(prefix + "subject")
     traceparent = get("traceparent")
@@ -134,7 +140,9 @@ def _required(name: str, value: object) -> str:
     if not isinstance(value, str) or not value:
         raise EnvelopeError(f"header {name} is {_shown(value)}, expected a non-empty string")
     if len(value) > _LONGEST_ATTRIBUTE:
-        raise EnvelopeError(f"header {name} has {len(value)} characters, at most {_LONGEST_ATTRIBUTE} allowed")
+        raise EnvelopeError(
+            f"header {name} has {len(value)} characters, at most {_LONGEST_ATTRIBUTE} allowed"
+        )
     return value
 
 

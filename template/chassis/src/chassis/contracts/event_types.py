@@ -75,7 +75,11 @@ def _ages(type_: str, others: frozenset[str]) -> list[bool]:
     event, version = _versioned(type_)
     if event is None:
         return []
-    return [its_version > version for its_event, its_version in map(_versioned, others) if its_event == event]
+    return [
+        its_version > version
+        for its_event, its_version in map(_versioned, others)
+        if its_event == event
+    ]
 
 
 def _versioned(type_: str) -> tuple[tuple[str, str] | None, tuple[int, int, int]]:
@@ -87,7 +91,9 @@ def _versioned(type_: str) -> tuple[tuple[str, str] | None, tuple[int, int, int]
     return (match["package"], match["name"]), version
 
 
-def to_event(message: Message, *, source: str, id_: str | None = None, time: datetime | None = None) -> bus.Message:
+def to_event(
+    message: Message, *, source: str, id_: str | None = None, time: datetime | None = None
+) -> bus.Message:
     """The message as an event from `source`; a random id and the present time unless given."""
     envelope = Envelope(
         id=id_ if id_ is not None else uuid4().hex,
@@ -127,13 +133,19 @@ def find_message(name: str) -> type[Message]:
         for module in list(sys.modules.values())
         if getattr(module, "__name__", "").endswith("_pb2")
         for candidate in vars(module).values()
-        if isinstance(candidate, type) and issubclass(candidate, Message) and candidate.__name__ == name
+        if isinstance(candidate, type)
+        and issubclass(candidate, Message)
+        and candidate.__name__ == name
     }
     if len(found) == 1:
         return found.pop()
     if not found:
-        raise ContractError(f"no contract defines a message {name}; give the full type, such as acme.signup.v1.{name}")
-    raise ContractError(f"{name} is one of {', '.join(sorted(map(event_type, found)))}: give the full type")
+        raise ContractError(
+            f"no contract defines a message {name}; give the full type, such as acme.signup.v1.{name}"
+        )
+    raise ContractError(
+        f"{name} is one of {', '.join(sorted(map(event_type, found)))}: give the full type"
+    )
 
 
 def from_json(type_: str, text: str) -> Message:
@@ -153,5 +165,9 @@ def to_json(type_: str, body: bytes) -> str:
         raise ContractError(f"not a {type_}: {error}") from None
     try:
         return str(json_format.MessageToJson(message, indent=2, preserving_proto_field_name=True))
-    except (json_format.Error, TypeError, ValueError) as error:  # an Any of a type unknown here, a time out of range
+    except (
+        json_format.Error,
+        TypeError,
+        ValueError,
+    ) as error:  # an Any of a type unknown here, a time out of range
         raise ContractError(f"a {type_} that JSON cannot show: {error}") from None

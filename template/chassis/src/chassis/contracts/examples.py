@@ -46,7 +46,12 @@ def _fill(message: Any, random: Random, depth: int) -> None:
 def _has_meaning(field: FieldDescriptor, depth: int) -> bool:
     entry = _map_entry(field)
     inner = (field if entry is None else entry.fields_by_name["value"]).message_type
-    if inner is None or field.is_required or inner.full_name in _SECONDS or inner.file.name == _WRAPPERS:
+    if (
+        inner is None
+        or field.is_required
+        or inner.full_name in _SECONDS
+        or inner.file.name == _WRAPPERS
+    ):
         return True
     return depth < _DEEPEST and not inner.full_name.startswith(_WELL_KNOWN)
 

@@ -10,7 +10,13 @@ from pathlib import Path
 
 from google.protobuf.message import Message
 
-from chassis.contracts.event_types import ContractError, event_type, load_contracts, message_class, to_json
+from chassis.contracts.event_types import (
+    ContractError,
+    event_type,
+    load_contracts,
+    message_class,
+    to_json,
+)
 
 VARIABLE = "GOLDEN"
 
@@ -27,7 +33,9 @@ def golden(folder: Path, example: Message, *examples: Message) -> list[Message]:
     for missing in (each for each in (example, *examples) if event_type(each) not in covered):
         path = folder / f"{event_type(missing)}.json"
         if os.environ.get(VARIABLE) != "write":
-            raise AssertionError(f"{path} is missing: run this test once with {VARIABLE}=write and check the file in")
+            raise AssertionError(
+                f"{path} is missing: run this test once with {VARIABLE}=write and check the file in"
+            )
         folder.mkdir(parents=True, exist_ok=True)
         path.write_text(_written(missing), "utf-8")
         stored[path] = missing
@@ -55,5 +63,9 @@ def _stored(path: Path) -> Message:
 
 def _written(message: Message) -> str:
     type_, body = event_type(message), message.SerializeToString(deterministic=True)
-    entry = {"type": type_, "body": base64.b64encode(body).decode(), "event": json.loads(to_json(type_, body))}
+    entry = {
+        "type": type_,
+        "body": base64.b64encode(body).decode(),
+        "event": json.loads(to_json(type_, body)),
+    }
     return json.dumps(entry, indent=2) + "\n"

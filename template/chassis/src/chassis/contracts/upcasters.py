@@ -45,14 +45,22 @@ class Upcasters:
     def add(self, old: type[Old], new: type[New], function: Callable[[Old], New]) -> None:
         """Register `function` from `old` to `new`. Raises RegistrationError."""
         name = getattr(function, "__name__", repr(function))
-        upcaster = _Upcaster(name, f"upcaster {name} from {event_type(old)} to {event_type(new)}", function, old, new)
+        upcaster = _Upcaster(
+            name, f"upcaster {name} from {event_type(old)} to {event_type(new)}", function, old, new
+        )
         _require_signature(upcaster)
         if (other := self._by_old.get(old)) is not None:
-            raise RegistrationError(f"{upcaster.title} is the second from there, after {other.name}: chain them")
+            raise RegistrationError(
+                f"{upcaster.title} is the second from there, after {other.name}: chain them"
+            )
         if is_newer(event_type(old), than=event_type(new)):
-            raise RegistrationError(f"{upcaster.title} leads to an older version: name the older one first")
+            raise RegistrationError(
+                f"{upcaster.title} leads to an older version: name the older one first"
+            )
         if old is new or any(step.new is old for step in self._from(new)):
-            raise RegistrationError(f"{upcaster.title} closes a circle: its result is led back to {event_type(old)}")
+            raise RegistrationError(
+                f"{upcaster.title} closes a circle: its result is led back to {event_type(old)}"
+            )
         self._by_old[old] = upcaster
 
     def readings(self, handled: Collection[type[Message]]) -> Iterator[Reading]:
@@ -70,7 +78,9 @@ class Upcasters:
                 if step.new in handled:
                     break
             else:
-                raise RegistrationError(f"{steps[0].title} is of no use: no handler takes {event_type(steps[-1].new)}")
+                raise RegistrationError(
+                    f"{steps[0].title} is of no use: no handler takes {event_type(steps[-1].new)}"
+                )
             yield Reading(message, steps[-1].new, _chained(message, steps))
 
     def _from(self, message: type[Message]) -> "Iterator[_Upcaster]":
@@ -117,7 +127,9 @@ def _require_signature(upcaster: _Upcaster) -> None:
     try:
         signature.bind(None)
     except TypeError:
-        raise RegistrationError(f"{upcaster.title} must take one argument, the older event") from None
+        raise RegistrationError(
+            f"{upcaster.title} must take one argument, the older event"
+        ) from None
     taken = next(iter(signature.parameters.values()))
     if not _fits(taken.annotation, upcaster.old):
         raise RegistrationError(f"{upcaster.title} is written for {_shown(taken.annotation)}")

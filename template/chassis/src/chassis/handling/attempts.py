@@ -22,7 +22,15 @@ from chassis.handling.leases import LeaseKeeper, Work
 from chassis.handling.outage import StoreOutage
 from chassis.handling.transactions import Transactions
 from chassis.handling.turns import Turns
-from chassis.inbox import Inbox, InboxUnavailable, LeaseLost, Refusal, Refused, inbox_key, payload_digest
+from chassis.inbox import (
+    Inbox,
+    InboxUnavailable,
+    LeaseLost,
+    Refusal,
+    Refused,
+    inbox_key,
+    payload_digest,
+)
 from chassis.publishing.publisher import Publisher
 from chassis.retry import Reject
 from chassis.telemetry.logs import handling
@@ -100,7 +108,9 @@ class Attempts:
         try:
             key, digest = self._identified(case, route)
         except Exception as error:  # noqa: BLE001 - the key function is the team's own; it is in the dead letter
-            return self._judge.dead(case.delivery, "bad_key", str(error) or repr(error), error, route.name)
+            return self._judge.dead(
+                case.delivery, "bad_key", str(error) or repr(error), error, route.name
+            )
         asked_at = monotonic()
         try:
             claim = await self._inbox.claim(key, digest)
@@ -133,11 +143,17 @@ class Attempts:
         envelope = case.envelope
         if route.event_key is None:
             event_key = f"{envelope.source}\0{envelope.id}"
-            return inbox_key(self._service, route.name, event_key), payload_digest(case.delivery.body)
+            return inbox_key(self._service, route.name, event_key), payload_digest(
+                case.delivery.body
+            )
         own_key = route.event_key(case.event)
         if not isinstance(own_key, str) or not own_key:
-            raise ValueError(f"the key function of handler {route.name} gave {own_key!r}, expected a non-empty string")
-        event = event_without_version(event_type(case.event))  # of the upcast one: the same whatever version was sent
+            raise ValueError(
+                f"the key function of handler {route.name} gave {own_key!r}, expected a non-empty string"
+            )
+        event = event_without_version(
+            event_type(case.event)
+        )  # of the upcast one: the same whatever version was sent
         key = inbox_key(self._service, route.name, f"{event}\0{own_key}")
         return key, payload_digest(own_key.encode())
 
@@ -157,7 +173,9 @@ class Attempts:
         envelope = context.envelope
         try:
             if self._traces.enabled:
-                with self._traces.handle(envelope.type, route.name, envelope.id, envelope.trace) as carrier:
+                with self._traces.handle(
+                    envelope.type, route.name, envelope.id, envelope.trace
+                ) as carrier:
                     context.traceparent = carrier.get("traceparent")
                     left = await self._run(case, route, context, work, carrier)
             else:
@@ -231,7 +249,9 @@ class Attempts:
         if not isinstance(claim, Refused):
             work.lease, work.lost = claim, False
             return 0.0
-        if claim.refusal is Refusal.DUPLICATE:  # marked by whoever had it, or by us, and the answer was lost
+        if (
+            claim.refusal is Refusal.DUPLICATE
+        ):  # marked by whoever had it, or by us, and the answer was lost
             return None
         if claim.refusal is Refusal.MISMATCH:
             raise LeaseLost(work.lease.key)
@@ -239,7 +259,11 @@ class Attempts:
 
     async def _failed(self, case: Case, route: Route, work: Work, error: BaseException) -> Ending:
         """Tell a failure of the handler from one of the world around it."""
-        cut_off = work.transaction is not None and work.transaction.broken and not isinstance(error, HandlerTimeout)
+        cut_off = (
+            work.transaction is not None
+            and work.transaction.broken
+            and not isinstance(error, HandlerTimeout)
+        )
         await self._give_up(work)
         if work.lost:
             return self._lost()
@@ -248,7 +272,9 @@ class Attempts:
         if isinstance(error, BusUnavailable | InboxUnavailable):
             raise error
         if cut_off:
-            raise InboxUnavailable(f"the connection of a handler's transaction was lost: {error!r}") from error
+            raise InboxUnavailable(
+                f"the connection of a handler's transaction was lost: {error!r}"
+            ) from error
         route.metrics.failures.inc()
         if isinstance(error, Unpublishable):
             return self._judge.dead(case.delivery, "unpublishable", str(error), error, route.name)
@@ -257,7 +283,9 @@ class Attempts:
         )
         ending = self._judge.failed(case.delivery, error, route.name, forgiven=forgiven)
         if isinstance(ending, Retry):
-            _log.warning("handling failed, trying again", error=repr(error), delay=round(ending.delay, 3))
+            _log.warning(
+                "handling failed, trying again", error=repr(error), delay=round(ending.delay, 3)
+            )
         return ending
 
     def _lost(self) -> Ending:
@@ -272,7 +300,9 @@ class Attempts:
         except LeaseLost:
             _log.debug("the lease was over already")
         except InboxUnavailable as error:
-            _log.warning("the claim could not be released; it ends with its lease", error=str(error))
+            _log.warning(
+                "the claim could not be released; it ends with its lease", error=str(error)
+            )
 
     async def _roll_back(self, work: Work) -> None:
         if work.transaction is not None:

@@ -55,7 +55,9 @@ class Breaker:
         self._probes = probes
         self._delay = delay
         self._delay_max = delay_max
-        self._outcomes: deque[Hashable] = deque(maxlen=window)  # the event that failed, None for one that worked
+        self._outcomes: deque[Hashable] = deque(
+            maxlen=window
+        )  # the event that failed, None for one that worked
         self._opened = 0  # in a row
         self._taken = 0
         self._running: set[Hashable] = set()
@@ -118,7 +120,9 @@ class Breaker:
         if not self._ratio:
             return False
         worked = self._outcomes.count(None)
-        failing = len(set(self._outcomes)) - (worked > 0)  # an event may be delivered twice as a first attempt
+        failing = len(set(self._outcomes)) - (
+            worked > 0
+        )  # an event may be delivered twice as a first attempt
         return failing >= self._least and failing >= self._ratio * (failing + worked)
 
     def _open(self) -> None:
@@ -161,7 +165,10 @@ class FailurePause:
         forgiven = self._breaker.state is not _CLOSED
         self._breaker.failed(who, event, attempt)
         if not forgiven and self._breaker.state is State.OPEN:
-            _log.error("most events fail, the consumer pauses and probes; no attempts are used up", error=repr(error))
+            _log.error(
+                "most events fail, the consumer pauses and probes; no attempts are used up",
+                error=repr(error),
+            )
         self._apply()
         return forgiven or self._breaker.state is not _CLOSED
 
@@ -185,7 +192,9 @@ class FailurePause:
         if state is State.OPEN:
             self._pauses.hold("failures")
             loop = asyncio.get_running_loop()
-            self._timer = loop.call_later(self._breaker.delay(random), self._probe, context=Context())
+            self._timer = loop.call_later(
+                self._breaker.delay(random), self._probe, context=Context()
+            )
         elif state is State.PROBED:
             self._pauses.hold("failures")
         else:

@@ -108,7 +108,9 @@ class Consumer:
         self._unknown = metrics.for_type("unknown")
         self._judge = Judge(identity, policy)
         self._pauses = Pauses(bus, metrics.paused)
-        self._leases = LeaseKeeper(inbox, limits.lease, metrics.leases_lost.inc, self._on_unavailable)
+        self._leases = LeaseKeeper(
+            inbox, limits.lease, metrics.leases_lost.inc, self._on_unavailable
+        )
         self._outage = StoreOutage(
             inbox,
             self._pauses,
@@ -120,7 +122,12 @@ class Consumer:
         self._failures = FailurePause(breaker, self._pauses)
 
         def intake(
-            entries: Mapping[str, Entry], inbox: Inbox, leases: LeaseKeeper, metrics: Metrics, *, buries: bool
+            entries: Mapping[str, Entry],
+            inbox: Inbox,
+            leases: LeaseKeeper,
+            metrics: Metrics,
+            *,
+            buries: bool,
         ) -> _Intake:
             attempts = Attempts(
                 identity.service,
@@ -147,14 +154,18 @@ class Consumer:
                 put_off_seconds=limits.put_off,
                 hold_seconds=limits.hold,
             )
-            waiting = frozenset(type_ for type_, entry in entries.items() if any(r.turns for r in entry.routes))
+            waiting = frozenset(
+                type_ for type_, entry in entries.items() if any(r.turns for r in entry.routes)
+            )
             return _Intake(entries, attempts, in_turn, waiting, buries)
 
         self._shared = intake(entries, inbox, self._leases, metrics, buries=True)
         unclaimed = Unclaimed()
         # Never runs: nobody takes these claims.
         keeper = LeaseKeeper(unclaimed, limits.lease, metrics.leases_lost.inc, self._on_unavailable)
-        self._for_each = intake(for_each or {}, unclaimed, keeper, metrics.without_claims(), buries=False)
+        self._for_each = intake(
+            for_each or {}, unclaimed, keeper, metrics.without_claims(), buries=False
+        )
         self._in_flight: set[asyncio.Task[Any]] = set()
         self._draining = False
         self._keeping: asyncio.Task[None] | None = None
@@ -229,10 +240,16 @@ class Consumer:
             self._outage.report(error)
             await self._hand_back(delivery, intake)
         except BusUnavailable as error:
-            _log.warning("the bus refused; the event is tried again", error=str(error), **_identified(delivery))
+            _log.warning(
+                "the bus refused; the event is tried again",
+                error=str(error),
+                **_identified(delivery),
+            )
             await self._hold_off(delivery, intake)
         except Exception as error:  # noqa: BLE001 - nothing may leave the event unsettled; it is logged with its stack
-            _log.exception("a defect of the chassis; the attempt has failed", **_identified(delivery))
+            _log.exception(
+                "a defect of the chassis; the attempt has failed", **_identified(delivery)
+            )
             await self._settle_after_defect(delivery, error, intake)
         finally:
             self._failures.ended(task)
@@ -244,7 +261,12 @@ class Consumer:
         try:
             envelope = delivery.envelope()
         except EnvelopeError as error:
-            await self._bury(delivery, self._unknown, self._judge.dead(delivery, "bad_envelope", str(error)), intake)
+            await self._bury(
+                delivery,
+                self._unknown,
+                self._judge.dead(delivery, "bad_envelope", str(error)),
+                intake,
+            )
             return
         entry = intake.entries.get(envelope.type)
         if entry is None:
@@ -254,13 +276,17 @@ class Consumer:
             return
         if len(body) > self._limits.max_body:
             why = f"the body has {len(body)} bytes, at most {self._limits.max_body} allowed"
-            await self._bury(delivery, entry.metrics, self._judge.dead(delivery, "oversize", why), intake)
+            await self._bury(
+                delivery, entry.metrics, self._judge.dead(delivery, "oversize", why), intake
+            )
             return
         try:
             event = entry.parse(body)
         except DecodeError as error:
             why = f"not a {envelope.type}: {error}"
-            await self._bury(delivery, entry.metrics, self._judge.dead(delivery, "undecodable", why), intake)
+            await self._bury(
+                delivery, entry.metrics, self._judge.dead(delivery, "undecodable", why), intake
+            )
             return
         except UpcastFailed as error:
             failure = self._judge.dead(delivery, "upcast_failed", str(error), error)
@@ -296,7 +322,9 @@ class Consumer:
         finally:
             await intake.in_turn.leave(visit)
 
-    async def _settle(self, case: Case, metrics: TypeMetrics, endings: Sequence[Ending], intake: _Intake) -> None:
+    async def _settle(
+        self, case: Case, metrics: TypeMetrics, endings: Sequence[Ending], intake: _Intake
+    ) -> None:
         """One outcome for all handlers: none is condemned, or acknowledged, while another is to be tried again."""
         delivery = case.delivery
         if all(ending is End.DONE or ending is End.DUPLICATE for ending in endings):
@@ -307,7 +335,9 @@ class Consumer:
             self._failures.succeeded(case.task)
             metrics.done.inc()
             if case.envelope.time is not None:
-                metrics.age.observe(max(0.0, (datetime.now(UTC) - case.envelope.time).total_seconds()))
+                metrics.age.observe(
+                    max(0.0, (datetime.now(UTC) - case.envelope.time).total_seconds())
+                )
             return
         if End.LOST in endings:
             await delivery.hand_back()
@@ -319,9 +349,16 @@ class Consumer:
             await delivery.later(max(retry.delay for retry in retries), counted=counted)
             (metrics.retried if any(retry.failed for retry in retries) else metrics.busy).inc()
             return
-        await self._bury(delivery, metrics, next(ending for ending in endings if isinstance(ending, Failure)), intake)
+        await self._bury(
+            delivery,
+            metrics,
+            next(ending for ending in endings if isinstance(ending, Failure)),
+            intake,
+        )
 
-    async def _bury(self, delivery: Delivery, metrics: TypeMetrics, failure: Failure, intake: _Intake) -> None:
+    async def _bury(
+        self, delivery: Delivery, metrics: TypeMetrics, failure: Failure, intake: _Intake
+    ) -> None:
         await delivery.dead(failure)
         if intake.buries:
             metrics.dead.inc()
@@ -349,7 +386,9 @@ class Consumer:
             await delivery.hand_back()
         self._metrics_of(delivery, intake).handed_back.inc()
 
-    async def _settle_after_defect(self, delivery: Delivery, error: Exception, intake: _Intake) -> None:
+    async def _settle_after_defect(
+        self, delivery: Delivery, error: Exception, intake: _Intake
+    ) -> None:
         """As if a handler had failed, so that an event which the chassis cannot bear ends in the dead letters."""
         ending = self._judge.failed(delivery, error)
         try:

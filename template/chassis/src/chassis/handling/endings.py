@@ -63,7 +63,12 @@ class Judge:
         return self.dead(delivery, decision.reason, str(error) or repr(error), error, handler)
 
     def dead(
-        self, delivery: Delivery, reason: str, message: str, error: BaseException | None = None, handler: str = ""
+        self,
+        delivery: Delivery,
+        reason: str,
+        message: str,
+        error: BaseException | None = None,
+        handler: str = "",
     ) -> Failure:
         """No attempt will help: why, for the dead letters. `reason` is one of the chassis' own few words."""
         now = format_time(datetime.now(UTC))

@@ -70,7 +70,9 @@ class InTurn:
                 key = _order_key(turns, case, route)
             except Exception as error:  # noqa: BLE001 - the function is the team's own; it is in the dead letter
                 why = str(error) or repr(error)
-                visit.refused[route.name] = self._judge.dead(case.delivery, "bad_key", why, error, route.name)
+                visit.refused[route.name] = self._judge.dead(
+                    case.delivery, "bad_key", why, error, route.name
+                )
             else:
                 if key is not None:
                     visit.stands[route.name] = Stand(turns.lines.join(key))
@@ -122,17 +124,29 @@ class InTurn:
         try:
             if anew and not self._failures.admit(case.task):
                 return Retry(self._put_off_seconds, counted=False, failed=False)
-            if (stand.work is None or stand.work.lost) and (wait := await self._hold_key(case, route, stand)):
+            if (stand.work is None or stand.work.lost) and (
+                wait := await self._hold_key(case, route, stand)
+            ):
                 return Retry(wait, counted=False, failed=False)
             return await self._in_slot(case, route, route.turns, key=stand.work, patient=True)
         except InboxUnavailable as error:
             self._outage.report(error)
         except BusUnavailable as error:
-            _log.warning("the bus refused; the event is tried again", error=str(error), event_id=case.envelope.id)
+            _log.warning(
+                "the bus refused; the event is tried again",
+                error=str(error),
+                event_id=case.envelope.id,
+            )
         return Retry(self._probe_seconds, counted=False, failed=False)
 
     async def _in_slot(
-        self, case: Case, route: Route, turns: Turns, *, key: Work | None = None, patient: bool = False
+        self,
+        case: Case,
+        route: Route,
+        turns: Turns,
+        *,
+        key: Work | None = None,
+        patient: bool = False,
     ) -> Ending:
         slots = turns.slots
         if slots is None:
@@ -160,7 +174,11 @@ class InTurn:
             stand.work = self._leases.hold(case.task, claim, asked_at)
             return 0.0
         stand.looks += 1
-        wait = min(claim.retry_after, LONGEST_LOOK_SECONDS, FIRST_LOOK_SECONDS * 2.0 ** min(stand.looks - 1, 16))
+        wait = min(
+            claim.retry_after,
+            LONGEST_LOOK_SECONDS,
+            FIRST_LOOK_SECONDS * 2.0 ** min(stand.looks - 1, 16),
+        )
         return wait * (0.5 + random() / 2)  # noqa: S311 - spreads load, keeps no secret
 
     async def _release(self, work: Work) -> None:
@@ -169,7 +187,9 @@ class InTurn:
         except LeaseLost:
             _log.debug("the lease of a key was over already")
         except InboxUnavailable as error:
-            _log.warning("the claim of a key could not be released; it ends with its lease", error=str(error))
+            _log.warning(
+                "the claim of a key could not be released; it ends with its lease", error=str(error)
+            )
 
 
 @dataclass(eq=False, slots=True)
@@ -202,7 +222,9 @@ class _Again:
     def after(cls, delivery: Delivery) -> "_Again":
         """`delivery` once an attempt has failed."""
         origin = delivery.delivery if isinstance(delivery, _Again) else delivery
-        return cls(origin, delivery.attempt + 1, delivery.first_failure or format_time(datetime.now(UTC)))
+        return cls(
+            origin, delivery.attempt + 1, delivery.first_failure or format_time(datetime.now(UTC))
+        )
 
     @property
     def headers(self) -> Mapping[str, object]:
@@ -235,7 +257,9 @@ def _order_key(turns: Turns, case: Case, route: Route) -> str | None:
     if key is None or key == "":
         return None
     if not isinstance(key, str):
-        raise TypeError(f"ordered_by of handler {route.name} gave {type(key).__name__}, expected a string or None")
+        raise TypeError(
+            f"ordered_by of handler {route.name} gave {type(key).__name__}, expected a string or None"
+        )
     return key
 
 

@@ -67,7 +67,9 @@ class LeaseKeeper:
         self._clock = clock
         self._held: set[Work] = set()
 
-    def hold(self, task: asyncio.Task[Any], lease: Lease, asked_at: float, *, beside: Work | None = None) -> Work:
+    def hold(
+        self, task: asyncio.Task[Any], lease: Lease, asked_at: float, *, beside: Work | None = None
+    ) -> Work:
         """Keep `lease`, which was asked for at `asked_at`, alive while `task` runs, until `let_go`."""
         work = Work(task, lease, asked_at + self._seconds, beside=beside)
         if beside is not None:
@@ -100,7 +102,9 @@ class LeaseKeeper:
     async def extend_due(self) -> None:
         """Extend each lease of which less than two thirds are left."""
         due = self._seconds * 2 / 3
-        await asyncio.gather(*(self._extend(work) for work in list(self._held) if self.seconds_left(work) < due))
+        await asyncio.gather(
+            *(self._extend(work) for work in list(self._held) if self.seconds_left(work) < due)
+        )
 
     async def _extend(self, work: Work) -> None:
         work.extending = asyncio.Event()

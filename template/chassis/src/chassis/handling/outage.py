@@ -50,7 +50,9 @@ class StoreOutage:
         if self._recovery is None and not self._stopped:
             _log.error("the inbox store is not reachable, the consumer pauses", error=str(error))
             self._pauses.hold("store")
-            self._recovery = asyncio.create_task(self._recover(), context=Context())  # not that of one event
+            self._recovery = asyncio.create_task(
+                self._recover(), context=Context()
+            )  # not that of one event
 
     def stop(self) -> None:
         """Ask the store no more: the service drains."""

@@ -19,7 +19,10 @@ class Pauses:
 
     def __init__(self, bus: Bus, paused: Gauge) -> None:
         self._bus = bus
-        self._gauges: dict[Reason, Gauge] = {"store": paused.labels("store"), "failures": paused.labels("failures")}
+        self._gauges: dict[Reason, Gauge] = {
+            "store": paused.labels("store"),
+            "failures": paused.labels("failures"),
+        }
         self._reasons: set[Reason] = set()
         self._closed = False
         self._paused = False  # surely, and not only under way
@@ -50,7 +53,9 @@ class Pauses:
 
     def _follow(self) -> None:
         if self._following is None or self._following.done():
-            self._following = asyncio.create_task(self._switch(), context=Context())  # not that of one event
+            self._following = asyncio.create_task(
+                self._switch(), context=Context()
+            )  # not that of one event
 
     async def _switch(self) -> None:
         """One at a time, so that a slow pause cannot end after the resume that was asked for later."""

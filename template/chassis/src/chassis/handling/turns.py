@@ -33,7 +33,9 @@ class Slots:
     `clock` gives seconds; tests pass their own.
     """
 
-    def __init__(self, limit: int, room: int | None = None, clock: Callable[[], float] = monotonic) -> None:
+    def __init__(
+        self, limit: int, room: int | None = None, clock: Callable[[], float] = monotonic
+    ) -> None:
         self._limit = limit
         self._room = room
         self._clock = clock
@@ -97,7 +99,11 @@ class Slots:
 
     def _crowded(self) -> bool:
         waiting = len(self._waiting)
-        return self._room is not None and waiting >= self._room and waiting * self._between > SOON_SECONDS
+        return (
+            self._room is not None
+            and waiting >= self._room
+            and waiting * self._between > SOON_SECONDS
+        )
 
     def _appointment(self) -> float:
         """Seconds until the next time that is not promised to anybody else."""

@@ -19,7 +19,9 @@ class _Record:
 class MemoryInbox:
     """`clock` gives seconds; tests pass their own."""
 
-    def __init__(self, lease_seconds: float, retention_seconds: float, clock: Callable[[], float] = monotonic) -> None:
+    def __init__(
+        self, lease_seconds: float, retention_seconds: float, clock: Callable[[], float] = monotonic
+    ) -> None:
         self._lease = lease_seconds
         self._retention = retention_seconds
         self._clock = clock
@@ -65,7 +67,12 @@ class MemoryInbox:
 
     def _owned(self, lease: Lease) -> _Record:
         record = self._records.get(lease.key)
-        if record is None or record.fence != lease.fence or record.done or record.until <= self._clock():
+        if (
+            record is None
+            or record.fence != lease.fence
+            or record.done
+            or record.until <= self._clock()
+        ):
             raise LeaseLost(lease.key)
         return record
 

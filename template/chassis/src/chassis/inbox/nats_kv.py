@@ -95,13 +95,19 @@ class NatsKvInbox:
 
     async def complete(self, lease: Lease) -> None:
         try:
-            await self._put(lease.key, _DONE + lease.digest.encode(), _expecting(lease.fence, self._done_expires))
+            await self._put(
+                lease.key,
+                _DONE + lease.digest.encode(),
+                _expecting(lease.fence, self._done_expires),
+            )
         except LeaseLost:
             await self.complete(await self._extension_of(lease))
 
     async def release(self, lease: Lease) -> None:
         try:
-            await self._link.api(f"STREAM.MSG.DELETE.{self._stream}", seq=lease.fence, no_erase=True)
+            await self._link.api(
+                f"STREAM.MSG.DELETE.{self._stream}", seq=lease.fence, no_erase=True
+            )
         except JetStreamError as error:
             if error.code not in _GONE:
                 raise self._unusable(error) from error
@@ -127,7 +133,9 @@ class NatsKvInbox:
     async def _last(self, key: str) -> Reply | None:
         """The key's message, from the stream's leader; None when there is none."""
         try:
-            answer = await self._link.api(f"STREAM.MSG.GET.{self._stream}", last_by_subj=self._subject + key)
+            answer = await self._link.api(
+                f"STREAM.MSG.GET.{self._stream}", last_by_subj=self._subject + key
+            )
         except JetStreamError as error:
             if error.code == NO_MESSAGE:
                 return None
@@ -154,7 +162,11 @@ class NatsKvInbox:
             return Refused(Refusal.MISMATCH)
         if body.startswith(_DONE):
             return Refused(Refusal.DUPLICATE)
-        rest = datetime.fromisoformat(message["time"]).timestamp() + self._lease - self._link.server_time()
+        rest = (
+            datetime.fromisoformat(message["time"]).timestamp()
+            + self._lease
+            - self._link.server_time()
+        )
         return Refused(Refusal.BUSY, min(max(rest, _LEAST_WAIT_SECONDS), float(self._lease)))
 
     async def _set_up(self) -> None:

@@ -95,7 +95,9 @@ class RedisInbox:
     An answer takes at most twice `timeout` seconds: the batch before it, and its own.
     """
 
-    def __init__(self, url: str, lease_seconds: float, retention_seconds: float, *, timeout: float = 5.0) -> None:
+    def __init__(
+        self, url: str, lease_seconds: float, retention_seconds: float, *, timeout: float = 5.0
+    ) -> None:
         self._lease_ms = _milliseconds(lease_seconds)
         self._retention_ms = _milliseconds(retention_seconds)
         self._timeout = timeout
@@ -112,7 +114,10 @@ class RedisInbox:
         if isinstance(answer, int):
             return Lease(key, digest, answer)
         refusal, milliseconds_left = answer
-        return Refused(Refusal(refusal.decode()), max(milliseconds_left, 1) / 1000 if refusal == b"busy" else 0.0)
+        return Refused(
+            Refusal(refusal.decode()),
+            max(milliseconds_left, 1) / 1000 if refusal == b"busy" else 0.0,
+        )
 
     async def extend(self, lease: Lease) -> Lease:
         if not await self._ask("extend", lease.key, lease.digest, lease.fence):
@@ -148,7 +153,11 @@ class RedisInbox:
     async def _send_queue(self) -> None:
         try:
             while self._queue:
-                batch = [operation for operation in self._queue[:_LARGEST_BATCH] if not operation.answer.done()]
+                batch = [
+                    operation
+                    for operation in self._queue[:_LARGEST_BATCH]
+                    if not operation.answer.done()
+                ]
                 del self._queue[:_LARGEST_BATCH]
                 if batch:
                     await self._send(batch)
@@ -197,16 +206,22 @@ class RedisInbox:
         if not isinstance(error, RedisError | OSError):
             return error
         target = self._redis.connection_pool.connection_kwargs
-        where = target.get("path") or f"{target.get('host', 'localhost')}:{target.get('port', 6379)}"
+        where = (
+            target.get("path") or f"{target.get('host', 'localhost')}:{target.get('port', 6379)}"
+        )
         return InboxUnavailable(f"Redis at {where} failed: {str(error) or type(error).__name__}")
 
 
 def _client(url: str, timeout: float) -> Redis:
     """Never repeats a command by itself: a claim whose answer was lost would be refused by itself as busy."""
     try:
-        return Redis.from_url(url, socket_timeout=timeout, socket_connect_timeout=timeout, retry=Retry(NoBackoff(), 0))
+        return Redis.from_url(
+            url, socket_timeout=timeout, socket_connect_timeout=timeout, retry=Retry(NoBackoff(), 0)
+        )
     except ValueError:
-        raise ValueError("the inbox URL is not of the form redis://[user:password@]host:port/database") from None
+        raise ValueError(
+            "the inbox URL is not of the form redis://[user:password@]host:port/database"
+        ) from None
 
 
 def _milliseconds(seconds: float) -> int:

@@ -29,12 +29,18 @@ _CONNECT_SECONDS = 5.0  # for each URL
 _PING_SECONDS = 3
 _SILENT_PINGS = 3  # one may be unanswered because our own loop was blocked and has not read yet
 _BACKOFF_SECONDS = 0.2
-_BACKOFF_MAX_SECONDS = 1.5  # a replica shall be ready within 5 seconds of the server's return, see handling.outage
-_STEADY_SECONDS = 10.0  # a connection that lived this long was a good one: the next backoff starts anew
+_BACKOFF_MAX_SECONDS = (
+    1.5  # a replica shall be ready within 5 seconds of the server's return, see handling.outage
+)
+_STEADY_SECONDS = (
+    10.0  # a connection that lived this long was a good one: the next backoff starts anew
+)
 
 Reply = dict[str, Any]
 
-_read_json = json.JSONDecoder().decode  # half the time of json.loads, which guesses the encoding first
+_read_json = (
+    json.JSONDecoder().decode
+)  # half the time of json.loads, which guesses the encoding first
 
 
 class JetStreamError(Exception):
@@ -148,12 +154,16 @@ class JetStream:
             async with asyncio.timeout(timeout):
                 await self._up.wait()
         except TimeoutError:
-            raise self._unavailable(f"no connection to NATS at {self.where}: {self.trouble}") from None
+            raise self._unavailable(
+                f"no connection to NATS at {self.where}: {self.trouble}"
+            ) from None
 
     async def close(self) -> None:
         """Write out what was sent, then disconnect."""
         if self.up:
-            with suppress(nats.errors.Error, OSError):  # lost meanwhile: then there is nothing to write to
+            with suppress(
+                nats.errors.Error, OSError
+            ):  # lost meanwhile: then there is nothing to write to
                 await self.flush()
         if self._supervisor is not None:
             self._supervisor.cancel()
@@ -201,7 +211,9 @@ class JetStream:
         asked = time()
         info = await self.api(f"STREAM.INFO.{stream}")
         if "ts" in info:
-            self._clock_offset = datetime.fromisoformat(info["ts"]).timestamp() - (asked + time()) / 2
+            self._clock_offset = (
+                datetime.fromisoformat(info["ts"]).timestamp() - (asked + time()) / 2
+            )
         return info
 
     def _connected(self) -> WireClient:
@@ -222,7 +234,12 @@ class JetStream:
                 self.trouble = repr(error)
                 _log.exception("nats.defect", server=self.where)
             if self._lived or not self._told:
-                _log.warning("nats.down", server=self.where, reason=self.trouble, note="retrying until it is there")
+                _log.warning(
+                    "nats.down",
+                    server=self.where,
+                    reason=self.trouble,
+                    note="retrying until it is there",
+                )
                 self._told = True
             failures = 0 if self._lived and monotonic() - began > _STEADY_SECONDS else failures + 1
             longest = min(_BACKOFF_MAX_SECONDS, _BACKOFF_SECONDS * 2 ** min(failures, 10))
@@ -270,7 +287,9 @@ class JetStream:
 
         async def on_loss() -> None:
             if not lost.done():
-                lost.set_result(f"connection lost: {errors[0] if errors else 'closed by the server'}")
+                lost.set_result(
+                    f"connection lost: {errors[0] if errors else 'closed by the server'}"
+                )
 
         try:
             async with asyncio.timeout(_CONNECT_SECONDS * len(self._urls)):
@@ -288,12 +307,19 @@ class JetStream:
                     ping_interval=_PING_SECONDS,
                     max_outstanding_pings=1_000_000,  # judged in _watch: nats-py's way can hang with the server
                 )
-        except (nats.errors.NoServersError, TimeoutError):  # nats-py can hang after a failed TLS handshake
-            raise OSError(f"cannot connect: {errors[0] if errors else 'no server answers'}") from None
+        except (
+            nats.errors.NoServersError,
+            TimeoutError,
+        ):  # nats-py can hang after a failed TLS handshake
+            raise OSError(
+                f"cannot connect: {errors[0] if errors else 'no server answers'}"
+            ) from None
         version = client.connected_server_version
         if (version.major, version.minor) < self._oldest:
             oldest = ".".join(str(number) for number in self._oldest)
-            raise OSError(f"the server is {version.major}.{version.minor}.{version.patch}; at least {oldest} is needed")
+            raise OSError(
+                f"the server is {version.major}.{version.minor}.{version.patch}; at least {oldest} is needed"
+            )
 
     def _cut_off(self) -> None:
         """Whoever waits for an answer of the lost connection gets none."""
@@ -310,7 +336,9 @@ class JetStream:
     def _fail(self, table: dict[bytes, asyncio.Future[Reply]], reason: str) -> None:
         for future in table.values():
             if not future.done():
-                future.set_exception(self._unavailable(f"no answer from NATS at {self.where}: {reason}"))
+                future.set_exception(
+                    self._unavailable(f"no answer from NATS at {self.where}: {reason}")
+                )
         table.clear()
 
     def _on_reply(self, subject: bytes, _: bytes, body: bytes, block: bytes | None) -> None:
@@ -320,18 +348,24 @@ class JetStream:
             return
         if not body and status_of(block) == "503":
             self.suspect("JetStream is not enabled, or what was set up in it is gone")
-            future.set_exception(self._unavailable(f"nothing in NATS at {self.where} takes this: JetStream off?"))
+            future.set_exception(
+                self._unavailable(f"nothing in NATS at {self.where} takes this: JetStream off?")
+            )
             return
         try:
             answer = _read_json(body.decode())
         except ValueError as error:
-            future.set_exception(self._unavailable(f"NATS at {self.where} gave no JSON answer: {error}"))
+            future.set_exception(
+                self._unavailable(f"NATS at {self.where} gave no JSON answer: {error}")
+            )
             return
         refusal = answer.get("error")
         if refusal is None:
             future.set_result(answer)
         else:
-            future.set_exception(JetStreamError(refusal.get("err_code", 0), refusal.get("description", "refused")))
+            future.set_exception(
+                JetStreamError(refusal.get("err_code", 0), refusal.get("description", "refused"))
+            )
 
     async def _watch(self, client: WireClient) -> None:
         """Fail what waits too long (two tables by age: after half to all of `timeout`), let the adapter tick, and

@@ -37,7 +37,11 @@ def header_lines(block: bytes | None) -> list[bytes]:
     """The lines of a block that are headers, byte for byte; whatever else a broken block holds is left out."""
     if not block:
         return []
-    return [line for line in block.split(b"\r\n")[1:] if line.partition(b":")[0].strip() and b":" in line]
+    return [
+        line
+        for line in block.split(b"\r\n")[1:]
+        if line.partition(b":")[0].strip() and b":" in line
+    ]
 
 
 def decode_headers(block: bytes | None) -> dict[str, str]:
@@ -99,7 +103,9 @@ class WireClient(Client):
         try:
             async with asyncio.timeout(DISCARD_SECONDS):
                 for subscription in self._routed:
-                    with suppress(BadSubscriptionError, ConnectionClosedError, ConnectionDrainingError):
+                    with suppress(
+                        BadSubscriptionError, ConnectionClosedError, ConnectionDrainingError
+                    ):
                         await subscription.unsubscribe()
                 if not self.is_closed and self._transport is not None:
                     await self.close()
@@ -113,7 +119,9 @@ class WireClient(Client):
             return
         try:
             self._transport.write(b"".join(commands))
-        except RuntimeError as error:  # uvloop's answer for a transport that closed within this very tick
+        except (
+            RuntimeError
+        ) as error:  # uvloop's answer for a transport that closed within this very tick
             _log.debug("nats.write_refused", error=str(error))
 
     def _push(self, command: bytes) -> None:
@@ -124,11 +132,19 @@ class WireClient(Client):
     def _connect_command(self) -> bytes:
         """Called by nats-py once TLS is up, if the server wants TLS. It leaves a `tls://` at that; we do not."""
         server = self._current_server
-        if server is not None and server.uri.scheme == "tls" and not self._server_info.get("tls_required"):
-            raise nats.errors.Error("tls:// was asked for, but the server does not require TLS: nothing was sent to it")
+        if (
+            server is not None
+            and server.uri.scheme == "tls"
+            and not self._server_info.get("tls_required")
+        ):
+            raise nats.errors.Error(
+                "tls:// was asked for, but the server does not require TLS: nothing was sent to it"
+            )
         return super()._connect_command()
 
-    async def _process_msg(self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes | None) -> None:
+    async def _process_msg(
+        self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes | None
+    ) -> None:
         """Called by nats-py's protocol parser for each message."""
         route = self._routes.get(sid)
         if route is not None:

@@ -30,7 +30,13 @@ class Publisher:
     """`max_body` in bytes; `retry_seconds` between two tries of what has to be published."""
 
     def __init__(
-        self, bus: Bus, metrics: Metrics, traces: Traces, max_body: int, *, retry_seconds: float = 0.5
+        self,
+        bus: Bus,
+        metrics: Metrics,
+        traces: Traces,
+        max_body: int,
+        *,
+        retry_seconds: float = 0.5,
     ) -> None:
         self._bus = bus
         self._metrics = metrics
@@ -69,7 +75,9 @@ class Publisher:
         """Those of `messages` that the broker has not confirmed."""
         if len(messages) == 1:
             return [message for message in messages if not await self._confirmed(message, carrier)]
-        confirmed = await asyncio.gather(*(self._confirmed(message, carrier) for message in messages))
+        confirmed = await asyncio.gather(
+            *(self._confirmed(message, carrier) for message in messages)
+        )
         return [message for message, there in zip(messages, confirmed, strict=True) if not there]
 
     async def _confirmed(self, message: Message, carrier: Carrier) -> bool:

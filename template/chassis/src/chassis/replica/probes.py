@@ -21,7 +21,12 @@ class PortTaken(OSError):
 
 @asynccontextmanager
 async def serve(
-    host: str, port: int, *, lifecycle: Lifecycle, registry: CollectorRegistry, version: Mapping[str, str]
+    host: str,
+    port: int,
+    *,
+    lifecycle: Lifecycle,
+    registry: CollectorRegistry,
+    version: Mapping[str, str],
 ) -> AsyncIterator[int]:
     """Serve while the block runs; gives the port (of interest when `port` is 0). Raises PortTaken."""
 
@@ -44,9 +49,16 @@ async def serve(
 
     app = web.Application()
     app.add_routes(
-        [web.get("/livez", livez), web.get("/readyz", readyz), web.get("/metrics", metrics), web.get("/version", about)]
+        [
+            web.get("/livez", livez),
+            web.get("/readyz", readyz),
+            web.get("/metrics", metrics),
+            web.get("/version", about),
+        ]
     )
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=CLOSE_SECONDS, keepalive_timeout=IDLE_SECONDS)
+    runner = web.AppRunner(
+        app, access_log=None, shutdown_timeout=CLOSE_SECONDS, keepalive_timeout=IDLE_SECONDS
+    )
     await runner.setup()
     try:
         site = web.TCPSite(runner, host, port)

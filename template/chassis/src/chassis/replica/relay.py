@@ -30,7 +30,12 @@ class Relay:
     """Publishes the events of `service` that `inbox` has stored. Begins with `start`, ends with `drain`."""
 
     def __init__(
-        self, inbox: TransactionalInbox, service: str, bus: Bus, publisher: Publisher, metrics: Metrics
+        self,
+        inbox: TransactionalInbox,
+        service: str,
+        bus: Bus,
+        publisher: Publisher,
+        metrics: Metrics,
     ) -> None:
         self._inbox = inbox
         self._outbox = inbox.outbox(service)

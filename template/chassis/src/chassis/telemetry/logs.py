@@ -21,7 +21,9 @@ class LogFields(Protocol):
 handling: ContextVar[LogFields | None] = ContextVar("handling", default=None)
 
 # Without the frames' locals, which hold payloads and URLs with passwords.
-_tracebacks = structlog.processors.ExceptionRenderer(structlog.tracebacks.ExceptionDictTransformer(show_locals=False))
+_tracebacks = structlog.processors.ExceptionRenderer(
+    structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+)
 
 
 def configure(log_format: Literal["auto", "json", "console"], level: str, service: str) -> None:
@@ -41,7 +43,9 @@ def configure(log_format: Literal["auto", "json", "console"], level: str, servic
     last: list[Processor]
     if console:
         plain = structlog.dev.plain_traceback
-        last = [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=plain)]
+        last = [
+            structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=plain)
+        ]
     else:
         last = [add_service, _tracebacks, structlog.processors.JSONRenderer()]
     structlog.configure(

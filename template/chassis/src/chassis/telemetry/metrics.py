@@ -21,7 +21,22 @@ from prometheus_client import (
     ProcessCollector,
 )
 
-DURATION_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+DURATION_BUCKETS = (
+    0.001,
+    0.0025,
+    0.005,
+    0.01,
+    0.025,
+    0.05,
+    0.1,
+    0.25,
+    0.5,
+    1.0,
+    2.5,
+    5.0,
+    10.0,
+    30.0,
+)
 AGE_BUCKETS = (0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0, 21600.0, 86400.0)
 REASONS = (
     "attempts_exhausted",
@@ -138,15 +153,21 @@ class Metrics:
             registry=registry,
         )
         self.outbox_messages = Gauge(
-            "chassis_outbox_messages", "Events in the outbox that wait to be published.", registry=registry
+            "chassis_outbox_messages",
+            "Events in the outbox that wait to be published.",
+            registry=registry,
         )
         self.outbox_age = Gauge(
             "chassis_outbox_age_seconds",
             "Age of the oldest event in the outbox; 0 when there is none.",
             registry=registry,
         )
-        self.in_flight = Gauge("chassis_in_flight_messages", "Deliveries taken and not yet settled.", registry=registry)
-        self.ready = Gauge("chassis_ready", "1 while /readyz answers 200, else 0.", registry=registry)
+        self.in_flight = Gauge(
+            "chassis_in_flight_messages", "Deliveries taken and not yet settled.", registry=registry
+        )
+        self.ready = Gauge(
+            "chassis_ready", "1 while /readyz answers 200, else 0.", registry=registry
+        )
         self.bus_connected = Gauge(
             "chassis_bus_connected",
             "1 while the connection to the broker is up, else 0; NaN until the inbox is open and it is tried.",
@@ -174,7 +195,9 @@ class Metrics:
             registry=registry,
         )
         self.reconnects = Counter(
-            "chassis_bus_reconnects", "Connections to the broker that were lost and are back.", registry=registry
+            "chassis_bus_reconnects",
+            "Connections to the broker that were lost and are back.",
+            registry=registry,
         )
         self.ack_batch = Histogram(
             "chassis_bus_ack_batch_size",
@@ -191,10 +214,14 @@ class Metrics:
             registry=registry,
         )
         self.abandoned = Counter(
-            "chassis_drain_abandoned_messages", "Handlings cancelled at the drain's deadline.", registry=registry
+            "chassis_drain_abandoned_messages",
+            "Handlings cancelled at the drain's deadline.",
+            registry=registry,
         )
         self.loop_lag = Gauge(
-            "chassis_event_loop_lag_seconds", "How late the event loop woke the heartbeat.", registry=registry
+            "chassis_event_loop_lag_seconds",
+            "How late the event loop woke the heartbeat.",
+            registry=registry,
         )
 
     def for_type(self, type_: str) -> TypeMetrics:
@@ -217,7 +244,9 @@ class Metrics:
         return apart
 
     def for_handler(self, type_: str, handler: str) -> HandlerMetrics:
-        return HandlerMetrics(self._duration.labels(type_, handler), self._failures.labels(type_, handler))
+        return HandlerMetrics(
+            self._duration.labels(type_, handler), self._failures.labels(type_, handler)
+        )
 
     def dead(self, reason: str) -> None:
         """Count a dead letter; `reason` is one of the chassis' own few words."""

@@ -33,10 +33,14 @@ class Traces(Protocol):
 
     enabled: bool
 
-    def handle(self, type_: str, handler: str, event_id: str, carrier: Carrier) -> AbstractContextManager[Carrier]:
+    def handle(
+        self, type_: str, handler: str, event_id: str, carrier: Carrier
+    ) -> AbstractContextManager[Carrier]:
         """A CONSUMER span, child of the publisher's."""
 
-    def publish(self, type_: str, event_id: str, carrier: Carrier) -> AbstractContextManager[Carrier]:
+    def publish(
+        self, type_: str, event_id: str, carrier: Carrier
+    ) -> AbstractContextManager[Carrier]:
         """A PRODUCER span."""
 
     async def shutdown(self) -> None:
@@ -46,10 +50,14 @@ class Traces(Protocol):
 class NoTraces:
     enabled = False
 
-    def handle(self, type_: str, handler: str, event_id: str, carrier: Carrier) -> AbstractContextManager[Carrier]:
+    def handle(
+        self, type_: str, handler: str, event_id: str, carrier: Carrier
+    ) -> AbstractContextManager[Carrier]:
         return nullcontext(carrier)
 
-    def publish(self, type_: str, event_id: str, carrier: Carrier) -> AbstractContextManager[Carrier]:
+    def publish(
+        self, type_: str, event_id: str, carrier: Carrier
+    ) -> AbstractContextManager[Carrier]:
         return nullcontext(carrier)
 
     async def shutdown(self) -> None:
@@ -85,7 +93,9 @@ class OtelTraces:
         self._patience = patience
 
     @contextmanager
-    def handle(self, type_: str, handler: str, event_id: str, carrier: Carrier) -> Iterator[Carrier]:
+    def handle(
+        self, type_: str, handler: str, event_id: str, carrier: Carrier
+    ) -> Iterator[Carrier]:
         with self._tracer.start_as_current_span(
             f"process {type_}",
             context=self._propagator.extract(carrier),
@@ -137,7 +147,9 @@ class OtelTraces:
         return carrier
 
 
-def open_traces(endpoint: str | None, ratio: float, *, service: str, version: str, messaging_system: str) -> Traces:
+def open_traces(
+    endpoint: str | None, ratio: float, *, service: str, version: str, messaging_system: str
+) -> Traces:
     """Traces to an OTLP/HTTP `endpoint`, of which `ratio` of the new ones are sampled; none without endpoint.
 
     Raises TracesError when the extra `otel` is not installed.
@@ -160,7 +172,9 @@ def open_traces(endpoint: str | None, ratio: float, *, service: str, version: st
     )
     provider.add_span_processor(
         export.BatchSpanProcessor(
-            exporter.OTLPSpanExporter(endpoint=f"{endpoint.rstrip('/')}/v1/traces", timeout=EXPORT_SECONDS)
+            exporter.OTLPSpanExporter(
+                endpoint=f"{endpoint.rstrip('/')}/v1/traces", timeout=EXPORT_SECONDS
+            )
         )
     )
     return OtelTraces(provider.get_tracer("chassis"), messaging_system, provider.shutdown)

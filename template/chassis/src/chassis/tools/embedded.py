@@ -42,7 +42,17 @@ async def embedded_nats(data: Path, port: int | None = None) -> AsyncIterator[st
     with log.open("ab") as output:
         process = await asyncio.create_subprocess_exec(
             program,
-            *("--name", name, "--jetstream", "--store_dir", str(data), "--addr", "127.0.0.1", "--port", str(port)),
+            *(
+                "--name",
+                name,
+                "--jetstream",
+                "--store_dir",
+                str(data),
+                "--addr",
+                "127.0.0.1",
+                "--port",
+                str(port),
+            ),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=output,
             stderr=output,
@@ -93,7 +103,9 @@ def _dies_with_parent() -> Callable[[], None] | None:
     """To be run in the child between fork and exec: the kernel then ends it when its parent is gone."""
     if not sys.platform.startswith("linux"):
         return None
-    prctl = ctypes.CDLL(None, use_errno=True).prctl  # looked up here: after a fork there is no safe way to load
+    prctl = ctypes.CDLL(
+        None, use_errno=True
+    ).prctl  # looked up here: after a fork there is no safe way to load
 
     def ask_the_kernel() -> None:
         prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)

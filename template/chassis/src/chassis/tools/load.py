@@ -75,7 +75,9 @@ async def publish(bus: Bus, plan: Plan, event: Callable[[int], Message], tally: 
 
     async def lane() -> None:
         for number in numbers:
-            if not await _turn(number, plan, started) or not await _publish(bus, event(number + 1), tally):
+            if not await _turn(number, plan, started) or not await _publish(
+                bus, event(number + 1), tally
+            ):
                 return
 
     try:

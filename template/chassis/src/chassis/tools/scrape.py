@@ -36,7 +36,9 @@ class Reading:
         """What was counted after `before`. Raises UsageError when a replica began to count anew."""
         if any(self.outcomes[outcome] < number for outcome, number in before.outcomes.items()):
             raise UsageError("the service's counters went back: a replica was restarted meanwhile")
-        return Reading(self.outcomes - before.outcomes, self.dead - before.dead, self.ages - before.ages)
+        return Reading(
+            self.outcomes - before.outcomes, self.dead - before.dead, self.ages - before.ages
+        )
 
     def age(self, share: float) -> float | None:
         """Seconds that `share` of the events were old at most, interpolated in its bucket as Prometheus does."""
@@ -71,7 +73,9 @@ async def _text(http: aiohttp.ClientSession, url: str) -> str:
         async with http.get(url, raise_for_status=True) as answer:
             return await answer.text()
     except (aiohttp.ClientError, ValueError, TimeoutError) as error:
-        raise UsageError(f"no metrics at {masked(url)}: {str(error) or type(error).__name__}") from None
+        raise UsageError(
+            f"no metrics at {masked(url)}: {str(error) or type(error).__name__}"
+        ) from None
 
 
 def _samples(text: str) -> list[Sample]:

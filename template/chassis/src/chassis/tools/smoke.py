@@ -26,7 +26,9 @@ class SmokeFailed(Exception):
 class Replica:
     """A running replica. `patience` is how many seconds each expectation may take."""
 
-    def __init__(self, process: asyncio.subprocess.Process, http: aiohttp.ClientSession, patience: float) -> None:
+    def __init__(
+        self, process: asyncio.subprocess.Process, http: aiohttp.ClientSession, patience: float
+    ) -> None:
         self._process = process
         self._http = http
         self._patience = patience
@@ -48,7 +50,9 @@ class Replica:
                 raise SmokeFailed(f"{type_} went to the dead letters: `dlq list` says why")
             return await self._settled(type_, "done") >= count
 
-        await self._until(are_done, f"{type_} was not handled; does another replica take events from this broker?")
+        await self._until(
+            are_done, f"{type_} was not handled; does another replica take events from this broker?"
+        )
 
     async def drains(self, seconds: float) -> None:
         """Send SIGTERM; return once it ended with 0, within the drain's `seconds` and a margin. Raises SmokeFailed."""
@@ -56,7 +60,9 @@ class Replica:
         try:
             code = await asyncio.wait_for(self._process.wait(), seconds + _CLOSE_SECONDS)
         except TimeoutError:
-            raise SmokeFailed(f"it still ran {seconds + _CLOSE_SECONDS:g} s after SIGTERM") from None
+            raise SmokeFailed(
+                f"it still ran {seconds + _CLOSE_SECONDS:g} s after SIGTERM"
+            ) from None
         if code != 0:
             raise SmokeFailed(f"it ended with {code} after SIGTERM, not with 0")
 
@@ -81,7 +87,9 @@ class Replica:
 
     async def _answered(self, true: Callable[[], Awaitable[bool]]) -> bool:
         if self._process.returncode is not None:
-            raise SmokeFailed(f"it ended by itself with {self._process.returncode}; its log says why")
+            raise SmokeFailed(
+                f"it ended by itself with {self._process.returncode}; its log says why"
+            )
         try:
             return await true()
         except aiohttp.ClientConnectionError:
@@ -93,7 +101,9 @@ async def replica(program: Sequence[str], patience: float) -> AsyncIterator[Repl
     """Run `program`, a service's `run`, on an HTTP port of its own; it is gone at the end of the block."""
     port = _free_port()
     environment = {**os.environ, "CHASSIS_HTTP_HOST": _HOST, "CHASSIS_HTTP_PORT": str(port)}
-    process = await asyncio.create_subprocess_exec(*program, stdin=asyncio.subprocess.DEVNULL, env=environment)
+    process = await asyncio.create_subprocess_exec(
+        *program, stdin=asyncio.subprocess.DEVNULL, env=environment
+    )
     try:
         async with aiohttp.ClientSession(f"http://{_HOST}:{port}") as http:
             yield Replica(process, http, patience)

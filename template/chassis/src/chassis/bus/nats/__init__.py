@@ -43,7 +43,14 @@ from chassis.bus.nats.copies import DEDUPLICATE, carried, originals, read_letter
 from chassis.bus.nats.lane import EVENTS, Lane
 from chassis.bus.nats.lanes import AloneLane, PrivateLane, SharedLane
 from chassis.contracts.envelope import CONTENT_TYPE, NATS_PREFIX, to_headers
-from chassis.jetstream.connection import NO_CONSUMER, NO_MESSAGE, NO_STREAM, STREAM_EXISTS, JetStream, JetStreamError
+from chassis.jetstream.connection import (
+    NO_CONSUMER,
+    NO_MESSAGE,
+    NO_STREAM,
+    STREAM_EXISTS,
+    JetStream,
+    JetStreamError,
+)
 from chassis.jetstream.wire import encode_headers, header_block
 
 _SUBJECTS = ["events.>", "replay.>", "delayed.>", "alone.>"]
@@ -123,9 +130,13 @@ class NatsBus:
             add(PrivateLane, subscription, f"{service}-{uuid4().hex}")
             return
         if any(lane.consumer == service for lane in self._lanes):
-            raise ValueError(f"{service} is subscribed already: one subscription holds all its types")
+            raise ValueError(
+                f"{service} is subscribed already: one subscription holds all its types"
+            )
         if subscription.types is None:
-            raise ValueError(f"{service} must name the types it takes: only every_replica takes all")
+            raise ValueError(
+                f"{service} must name the types it takes: only every_replica takes all"
+            )
         shared, alone = _shared(service)
         add(SharedLane, subscription, shared)
         add(AloneLane, replace(subscription, prefetch=1), alone)
@@ -143,7 +154,9 @@ class NatsBus:
             if not _TYPE.fullmatch(type_):
                 raise Unpublishable(f"{type_!r} is not the full name of a message type")
             self._types.add(type_)
-        headers = encode_headers(to_headers(message.envelope, NATS_PREFIX) | {"content-type": CONTENT_TYPE})
+        headers = encode_headers(
+            to_headers(message.envelope, NATS_PREFIX) | {"content-type": CONTENT_TYPE}
+        )
         if len(headers) + len(message.body) > self._link.max_payload:
             raise Unpublishable(
                 f"the event {type_} has {len(message.body)} bytes, with its headers more than the server takes: "
@@ -179,8 +192,13 @@ class NatsBus:
             await self._carry_out(service, entry, decide)
 
     async def backlog(self, service: str) -> Backlog:
-        waiting = [await self._count(f"CONSUMER.INFO.{EVENTS}.{name}", "num_pending") for name in _shared(service)]
-        return Backlog(sum(waiting), await self._count(f"STREAM.INFO.DLQ_{service}", "state", "messages"))
+        waiting = [
+            await self._count(f"CONSUMER.INFO.{EVENTS}.{name}", "num_pending")
+            for name in _shared(service)
+        ]
+        return Backlog(
+            sum(waiting), await self._count(f"STREAM.INFO.DLQ_{service}", "state", "messages")
+        )
 
     async def close(self) -> None:
         await self.pause()
@@ -201,7 +219,9 @@ class NatsBus:
 
     async def _next_letter(self, service: str, at: int, last: int) -> dict[str, Any] | None:
         try:
-            found = await self._link.api(f"STREAM.MSG.GET.DLQ_{service}", seq=at, next_by_subj=f"dlq.{service}.>")
+            found = await self._link.api(
+                f"STREAM.MSG.GET.DLQ_{service}", seq=at, next_by_subj=f"dlq.{service}.>"
+            )
         except JetStreamError as error:
             if error.code == NO_MESSAGE:
                 return None
@@ -210,7 +230,10 @@ class NatsBus:
         return message if message["seq"] <= last else None
 
     async def _carry_out(
-        self, service: str, entry: dict[str, Any], decide: Callable[[DeadLetter], Awaitable[Verdict]]
+        self,
+        service: str,
+        entry: dict[str, Any],
+        decide: Callable[[DeadLetter], Awaitable[Verdict]],
     ) -> None:
         block = base64.b64decode(entry.get("hdrs", ""))
         body = base64.b64decode(entry.get("data", ""))
@@ -219,14 +242,20 @@ class NatsBus:
         if verdict is Verdict.KEEP:
             return
         try:
-            if verdict is Verdict.REPLAY:  # the moment it died is in the id: a later death of it can be replayed too
+            if (
+                verdict is Verdict.REPLAY
+            ):  # the moment it died is in the id: a later death of it can be replayed too
                 once = [f"{DEDUPLICATE}: replay-{letter.id}-{entry['time']}".encode()]
                 headers = header_block(once + carried(originals(block, moved=True)))
                 await self._link.ask(f"replay.{service}.{letter.type}", body, headers)
-            await self._link.api(f"STREAM.MSG.DELETE.DLQ_{service}", seq=entry["seq"], no_erase=True)
+            await self._link.api(
+                f"STREAM.MSG.DELETE.DLQ_{service}", seq=entry["seq"], no_erase=True
+            )
         except JetStreamError as error:
             if error.code != NO_MESSAGE:  # somebody else swept it away at the same time
-                raise BusUnavailable(f"the dead letter {letter.id} of {service} stays: {error}") from error
+                raise BusUnavailable(
+                    f"the dead letter {letter.id} of {service} stays: {error}"
+                ) from error
 
     async def _set_up(self) -> None:
         await self._create(

@@ -38,7 +38,9 @@ def carried(lines: list[bytes]) -> list[bytes]:
 
 def marks(block: bytes | None) -> dict[str, str]:
     """What the chassis wrote on a copy."""
-    lines = [line for line in header_lines(block) if _is_acted_on(line) and not line.startswith(_KEPT)]
+    lines = [
+        line for line in header_lines(block) if _is_acted_on(line) and not line.startswith(_KEPT)
+    ]
     return decode_headers(header_block(lines))
 
 
@@ -55,8 +57,13 @@ def schedule(target: str, at: float) -> list[bytes]:
 
 def letter_lines(lines: list[bytes], type_: str, failure: Failure) -> list[bytes]:
     """Header lines of a dead letter: the original ones and the failure, percent-encoded."""
-    values = {"type": type_} | {field.name: str(getattr(failure, field.name)) for field in fields(Failure)}
-    about = {_LETTER + name.replace("_", "-"): quote(value, safe=_READABLE) for name, value in values.items()}
+    values = {"type": type_} | {
+        field.name: str(getattr(failure, field.name)) for field in fields(Failure)
+    }
+    about = {
+        _LETTER + name.replace("_", "-"): quote(value, safe=_READABLE)
+        for name, value in values.items()
+    }
     return carried(lines) + [f"{name}: {value}".encode() for name, value in about.items()]
 
 

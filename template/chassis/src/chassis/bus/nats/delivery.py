@@ -40,7 +40,9 @@ class NatsDelivery:
 
     __slots__ = ("_ack", "_block", "_headers", "_lane", "_open", "_subject", "body")
 
-    def __init__(self, lane: Settler, subject: str, ack: str, body: bytes, block: bytes | None) -> None:
+    def __init__(
+        self, lane: Settler, subject: str, ack: str, body: bytes, block: bytes | None
+    ) -> None:
         self._lane = lane
         self._subject = subject
         self._ack = ack
@@ -94,7 +96,9 @@ class NatsDelivery:
         """Negative acknowledgement: the server delivers it again after `delay` seconds."""
         if self._open:
             self.close()
-            self._lane.post(self._ack, b'-NAK {"delay":%d}' % (delay * 1e9) if delay > 0 else b"-NAK")
+            self._lane.post(
+                self._ack, b'-NAK {"delay":%d}' % (delay * 1e9) if delay > 0 else b"-NAK"
+            )
 
     def close(self) -> None:
         """No longer in hand: settled, or its connection is lost."""

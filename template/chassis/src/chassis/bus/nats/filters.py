@@ -9,7 +9,9 @@ from collections.abc import Iterable
 def united(*lists: Iterable[str]) -> list[str]:
     """All that the filters of `lists` let through, without those that another one covers: the server refuses these."""
     filters = {filter_ for list_ in lists for filter_ in list_}
-    return sorted(one for one in filters if not any(_covers(other, one) for other in filters - {one}))
+    return sorted(
+        one for one in filters if not any(_covers(other, one) for other in filters - {one})
+    )
 
 
 def _covers(wide: str, narrow: str) -> bool:

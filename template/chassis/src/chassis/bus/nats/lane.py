@@ -74,7 +74,9 @@ class Lane:
             "ack_wait": round(self._ack_wait * 1e9),
             "max_deliver": -1,
             "deliver_policy": "new",
-            "filter_subjects": ["events.>"] if types is None else sorted(f"events.{type_}" for type_ in types),
+            "filter_subjects": ["events.>"]
+            if types is None
+            else sorted(f"events.{type_}" for type_ in types),
             "max_ack_pending": max(1000, self._prefetch * 20),  # of all replicas together
         }
 
@@ -94,7 +96,9 @@ class Lane:
 
     async def create(self) -> None:
         """Make the consumer, or change the one that is there."""
-        await self.link.api(f"CONSUMER.CREATE.{EVENTS}.{self.consumer}", stream_name=EVENTS, config=self.config())
+        await self.link.api(
+            f"CONSUMER.CREATE.{EVENTS}.{self.consumer}", stream_name=EVENTS, config=self.config()
+        )
 
     async def set_up(self) -> None:
         """Create or change the consumer and listen to it; `pull` begins."""
@@ -115,7 +119,9 @@ class Lane:
         self.paused = True
         inbox, self._inbox = self._inbox, None
         if inbox is not None:
-            with suppress(nats.errors.Error, OSError):  # lost meanwhile: the server has forgotten the pulls too
+            with suppress(
+                nats.errors.Error, OSError
+            ):  # lost meanwhile: the server has forgotten the pulls too
                 await inbox.drain()  # type: ignore[no-untyped-call] # nats-py says nothing
         self._asked_for = 0
 
@@ -170,7 +176,9 @@ class Lane:
             await self._store(f"dlq.{service}.{letter}", delivery.body, headers)
         except JetStreamError as error:
             if error.code != WRONG_LAST_SEQUENCE:
-                raise BusUnavailable(f"the dead letters of {service} took no further one: {error}") from error
+                raise BusUnavailable(
+                    f"the dead letters of {service} took no further one: {error}"
+                ) from error
 
     async def move(self, delivery: NatsDelivery, subject: str, extra: list[bytes]) -> None:
         """Publish a copy, confirmed, then acknowledge. A move that is repeated after a crash is dropped by its id."""
@@ -224,7 +232,11 @@ class Lane:
         if not self._asked_for:
             self._heard = monotonic()
         self._asked_for += count
-        request = {"batch": count, "expires": _PULL_SECONDS * 10**9, "idle_heartbeat": _HEARTBEAT_SECONDS * 10**9}
+        request = {
+            "batch": count,
+            "expires": _PULL_SECONDS * 10**9,
+            "idle_heartbeat": _HEARTBEAT_SECONDS * 10**9,
+        }
         pull = f"$JS.API.CONSUMER.MSG.NEXT.{EVENTS}.{self.consumer}"
         self.link.post(pull, json.dumps(request).encode(), self._inbox_name)
 
@@ -258,7 +270,9 @@ class Lane:
         try:
             await self.hand_back(delivery)
         except BusUnavailable as error:
-            _log.warning("nats.hand_back_failed", error=str(error), note="delivered again after the ack wait")
+            _log.warning(
+                "nats.hand_back_failed", error=str(error), note="delivered again after the ack wait"
+            )
 
     async def _run(self, delivery: NatsDelivery) -> None:
         try:

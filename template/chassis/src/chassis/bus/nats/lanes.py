@@ -17,7 +17,12 @@ from chassis.bus.nats.delivery import NatsDelivery
 from chassis.bus.nats.filters import united
 from chassis.bus.nats.lane import EVENTS, Lane
 from chassis.contracts.envelope import format_time
-from chassis.jetstream.connection import CONSUMER_EXISTS, NO_CONSUMER, NO_CONSUMER_TO_UPDATE, JetStreamError
+from chassis.jetstream.connection import (
+    CONSUMER_EXISTS,
+    NO_CONSUMER,
+    NO_CONSUMER_TO_UPDATE,
+    JetStreamError,
+)
 
 _SUSPICIOUS = 5  # deliveries without an outcome after which a message may be what kills the process
 _CONDEMNED = 3  # deliveries on its own without an outcome after which it is
@@ -41,7 +46,10 @@ class SharedLane(Lane):
     def config(self) -> dict[str, Any]:
         config = super().config()
         replays = f"replay.{self.subscription.service}.>"
-        return config | {"durable_name": self.consumer, "filter_subjects": [*config["filter_subjects"], replays]}
+        return config | {
+            "durable_name": self.consumer,
+            "filter_subjects": [*config["filter_subjects"], replays],
+        }
 
     async def create(self) -> None:
         """Filters are only ever added: what is there besides ours may be of another version of the service, which
@@ -54,15 +62,24 @@ class SharedLane(Lane):
             there = await self._config_there()
             config = self.config()
             if there is not None:
-                config["filter_subjects"] = united(there["filter_subjects"], config["filter_subjects"])
+                config["filter_subjects"] = united(
+                    there["filter_subjects"], config["filter_subjects"]
+                )
                 compared = ["filter_subjects"] if changed else list(config)
                 if all(there.get(name) == config[name] for name in compared):
                     return
-            request = {"stream_name": EVENTS, "config": config, "action": "create" if there is None else "update"}
+            request = {
+                "stream_name": EVENTS,
+                "config": config,
+                "action": "create" if there is None else "update",
+            }
             try:
                 await self.link.api(f"CONSUMER.CREATE.{EVENTS}.{self.consumer}", **request)
             except JetStreamError as error:
-                if error.code not in {CONSUMER_EXISTS, NO_CONSUMER_TO_UPDATE}:  # else it came, or went, meanwhile
+                if error.code not in {
+                    CONSUMER_EXISTS,
+                    NO_CONSUMER_TO_UPDATE,
+                }:  # else it came, or went, meanwhile
                     raise
                 continue
             changed = True
@@ -72,13 +89,17 @@ class SharedLane(Lane):
     async def _config_there(self) -> dict[str, Any] | None:
         """The consumer as it is, its filters in order; None when it is not there."""
         try:
-            config: dict[str, Any] = (await self.link.api(f"CONSUMER.INFO.{EVENTS}.{self.consumer}"))["config"]
+            config: dict[str, Any] = (
+                await self.link.api(f"CONSUMER.INFO.{EVENTS}.{self.consumer}")
+            )["config"]
         except JetStreamError as error:
             if error.code == NO_CONSUMER:
                 return None
             raise
         one = config.get("filter_subject")
-        return config | {"filter_subjects": sorted(config.get("filter_subjects") or ([one] if one else []))}
+        return config | {
+            "filter_subjects": sorted(config.get("filter_subjects") or ([one] if one else []))
+        }
 
     def history(self, delivery: NatsDelivery) -> tuple[int, str]:
         said = delivery.marks()
@@ -97,7 +118,9 @@ class SharedLane(Lane):
                 await self.move(delivery, waiting, extra)
         except BusUnavailable as error:
             if delivery.in_hand:
-                _log.warning("nats.later_failed", error=str(error), note="given back, attempt not counted")
+                _log.warning(
+                    "nats.later_failed", error=str(error), note="given back, attempt not counted"
+                )
                 delivery.refuse(delay)
 
     def receive(self, delivery: NatsDelivery) -> Awaitable[None]:
@@ -126,7 +149,11 @@ class SharedLane(Lane):
             await self.move(delivery, subject, self._passed_on(delivery, counted=False))
         except BusUnavailable as error:
             if delivery.in_hand:
-                _log.warning("nats.set_apart_failed", error=str(error), note="tried again at its next delivery")
+                _log.warning(
+                    "nats.set_apart_failed",
+                    error=str(error),
+                    note="tried again at its next delivery",
+                )
                 delivery.refuse(self._ack_wait)
 
     def _passed_on(self, delivery: NatsDelivery, *, counted: bool) -> list[bytes]:
@@ -185,7 +212,11 @@ class AloneLane(SharedLane):
             await delivery.dead(failure)
         except BusUnavailable as error:
             if delivery.in_hand:
-                _log.warning("nats.dead_letter_failed", error=str(error), note="tried again at its next delivery")
+                _log.warning(
+                    "nats.dead_letter_failed",
+                    error=str(error),
+                    note="tried again at its next delivery",
+                )
                 delivery.refuse(self._ack_wait)
 
 
@@ -222,5 +253,7 @@ class PrivateLane(Lane):
 
     async def close(self) -> None:
         await super().close()
-        with suppress(BusUnavailable, JetStreamError):  # not there: the server forgets the consumer by itself
+        with suppress(
+            BusUnavailable, JetStreamError
+        ):  # not there: the server forgets the consumer by itself
             await self.link.api(f"CONSUMER.DELETE.{EVENTS}.{self.consumer}")

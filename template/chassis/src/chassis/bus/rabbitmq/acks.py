@@ -128,7 +128,9 @@ class Acknowledger:
             await self._write(all_of_them=True)
             await self._channel.basic_nack(0, multiple=True, requeue=True)
         except ChannelInvalidStateError:
-            _log.debug("the channel was lost while closing; the broker delivers again what was not acknowledged")
+            _log.debug(
+                "the channel was lost while closing; the broker delivers again what was not acknowledged"
+            )
 
     def abandon(self) -> None:
         """The channel is lost: the broker delivers again what was not acknowledged."""

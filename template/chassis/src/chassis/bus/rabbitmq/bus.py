@@ -11,7 +11,15 @@ from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 import structlog
 
-from chassis.bus import Backlog, BusMetrics, BusUnavailable, Message, NoBusMetrics, OnDelivery, Subscription
+from chassis.bus import (
+    Backlog,
+    BusMetrics,
+    BusUnavailable,
+    Message,
+    NoBusMetrics,
+    OnDelivery,
+    Subscription,
+)
 from chassis.bus.rabbitmq.link import Link
 from chassis.bus.rabbitmq.messages import event_properties
 from chassis.bus.rabbitmq.sweep import Decide, sweep
@@ -148,7 +156,9 @@ class RabbitBus:
             await asyncio.sleep(self._backoff(failures))
 
     async def _connect(self) -> None:
-        self._link = await Link.open(self._url, self._name, self._subscriptions, self._spawn, self._metrics)
+        self._link = await Link.open(
+            self._url, self._name, self._subscriptions, self._spawn, self._metrics
+        )
         await self._follow(raising=True)
         self._ready.set()
 
@@ -175,7 +185,11 @@ class RabbitBus:
                 link.lost.set()
                 if raising:
                     raise
-                _log.warning("lost RabbitMQ while switching consumers", server=self._shown_url, error=str(error))
+                _log.warning(
+                    "lost RabbitMQ while switching consumers",
+                    server=self._shown_url,
+                    error=str(error),
+                )
 
     async def _stop_supervising(self) -> None:
         """Cancel until it holds: on Python 3.11 `asyncio.wait_for`, which aiormq uses, can swallow a cancellation."""
@@ -196,10 +210,16 @@ class RabbitBus:
 
     def _tell_waiting(self, error: Exception) -> None:
         """Once for each cause, not once for each try."""
-        complaint = str(error) if isinstance(error, BusUnavailable) else f"{type(error).__name__}: {error}"
+        complaint = (
+            str(error) if isinstance(error, BusUnavailable) else f"{type(error).__name__}: {error}"
+        )
         if complaint != self._complaint:
             self._complaint = complaint
-            _log.warning("cannot use RabbitMQ yet; trying until it works", server=self._shown_url, error=complaint)
+            _log.warning(
+                "cannot use RabbitMQ yet; trying until it works",
+                server=self._shown_url,
+                error=complaint,
+            )
 
     def _tell_connected(self) -> None:
         self._complaint = ""
@@ -223,4 +243,6 @@ def _without_secrets(url: str) -> str:
 
 def _is_not_ours_to_tell(record: logging.LogRecord) -> bool:
     """Drops what aiormq says at every try and every loss: the supervisor says it once, without a traceback."""
-    return not str(record.msg).startswith(("error when creating transport", "Cancelling cause reader exited"))
+    return not str(record.msg).startswith(
+        ("error when creating transport", "Cancelling cause reader exited")
+    )

@@ -16,7 +16,14 @@ from chassis.bus import BusMetrics, BusUnavailable, Failure, OnDelivery, Subscri
 from chassis.bus.rabbitmq.acks import Acknowledger
 from chassis.bus.rabbitmq.errors import broker_errors
 from chassis.bus.rabbitmq.messages import Received, dead_properties, retry_properties
-from chassis.bus.rabbitmq.topology import DELIVERY_LIMIT, EXCHANGE, Queue, Version, dead_letter_name, delay_queue
+from chassis.bus.rabbitmq.topology import (
+    DELIVERY_LIMIT,
+    EXCHANGE,
+    Queue,
+    Version,
+    dead_letter_name,
+    delay_queue,
+)
 from chassis.contracts.envelope import AMQP_PREFIX, Envelope, format_time, from_headers
 
 NACK_IS_FREE = (4, 3)
@@ -122,10 +129,18 @@ class Consumer:
             return
         properties = message.header.properties
         received = Received(
-            properties.headers or {}, message.body, properties, delivery.exchange or "", delivery.routing_key or ""
+            properties.headers or {},
+            message.body,
+            properties,
+            delivery.exchange or "",
+            delivery.routing_key or "",
         )
         types = self._subscription.types
-        if types is not None and received.exchange == EXCHANGE and received.routing_key not in types:
+        if (
+            types is not None
+            and received.exchange == EXCHANGE
+            and received.routing_key not in types
+        ):
             self._tell_of_stray(received.routing_key)
         self._spawn(self._on_delivery(RabbitDelivery(self, tag, received)))
         if self._one_at_a_time and received.failed_deliveries < SUSPECT:
@@ -191,7 +206,9 @@ class RabbitDelivery:
             self.done()
         elif self._settleable:
             service = self._consumer.service
-            await self._move(dead_letter_name(service), dead_properties(self._received, service, failure))
+            await self._move(
+                dead_letter_name(service), dead_properties(self._received, service, failure)
+            )
 
     async def hand_back(self) -> None:
         if not self._settleable:
@@ -201,7 +218,9 @@ class RabbitDelivery:
             try:
                 await self._move(self._consumer.queue, properties)
             except BusUnavailable as error:
-                _log.debug("could not renew a delivery that was handed back often", error=str(error))
+                _log.debug(
+                    "could not renew a delivery that was handed back often", error=str(error)
+                )
         if self._open:
             self._open = False
             self._consumer.acks.hand_back(self._tag)
@@ -213,7 +232,10 @@ class RabbitDelivery:
     @property
     def _wears_out(self) -> bool:
         """Whether handing back often enough would let the crash net take this message for a poisonous one."""
-        return self._consumer.link.version < NACK_IS_FREE and self._received.failed_deliveries >= DELIVERY_LIMIT // 2
+        return (
+            self._consumer.link.version < NACK_IS_FREE
+            and self._received.failed_deliveries >= DELIVERY_LIMIT // 2
+        )
 
     async def _move(self, queue: Queue | str, properties: Basic.Properties) -> None:
         """Confirmed in the other queue first, acknowledged in this one then: a crash in between duplicates."""

@@ -28,11 +28,17 @@ async def broker_errors(doing: str) -> AsyncIterator[None]:
         task = asyncio.current_task()
         if task is not None and task.cancelling():
             raise
-        _unavailable(doing, "the connection was lost", error)  # aiormq cancels what waits for an answer
+        _unavailable(
+            doing, "the connection was lost", error
+        )  # aiormq cancels what waits for an answer
     except PublishError as error:
         raise QueueMissing(f"{doing} failed: there is no such queue") from error
     except DeliveryError as error:
-        _unavailable(doing, "RabbitMQ refused the message, a queue that takes it is full or has no leader", error)
+        _unavailable(
+            doing,
+            "RabbitMQ refused the message, a queue that takes it is full or has no leader",
+            error,
+        )
     except TimeoutError as error:
         _unavailable(doing, "RabbitMQ did not answer in time; is a queue without a leader?", error)
     except Exception as error:  # noqa: BLE001 - aiormq rejects what waits with a bare Exception when the socket closes

@@ -63,7 +63,9 @@ class Link:
         metrics: BusMetrics,
     ) -> "Link":
         """A link with its topology, not consuming yet. Raises BusUnavailable."""
-        connection = Connection(url, client_properties={"connection_name": name}, limit=_BYTES_BUFFERED)
+        connection = Connection(
+            url, client_properties={"connection_name": name}, limit=_BYTES_BUFFERED
+        )
         try:
             async with broker_errors("connecting"), asyncio.timeout(ANSWER_SECONDS):
                 await connection.connect()
@@ -85,9 +87,15 @@ class Link:
     ) -> None:
         await declare(self.connection, dead_letter_queue(subscription.service, self.version))
         shared = subscription.mode == "shared"
-        queue = shared_queue(subscription.service) if shared else replica_queue(subscription.service, token_hex(8))
+        queue = (
+            shared_queue(subscription.service)
+            if shared
+            else replica_queue(subscription.service, token_hex(8))
+        )
         await declare(self.connection, queue, subscription.types)
-        channel = await self.connection.channel(publisher_confirms=False, frame_buffer_size=_FRAMES_BUFFERED)
+        channel = await self.connection.channel(
+            publisher_confirms=False, frame_buffer_size=_FRAMES_BUFFERED
+        )
         self._watch(channel)
         channel.on_consumer_cancel_callbacks.add(self._on_cancelled_by_broker)
         self._consumers.append(
@@ -115,7 +123,13 @@ class Link:
                 await consumer.cancel()
 
     async def send(
-        self, exchange: str, key: str, properties: Basic.Properties, body: bytes, *, mandatory: bool = False
+        self,
+        exchange: str,
+        key: str,
+        properties: Basic.Properties,
+        body: bytes,
+        *,
+        mandatory: bool = False,
     ) -> None:
         """Publish and return when the broker has stored it.
 
@@ -161,7 +175,9 @@ class Link:
                 if orderly and not self.lost.is_set():
                     await self._settle_up()
         except TimeoutError:
-            _log.warning("RabbitMQ did not take the last acknowledgements in time; it will deliver those events again")
+            _log.warning(
+                "RabbitMQ did not take the last acknowledgements in time; it will deliver those events again"
+            )
         self.lost.set()
         for consumer in self._consumers:
             consumer.acks.abandon()

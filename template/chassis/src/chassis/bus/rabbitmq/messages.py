@@ -15,7 +15,12 @@ from pamqp.common import FieldTable, FieldValue
 from pamqp.encode import encode_table_value
 
 from chassis.bus import DeadLetter, Failure, Message
-from chassis.contracts.envelope import AMQP_PREFIX, AMQP_PREFIX_ALTERNATIVE, CONTENT_TYPE, to_headers
+from chassis.contracts.envelope import (
+    AMQP_PREFIX,
+    AMQP_PREFIX_ALTERNATIVE,
+    CONTENT_TYPE,
+    to_headers,
+)
 
 ATTEMPT = "chassis-attempt"
 FIRST_FAILURE = "chassis-first-failure"
@@ -70,7 +75,9 @@ class Received:
     @property
     def own_headers(self) -> dict[str, object]:
         """Those that it was published with: without what the broker and the chassis wrote on its way."""
-        return {name: value for name, value in self.headers.items() if name not in _NOT_OF_THE_MESSAGE}
+        return {
+            name: value for name, value in self.headers.items() if name not in _NOT_OF_THE_MESSAGE
+        }
 
     @property
     def attempt(self) -> int:
@@ -106,8 +113,12 @@ def event_properties(message: Message, app_id: str) -> Basic.Properties:
         content_type=CONTENT_TYPE,
         delivery_mode=2,
         app_id=app_id,
-        message_id=envelope.id if len(raw_id) <= 255 else blake2b(raw_id, digest_size=16).hexdigest(),
-        timestamp=envelope.time if envelope.time is not None and envelope.time.timestamp() >= 0 else None,
+        message_id=envelope.id
+        if len(raw_id) <= 255
+        else blake2b(raw_id, digest_size=16).hexdigest(),
+        timestamp=envelope.time
+        if envelope.time is not None and envelope.time.timestamp() >= 0
+        else None,
         headers=headers,
     )
 
@@ -148,7 +159,9 @@ def dead_letter(received: Received, service: str) -> DeadLetter:
     by_chassis = _REASON in headers and received.properties.message_id is not None
     type_ = headers.get(AMQP_PREFIX + "type", headers.get(AMQP_PREFIX_ALTERNATIVE + "type"))
     return DeadLetter(
-        id=str(received.properties.message_id) if by_chassis else _dead_letter_id(service, received),
+        id=str(received.properties.message_id)
+        if by_chassis
+        else _dead_letter_id(service, received),
         headers=_original(received),
         body=received.body,
         type=type_ if isinstance(type_, str) else "",
@@ -158,7 +171,11 @@ def dead_letter(received: Received, service: str) -> DeadLetter:
 
 def _failure(headers: Mapping[str, object]) -> Failure:
     attempts = headers.get(_FAILURE_HEADERS["attempts"])
-    texts = {name: str(headers.get(header, "")) for name, header in _FAILURE_HEADERS.items() if name != "attempts"}
+    texts = {
+        name: str(headers.get(header, ""))
+        for name, header in _FAILURE_HEADERS.items()
+        if name != "attempts"
+    }
     return Failure(**texts, attempts=attempts if isinstance(attempts, int) else 0)
 
 
@@ -173,7 +190,9 @@ def _crash_loop(received: Received, service: str) -> Failure:
         attempts=received.attempt,
         service=service,
         first_failure=received.first_failure,
-        last_failure=time.astimezone(UTC).isoformat().replace("+00:00", "Z") if isinstance(time, datetime) else "",
+        last_failure=time.astimezone(UTC).isoformat().replace("+00:00", "Z")
+        if isinstance(time, datetime)
+        else "",
     )
 
 
@@ -182,7 +201,9 @@ def _dead_letter_id(service: str, received: Received) -> str:
 
     The body counts: another payload under the same event id is a message of its own.
     """
-    return blake2b(f"{service}\0{_identity(received)}\0".encode() + received.body, digest_size=16).hexdigest()
+    return blake2b(
+        f"{service}\0{_identity(received)}\0".encode() + received.body, digest_size=16
+    ).hexdigest()
 
 
 def _identity(received: Received) -> str:

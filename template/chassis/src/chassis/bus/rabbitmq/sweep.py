@@ -78,11 +78,17 @@ async def _replay(link: Link, service: str, received: Received) -> None:
     try:
         await link.send("", service, replay_properties(received), received.body, mandatory=True)
     except QueueMissing:
-        raise BusUnavailable(f"{service} has no queue to replay into: start the service once, then replay") from None
+        raise BusUnavailable(
+            f"{service} has no queue to replay into: start the service once, then replay"
+        ) from None
 
 
 def _received(message: DeliveredMessage, delivery: Basic.GetOk) -> Received:
     properties = message.header.properties
     return Received(
-        properties.headers or {}, message.body, properties, delivery.exchange or "", delivery.routing_key or ""
+        properties.headers or {},
+        message.body,
+        properties,
+        delivery.exchange or "",
+        delivery.routing_key or "",
     )

@@ -105,7 +105,9 @@ async def declare_exchange(connection: AbstractConnection) -> None:
     await channel.close()
 
 
-async def declare(connection: AbstractConnection, queue: Queue, types: frozenset[str] | None = frozenset()) -> None:
+async def declare(
+    connection: AbstractConnection, queue: Queue, types: frozenset[str] | None = frozenset()
+) -> None:
     """Make sure that `queue` is there and bound to `types` (None: to every type).
 
     A queue that exists with other arguments (an older chassis, a server upgrade, an operator) is used as it is:

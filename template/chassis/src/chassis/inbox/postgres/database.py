@@ -44,7 +44,9 @@ class Database:
         self.url = url
         self.timeout = timeout
         given = _parts(url)
-        self._where = f"{given.get('host', 'localhost')}:{given.get('port', 5432)}/{given.get('dbname', '')}"
+        self._where = (
+            f"{given.get('host', 'localhost')}:{given.get('port', 5432)}/{given.get('dbname', '')}"
+        )
         self.options: Mapping[str, Any] = {
             "autocommit": True,
             "connect_timeout": max(2, round(timeout)),
@@ -53,15 +55,21 @@ class Database:
         """How to connect, beside the URL."""
         self._patience = patience
         self._handlers = connections - max(2, connections // 4)
-        self._statements = self._pool("statements", least=1, most=connections - self._handlers, patience=timeout)
-        self._transactions = self._pool("transactions", least=0, most=self._handlers, patience=patience)
+        self._statements = self._pool(
+            "statements", least=1, most=connections - self._handlers, patience=timeout
+        )
+        self._transactions = self._pool(
+            "transactions", least=0, most=self._handlers, patience=patience
+        )
 
     async def open(self) -> None:
         await self._statements.open()
         await self._transactions.open()
 
     async def close(self) -> None:
-        await asyncio.gather(self._transactions.close(CLOSE_SECONDS), self._statements.close(CLOSE_SECONDS))
+        await asyncio.gather(
+            self._transactions.close(CLOSE_SECONDS), self._statements.close(CLOSE_SECONDS)
+        )
 
     @asynccontextmanager
     async def statement(self) -> AsyncIterator[Connection]:
@@ -104,9 +112,13 @@ class Database:
 
     def unavailable(self, error: Exception) -> InboxUnavailable:
         """`error` as the port names it."""
-        return InboxUnavailable(f"PostgreSQL at {self._where} failed: {str(error) or type(error).__name__}")
+        return InboxUnavailable(
+            f"PostgreSQL at {self._where} failed: {str(error) or type(error).__name__}"
+        )
 
-    def _pool(self, name: str, *, least: int, most: int, patience: float) -> AsyncConnectionPool[Connection]:
+    def _pool(
+        self, name: str, *, least: int, most: int, patience: float
+    ) -> AsyncConnectionPool[Connection]:
         async def check(connection: Connection) -> None:
             await _check(pool, connection)
 
@@ -151,4 +163,6 @@ def _parts(url: str) -> Mapping[str, Any]:
     try:
         return conninfo_to_dict(url)
     except psycopg.ProgrammingError:
-        raise ValueError("the inbox URL is not of the form postgresql://[user:password@]host:port/database") from None
+        raise ValueError(
+            "the inbox URL is not of the form postgresql://[user:password@]host:port/database"
+        ) from None

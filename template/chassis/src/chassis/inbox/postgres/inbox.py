@@ -53,7 +53,9 @@ _COMPLETE: LiteralString = """
     RETURNING key
 """
 _COMPLETE_AND_STORE: LiteralString = f"WITH completed AS ({_COMPLETE}), {STORE}"
-_RELEASE: LiteralString = "DELETE FROM chassis_inbox WHERE key = %(key)s AND fence = %(fence)s AND NOT done"
+_RELEASE: LiteralString = (
+    "DELETE FROM chassis_inbox WHERE key = %(key)s AND fence = %(fence)s AND NOT done"
+)
 _EXPIRE: LiteralString = """
     DELETE FROM chassis_inbox WHERE key = ANY (ARRAY(
         SELECT key FROM chassis_inbox WHERE until <= clock_timestamp()
@@ -121,7 +123,9 @@ class PostgresInbox:
                 taken = await (await connection.execute(_TAKE_OVER, parameters)).fetchone()
                 if taken is not None:
                     return Lease(key, digest, taken[0])
-                return Refused(Refusal.BUSY, _HELD_SECONDS)  # the lease is over, a transaction holds the row
+                return Refused(
+                    Refusal.BUSY, _HELD_SECONDS
+                )  # the lease is over, a transaction holds the row
 
     async def extend(self, lease: Lease) -> Lease:
         if not await self._change(_EXTEND, lease):
@@ -158,7 +162,10 @@ class PostgresInbox:
         await self._database.close()
 
     async def _change(
-        self, statement: LiteralString, lease: Lease, further: Mapping[str, object] = MappingProxyType({})
+        self,
+        statement: LiteralString,
+        lease: Lease,
+        further: Mapping[str, object] = MappingProxyType({}),
     ) -> bool:
         """Whether the claim was still ours, so that `statement` changed its row."""
         async with self._database.statement() as connection:

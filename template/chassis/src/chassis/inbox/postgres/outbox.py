@@ -45,7 +45,9 @@ _TAKE: LiteralString = """
     WHERE source = %(source)s AND due <= clock_timestamp()
     ORDER BY position LIMIT %(limit)s FOR UPDATE SKIP LOCKED
 """
-_REMOVE: LiteralString = "DELETE FROM chassis_outbox WHERE source = %(source)s AND position = ANY (%(positions)s)"
+_REMOVE: LiteralString = (
+    "DELETE FROM chassis_outbox WHERE source = %(source)s AND position = ANY (%(positions)s)"
+)
 _PUT_OFF: LiteralString = """
     UPDATE chassis_outbox
     SET failures = failures + 1, error = %(error)s,
@@ -67,7 +69,10 @@ class Bell:
 
     def notify(self) -> bool:
         """Whether the coming commit shall send a notification."""
-        if self.in_process is not None or monotonic() - self._notified_at < _SECONDS_BETWEEN_NOTIFICATIONS:
+        if (
+            self.in_process is not None
+            or monotonic() - self._notified_at < _SECONDS_BETWEEN_NOTIFICATIONS
+        ):
             return False
         self._notified_at = monotonic()
         return True
@@ -101,10 +106,14 @@ class PostgresOutbox:
         async with self._database.transaction() as connection:
             async with asyncio.timeout(self._database.timeout):
                 await connection.execute(_LIMIT_IDLING)
-                rows = await (await connection.execute(_TAKE, {"source": self._source, "limit": limit})).fetchall()
+                rows = await (
+                    await connection.execute(_TAKE, {"source": self._source, "limit": limit})
+                ).fetchall()
             if not rows:
                 return Relayed()
-            messages = [Message(from_headers(headers, AMQP_PREFIX), body) for _, headers, body in rows]
+            messages = [
+                Message(from_headers(headers, AMQP_PREFIX), body) for _, headers, body in rows
+            ]
             errors = await publish(messages)
             results = list(zip((row[0] for row in rows), messages, errors, strict=True))
             async with asyncio.timeout(self._database.timeout):
@@ -120,7 +129,8 @@ class PostgresOutbox:
             for position, message, error in results:
                 if error is not None:
                     await connection.execute(
-                        _PUT_OFF, {"source": self._source, "position": position, "error": repr(error)[:2048]}
+                        _PUT_OFF,
+                        {"source": self._source, "position": position, "error": repr(error)[:2048]},
                     )
                     _log.error(
                         "an event in the outbox could not be published; it is tried again",
@@ -138,12 +148,16 @@ class PostgresOutbox:
     async def listen(self, on_stored: Callable[[], None]) -> None:
         while True:
             try:
-                connecting = psycopg.AsyncConnection.connect(self._database.url, **self._database.options)
+                connecting = psycopg.AsyncConnection.connect(
+                    self._database.url, **self._database.options
+                )
                 async with await connecting as connection:
                     await connection.execute(f"LISTEN {CHANNEL}")
                     on_stored()  # of what came before nobody has told
                     async for _ in connection.notifies():
                         on_stored()
             except (psycopg.Error, OSError) as error:
-                _log.warning("no word of new events from PostgreSQL, the outbox is polled", error=str(error))
+                _log.warning(
+                    "no word of new events from PostgreSQL, the outbox is polled", error=str(error)
+                )
             await asyncio.sleep(RECONNECT_SECONDS)

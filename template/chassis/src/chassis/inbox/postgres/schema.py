@@ -100,5 +100,7 @@ async def _version(connection: Connection) -> int:
     there = await (await connection.execute("SELECT to_regclass('chassis_schema')")).fetchone()
     if there == (None,):
         return 0
-    row = await (await connection.execute("SELECT coalesce(max(version), 0) FROM chassis_schema")).fetchone()
+    row = await (
+        await connection.execute("SELECT coalesce(max(version), 0) FROM chassis_schema")
+    ).fetchone()
     return 0 if row is None else int(row[0])

@@ -12,7 +12,9 @@ from chassis.inbox.postgres.inbox import PostgresInbox
 
 
 @asynccontextmanager
-async def scratch_inbox(url: str, lease_seconds: float, retention_seconds: float) -> AsyncIterator[PostgresInbox]:
+async def scratch_inbox(
+    url: str, lease_seconds: float, retention_seconds: float
+) -> AsyncIterator[PostgresInbox]:
     """An open inbox in the database at `url`, whose role may create schemas.
 
     Other tables are found where they would be without it. Raises psycopg.Error when there is no such database.
@@ -24,7 +26,9 @@ async def scratch_inbox(url: str, lease_seconds: float, retention_seconds: float
             found = await (await admin.execute("SHOW search_path")).fetchone()
             path = f"{schema}, {'public' if found is None else found[0]}".replace(" ", "")
             inbox = PostgresInbox(
-                make_conninfo(url, options=f"-c search_path={path}"), lease_seconds, retention_seconds
+                make_conninfo(url, options=f"-c search_path={path}"),
+                lease_seconds,
+                retention_seconds,
             )
             try:
                 await inbox.open()

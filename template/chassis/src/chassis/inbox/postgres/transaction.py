@@ -122,7 +122,9 @@ class PostgresTransaction:
         await self._database.give_back(self._connection)
 
 
-async def begin(database: Database, lease: Lease, terms: Mapping[str, float], bell: Bell) -> PostgresTransaction:
+async def begin(
+    database: Database, lease: Lease, terms: Mapping[str, float], bell: Bell
+) -> PostgresTransaction:
     """A transaction that holds the row of `lease`. Raises LeaseLost, InboxUnavailable."""
     parameters = {"key": lease.key, "fence": lease.fence, **terms}
     connection = await database.take()
@@ -140,4 +142,6 @@ async def begin(database: Database, lease: Lease, terms: Mapping[str, float], be
         if isinstance(error, psycopg.Error | OSError):
             raise database.unavailable(error) from error
         raise
-    return PostgresTransaction(database, connection, block, {**parameters, "transaction": held[0]}, bell)
+    return PostgresTransaction(
+        database, connection, block, {**parameters, "transaction": held[0]}, bell
+    )
