@@ -8,9 +8,9 @@ from typing import Any
 from google.protobuf.message import Message as Body
 
 from chassis import Context
-from chassis.bus import BusUnavailable, DeadLetter, Failure, Message
+from chassis.bus import BusUnavailable, DeadLetter, Failure
 from chassis.bus.memory import MemoryBus
-from chassis.contracts.envelope import AMQP_PREFIX, Envelope, from_headers, to_headers
+from chassis.contracts.envelope import AMQP_PREFIX, EncodedEvent, Envelope, from_headers, to_headers
 from chassis.contracts.event_types import event_type, to_event
 from chassis.handling.breaker import Breaker
 from chassis.handling.consumer import Consumer, Entry, Identity, Limits, Route
@@ -142,12 +142,12 @@ class Bus(MemoryBus):
 
     def __init__(self) -> None:
         super().__init__()
-        self.published: list[Message] = []
+        self.published: list[EncodedEvent] = []
         self.refusing = False
         self.tries = 0
         self.calls: list[str] = []
 
-    async def publish(self, message: Message) -> None:
+    async def publish(self, message: EncodedEvent) -> None:
         self.tries += 1
         if self.refusing:
             raise BusUnavailable("the broker is away")

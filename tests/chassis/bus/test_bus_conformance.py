@@ -16,11 +16,10 @@ from chassis.bus import (
     DeadLetter,
     Delivery,
     Failure,
-    Message,
     Subscription,
     Verdict,
 )
-from chassis.contracts.envelope import Envelope, EnvelopeError
+from chassis.contracts.envelope import EncodedEvent, Envelope, EnvelopeError
 from tests.chassis.bus_labs import LABS, Lab
 
 SIGNED_UP = "acme.signup.v1.UserSignedUp"
@@ -90,14 +89,14 @@ async def keep(_: Delivery) -> None:
     """Leave the delivery unsettled."""
 
 
-def event(body: bytes = b"x", *, id_: str = "e-1", type_: str = SIGNED_UP) -> Message:
-    return Message(
+def event(body: bytes = b"x", *, id_: str = "e-1", type_: str = SIGNED_UP) -> EncodedEvent:
+    return EncodedEvent(
         Envelope(id=id_, source="test", type=type_, time=datetime(2026, 1, 2, 3, 4, 5, 6, UTC)),
         body,
     )
 
 
-async def publisher(lab: Lab, stack: AsyncExitStack) -> Callable[[Message], Awaitable[None]]:
+async def publisher(lab: Lab, stack: AsyncExitStack) -> Callable[[EncodedEvent], Awaitable[None]]:
     bus = lab.bus("publisher")
     await bus.start()
     stack.push_async_callback(bus.close)
@@ -170,7 +169,7 @@ async def test_the_envelope_arrives_as_it_was_sent(lab: Lab, stack: AsyncExitSta
         traceparent="00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
         tracestate="a=1",
     )
-    await publish(Message(sent, b"\x00\xff"))
+    await publish(EncodedEvent(sent, b"\x00\xff"))
     await replica.until(1)
     assert replica.got[0].envelope() == sent
     assert replica.got[0].body == b"\x00\xff"

@@ -10,9 +10,15 @@ import pytest
 from nats import connect as connect_bare
 from nats.js.api import StreamConfig
 
-from chassis.bus import BusUnavailable, Delivery, Failure, Message, Subscription, Verdict
+from chassis.bus import BusUnavailable, Delivery, Failure, Subscription, Verdict
 from chassis.bus.nats import NatsBus
-from chassis.contracts.envelope import NATS_PREFIX, Envelope, EnvelopeError, to_headers
+from chassis.contracts.envelope import (
+    NATS_PREFIX,
+    EncodedEvent,
+    Envelope,
+    EnvelopeError,
+    to_headers,
+)
 from tests.brokers.nats import Nats, nats
 from tests.chassis.bus.test_bus_conformance import (
     FAILURE,
@@ -218,7 +224,7 @@ async def test_streams_wiped_under_a_running_bus_are_made_again(
     await replica.until(1)
 
 
-async def published(publish: Any, message: Message) -> None:
+async def published(publish: Any, message: EncodedEvent) -> None:
     async with asyncio.timeout(PATIENCE):
         while True:
             try:

@@ -8,7 +8,7 @@ from pamqp.commands import Basic
 from pamqp.frame import marshal, unmarshal
 from pamqp.header import ContentHeader
 
-from chassis.bus import Failure, Message
+from chassis.bus import Failure
 from chassis.bus.rabbitmq.bus import _without_secrets
 from chassis.bus.rabbitmq.messages import (
     Received,
@@ -27,7 +27,7 @@ from chassis.bus.rabbitmq.topology import (
     server_version,
     shared_queue,
 )
-from chassis.contracts.envelope import Envelope
+from chassis.contracts.envelope import EncodedEvent, Envelope
 
 FAILURE = Failure("rejected", message="no such plan: “gold”", attempts=3, service="billing-svc")
 EVENT = {
@@ -152,7 +152,9 @@ def test_an_event_is_durable_typed_and_named() -> None:
     envelope = Envelope(
         "ü" * 200, "signup-svc", "acme.v1.A", datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
     )
-    properties = over_the_wire(event_properties(Message(envelope, b""), "signup-svc")).properties
+    properties = over_the_wire(
+        event_properties(EncodedEvent(envelope, b""), "signup-svc")
+    ).properties
     assert (properties.content_type, properties.delivery_mode) == ("application/protobuf", 2)
     assert (properties.app_id, properties.timestamp) == ("signup-svc", envelope.time)
     assert len(properties.message_id or "") == 32, "400 bytes do not fit, so it is a hash"
@@ -160,7 +162,7 @@ def test_an_event_is_durable_typed_and_named() -> None:
 
 def test_an_event_from_before_1970_can_be_published() -> None:
     envelope = Envelope("e-1", "archive-svc", "acme.v1.A", datetime(1912, 4, 15, tzinfo=UTC))
-    sent = over_the_wire(event_properties(Message(envelope, b""), "archive-svc"))
+    sent = over_the_wire(event_properties(EncodedEvent(envelope, b""), "archive-svc"))
     assert sent.headers["cloudEvents:time"] == "1912-04-15T00:00:00.000000Z"
 
 

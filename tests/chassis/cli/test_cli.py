@@ -19,9 +19,10 @@ from acme.billing.v1.account_opened_pb2 import AccountOpened
 from acme.signup.v1.user_signed_up_pb2 import UserSignedUp
 
 from chassis import Context, Service
-from chassis.bus import BusUnavailable, DeadLetter, Failure, Message, Subscription
+from chassis.bus import BusUnavailable, DeadLetter, Failure, Subscription
 from chassis.bus.memory import MemoryBroker, MemoryBus
 from chassis.cli import main
+from chassis.contracts.envelope import EncodedEvent
 from chassis.contracts.event_types import to_event
 from tests.brokers.postgres import postgres_server
 
@@ -328,7 +329,7 @@ def test_load_takes_this_machine_for_granted(
 
 def test_load_says_so_when_the_broker_refused(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     class Full(MemoryBus):
-        async def publish(self, message: Message) -> None:
+        async def publish(self, message: EncodedEvent) -> None:
             raise BusUnavailable("no room")
 
     monkeypatch.setenv("CHASSIS_BUS_URL", "memory://")

@@ -8,7 +8,8 @@ from acme.billing.v1.account_opened_pb2 import AccountOpened
 from acme.signup.v1.user_signed_up_pb2 import UserSignedUp
 
 from chassis import Context, Reject, RetryAfter
-from chassis.bus import BusUnavailable, Message
+from chassis.bus import BusUnavailable
+from chassis.contracts.envelope import EncodedEvent
 from chassis.handling.attempts import BUSY_SECONDS
 from chassis.inbox import InboxUnavailable, Lease, LeaseLost
 from tests.chassis.conftest import LogLines
@@ -405,7 +406,7 @@ async def test_what_is_confirmed_is_not_published_again_with_what_is_not() -> No
     line = pipeline(publishes)
     publish = line.bus.publish
 
-    async def refuses_the_second(message: Message) -> None:
+    async def refuses_the_second(message: EncodedEvent) -> None:
         if line.bus.published and line.bus.tries < 5:
             line.bus.tries += 1
             raise BusUnavailable("its queue is full")

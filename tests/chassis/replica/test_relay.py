@@ -8,7 +8,8 @@ from contextlib import asynccontextmanager
 import pytest
 from acme.billing.v1.account_opened_pb2 import AccountOpened
 
-from chassis.bus import BusUnavailable, Message
+from chassis.bus import BusUnavailable
+from chassis.contracts.envelope import EncodedEvent
 from chassis.contracts.event_types import to_event
 from chassis.inbox import InboxUnavailable, Lease
 from chassis.inbox.outbox import Backlog, Publish, Relayed
@@ -65,7 +66,7 @@ class Broker(Bus):
         """Whether an event of the poison takes those down that are on their way beside it."""
         self.before: Callable[[], Awaitable[None]] = lambda: asyncio.sleep(0)
 
-    async def publish(self, message: Message) -> None:
+    async def publish(self, message: EncodedEvent) -> None:
         await self.before()
         if message.envelope.id in self.poison:
             self.calls.append("poison")
@@ -145,7 +146,9 @@ async def test_events_are_published_in_order_as_they_were_and_removed(
     db: Database, inbox: PostgresInbox
 ) -> None:
     event = to_event(AccountOpened(account_id="a-1"), source="billing-svc", id_="e-1")
-    event = Message(event.envelope.with_trace(f"00-{'a' * 32}-{'b' * 16}-01", "x=1"), event.body)
+    event = EncodedEvent(
+        event.envelope.with_trace(f"00-{'a' * 32}-{'b' * 16}-01", "x=1"), event.body
+    )
     lease = await inbox.claim("a key", "d")
     assert isinstance(lease, Lease)
     await inbox.complete_with(lease, [event])

@@ -10,9 +10,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from chassis.bus import Message
 from chassis.bus.nats import NatsBus
-from chassis.contracts.envelope import Envelope
+from chassis.contracts.envelope import EncodedEvent, Envelope
 from chassis.tools.embedded import ServerMissingError, embedded_nats
 from tests.brokers.process import free_port, listens
 
@@ -41,7 +40,7 @@ async def stored(url: str) -> int:
     await bus.start()
     try:
         await asyncio.wait_for(bus.wait_ready(), 20)
-        await bus.publish(Message(Envelope("1", "test", "acme.v1.Event"), b"x"))
+        await bus.publish(EncodedEvent(Envelope("1", "test", "acme.v1.Event"), b"x"))
         info = await bus._link.api("STREAM.INFO.EVENTS")
         return int(info["state"]["messages"])
     finally:

@@ -9,6 +9,7 @@ from acme.signup.v1.user_signed_up_pb2 import UserSignedUp
 from chassis import bus
 from chassis.bus import BusUnavailable, Subscription
 from chassis.bus.memory import MemoryBroker, MemoryBus
+from chassis.contracts.envelope import EncodedEvent
 from chassis.contracts.event_types import to_event
 from chassis.tools import load
 from chassis.tools.load import Durations, Plan, Tally
@@ -17,7 +18,7 @@ from tests.chassis.bus_labs import LABS
 TYPE = "acme.signup.v1.UserSignedUp"
 
 
-def event(number: int) -> bus.Message:
+def event(number: int) -> EncodedEvent:
     return to_event(UserSignedUp(user_id=f"u-{number}"), source="test", id_=str(number))
 
 
@@ -31,7 +32,7 @@ class Refusing(MemoryBus):
         self.unconfirmed = 0
         self.most_unconfirmed = 0
 
-    async def publish(self, message: bus.Message) -> None:
+    async def publish(self, message: EncodedEvent) -> None:
         self.asked += 1
         self.unconfirmed += 1
         self.most_unconfirmed = max(self.most_unconfirmed, self.unconfirmed)

@@ -8,8 +8,7 @@ import structlog
 from google.protobuf.message import Message
 from structlog.stdlib import BoundLogger
 
-from chassis import bus
-from chassis.contracts.envelope import Envelope, derived_id
+from chassis.contracts.envelope import EncodedEvent, Envelope, derived_id
 from chassis.contracts.event_types import to_event
 
 if TYPE_CHECKING:
@@ -57,7 +56,7 @@ class Context:
         """W3C trace context of this handling: the publisher's, or that of the span around the handler."""
         self._source = source
         self._transaction = transaction
-        self._outgoing: list[bus.Message] = []
+        self._outgoing: list[EncodedEvent] = []
 
     @property
     def log(self) -> BoundLogger:
@@ -93,7 +92,7 @@ class Context:
         return await self._transaction()
 
     @property
-    def outgoing(self) -> tuple[bus.Message, ...]:
+    def outgoing(self) -> tuple[EncodedEvent, ...]:
         """What `publish` collected so far, in order."""
         return tuple(self._outgoing)
 

@@ -19,9 +19,15 @@ from typing import Any, Literal, Self
 from google.protobuf.message import Message
 
 from chassis.bus import Failure, OnDelivery
-from chassis.bus import Message as Outgoing
 from chassis.bus.memory import MemoryBus
-from chassis.contracts.envelope import AMQP_PREFIX, Envelope, format_time, from_headers, to_headers
+from chassis.contracts.envelope import (
+    AMQP_PREFIX,
+    EncodedEvent,
+    Envelope,
+    format_time,
+    from_headers,
+    to_headers,
+)
 from chassis.contracts.event_types import message_class, to_event
 from chassis.contracts.golden import golden
 from chassis.inbox import Lease, Transaction, TransactionalInbox
@@ -182,7 +188,7 @@ class _TransactionalInbox:
     """As `inbox`, but what it stores for a relay is published at once, and deliveries are told as `_Inbox` does."""
 
     def __init__(
-        self, inbox: TransactionalInbox, publish: Callable[[Outgoing], Awaitable[None]]
+        self, inbox: TransactionalInbox, publish: Callable[[EncodedEvent], Awaitable[None]]
     ) -> None:
         self._inbox = inbox
         self._publish = publish
@@ -193,14 +199,14 @@ class _TransactionalInbox:
     async def complete(self, lease: Lease) -> None:
         await self.complete_with(lease, ())
 
-    async def complete_with(self, lease: Lease, events: Sequence[Outgoing]) -> None:
+    async def complete_with(self, lease: Lease, events: Sequence[EncodedEvent]) -> None:
         await self._inbox.complete_with(lease, events)
         await self._completed(events)
 
     async def begin(self, lease: Lease) -> Transaction:
         return _Transaction(await self._inbox.begin(lease), self._completed)
 
-    async def _completed(self, events: Sequence[Outgoing]) -> None:
+    async def _completed(self, events: Sequence[EncodedEvent]) -> None:
         _current.get().handled = True
         for event in events:
             await self._publish(event)
@@ -210,7 +216,9 @@ class _Transaction:
     """As `transaction`; `completed` is called after its commit."""
 
     def __init__(
-        self, transaction: Transaction, completed: Callable[[Sequence[Outgoing]], Awaitable[None]]
+        self,
+        transaction: Transaction,
+        completed: Callable[[Sequence[EncodedEvent]], Awaitable[None]],
     ) -> None:
         self._transaction = transaction
         self._completed = completed
@@ -220,6 +228,6 @@ class _Transaction:
     def broken(self) -> bool:
         return self._transaction.broken
 
-    async def complete(self, events: Sequence[Outgoing]) -> None:
+    async def complete(self, events: Sequence[EncodedEvent]) -> None:
         await self._transaction.complete(events)
         await self._completed(events)

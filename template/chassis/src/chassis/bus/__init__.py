@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Literal, Protocol
 
-from chassis.contracts.envelope import Envelope
+from chassis.contracts.envelope import EncodedEvent, Envelope
 
 DeliveryMode = Literal["shared", "every_replica"]
 
@@ -22,14 +22,6 @@ class BusUnavailable(ConnectionError):
 
 class Unpublishable(ValueError):
     """This event can never be published: it has no valid type, or is too large for the broker or for the service."""
-
-
-@dataclass(frozen=True, slots=True)
-class Message:
-    """An event on its way out: the envelope and the encoded protobuf body."""
-
-    envelope: Envelope
-    body: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +156,7 @@ class Bus(Protocol):
     async def wait_ready(self) -> None:
         """Return when connected and every subscription is live."""
 
-    async def publish(self, message: Message) -> None:
+    async def publish(self, message: EncodedEvent) -> None:
         """Return when the broker has stored it. An event that nobody takes is not an error.
 
         Raises BusUnavailable; Unpublishable when it can never be stored.

@@ -12,10 +12,11 @@ from hashlib import blake2b
 from itertools import count
 from typing import Any
 
-from chassis.bus import Backlog, DeadLetter, Failure, Message, OnDelivery, Subscription, Verdict
+from chassis.bus import Backlog, DeadLetter, Failure, OnDelivery, Subscription, Verdict
 from chassis.contracts.envelope import (
     AMQP_PREFIX,
     CONTENT_TYPE,
+    EncodedEvent,
     Envelope,
     format_time,
     from_headers,
@@ -195,7 +196,7 @@ class MemoryBus:
     async def wait_ready(self) -> None:
         await self._running.wait()
 
-    async def publish(self, message: Message) -> None:
+    async def publish(self, message: EncodedEvent) -> None:
         headers = to_headers(message.envelope, AMQP_PREFIX) | {"content-type": CONTENT_TYPE}
         self.broker.publish(message.envelope.type, headers, message.body)
 

@@ -17,9 +17,9 @@ from google.protobuf.message import Message
 from rich.console import Console
 from rich.table import Table
 
-from chassis import bus
 from chassis.cli.session import Session, UsageError
 from chassis.contracts import event_types
+from chassis.contracts.envelope import EncodedEvent
 from chassis.contracts.examples import example
 from chassis.publishing.publisher import check_size
 from chassis.settings import Settings, masked
@@ -31,7 +31,7 @@ DEFAULT_COUNT = 1000
 _SCRAPE_SECONDS = 0.2
 _SCRAPE_TIMEOUT = aiohttp.ClientTimeout(10)
 
-Event = Callable[[int], bus.Message]
+Event = Callable[[int], EncodedEvent]
 
 
 @dataclass(frozen=True, slots=True)

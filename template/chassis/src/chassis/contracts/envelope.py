@@ -53,6 +53,14 @@ class Envelope:
         return replace(self, traceparent=traceparent, tracestate=tracestate)
 
 
+@dataclass(frozen=True, slots=True)
+class EncodedEvent:
+    """An event on its way out: the envelope and the encoded protobuf body."""
+
+    envelope: Envelope
+    body: bytes
+
+
 def derived_id(key: str, index: int) -> str:
     """Id of the `index`-th event published while handling `key`: the same at every attempt."""
     return blake2b(f"{key}/{index}".encode(), digest_size=16).hexdigest()

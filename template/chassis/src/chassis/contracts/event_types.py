@@ -15,8 +15,7 @@ from google.protobuf import descriptor_pool, json_format, message_factory
 from google.protobuf.internal import api_implementation
 from google.protobuf.message import DecodeError, Message
 
-from chassis import bus
-from chassis.contracts.envelope import Envelope
+from chassis.contracts.envelope import EncodedEvent, Envelope
 
 __all__ = ["ContractError", "DecodeError", "Message"]
 
@@ -93,7 +92,7 @@ def _versioned(type_: str) -> tuple[tuple[str, str] | None, tuple[int, int, int]
 
 def to_event(
     message: Message, *, source: str, id_: str | None = None, time: datetime | None = None
-) -> bus.Message:
+) -> EncodedEvent:
     """The message as an event from `source`; a random id and the present time unless given."""
     envelope = Envelope(
         id=id_ if id_ is not None else uuid4().hex,
@@ -101,7 +100,7 @@ def to_event(
         type=event_type(message),
         time=time or datetime.now(UTC),
     )
-    return bus.Message(envelope, message.SerializeToString())
+    return EncodedEvent(envelope, message.SerializeToString())
 
 
 def load_contracts(near: type[Message]) -> None:

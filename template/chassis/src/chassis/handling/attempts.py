@@ -11,9 +11,8 @@ import structlog
 from google.protobuf.message import Message
 
 from chassis.bus import BusUnavailable, Delivery, Unpublishable
-from chassis.bus import Message as Outgoing
 from chassis.context import Context
-from chassis.contracts.envelope import Envelope
+from chassis.contracts.envelope import EncodedEvent, Envelope
 from chassis.contracts.event_types import event_type, event_without_version
 from chassis.handling.breaker import FailurePause
 from chassis.handling.deadlines import Deadlines
@@ -190,7 +189,7 @@ class Attempts:
 
     async def _run(
         self, case: Case, route: Route, context: Context, work: Work, carrier: Carrier
-    ) -> Sequence[Outgoing]:
+    ) -> Sequence[EncodedEvent]:
         """Call the handler, publish what it collected. Returns what is to be stored with the completion instead."""
         deadline = self._deadlines.begin(case.task)
         try:
@@ -208,12 +207,14 @@ class Attempts:
         if self._transactions.supported:
             self._publisher.check(outgoing)
             traced = (carrier.get("traceparent"), carrier.get("tracestate"))
-            return [Outgoing(event.envelope.with_trace(*traced), event.body) for event in outgoing]
+            return [
+                EncodedEvent(event.envelope.with_trace(*traced), event.body) for event in outgoing
+            ]
         if outgoing:
             await self._publisher.publish_all(outgoing, carrier)
         return ()
 
-    async def _complete(self, work: Work, left: Sequence[Outgoing]) -> None:
+    async def _complete(self, work: Work, left: Sequence[EncodedEvent]) -> None:
         """Mark as done, and store what is `left` to be published, however long the store is away.
 
         A transaction of the handler's own is lost with its connection: nothing to try again.
@@ -229,7 +230,7 @@ class Attempts:
                 wait = self._probe_seconds
             await asyncio.sleep(wait)
 
-    async def _mark_done(self, work: Work, left: Sequence[Outgoing]) -> float | None:
+    async def _mark_done(self, work: Work, left: Sequence[EncodedEvent]) -> float | None:
         """None when it is marked, otherwise seconds until the next try: somebody has the event, or seems to.
 
         The effect has happened, so a lease that is over is claimed again, to complete. In the way may be ourselves,

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from chassis.bus import Message
+from chassis.contracts.envelope import EncodedEvent
 from chassis.handling.leases import LeaseKeeper, Work
 from chassis.inbox import Inbox, Lease, LeaseLost, Transaction, TransactionalInbox
 
@@ -47,7 +47,7 @@ class Transactions:
                 work.transaction = await self._begin(self._transactional, work)
         return work.transaction.connection
 
-    async def complete(self, work: Work, lease: Lease, events: Sequence[Message]) -> None:
+    async def complete(self, work: Work, lease: Lease, events: Sequence[EncodedEvent]) -> None:
         """Mark as done; the handler's writes and `events` stand or fall with it. Raises LeaseLost, InboxUnavailable."""
         if work.transaction is not None:
             await work.transaction.complete(events)

@@ -14,7 +14,7 @@ from enum import Enum
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from chassis.bus import Message
+from chassis.contracts.envelope import EncodedEvent
 from chassis.inbox.outbox import Outbox
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ class Transaction(Protocol):
     def broken(self) -> bool:
         """True when the connection is lost: nothing of it will ever be committed."""
 
-    async def complete(self, events: Sequence[Message]) -> None:
+    async def complete(self, events: Sequence[EncodedEvent]) -> None:
         """Store `events` for a relay, mark as done, commit.
 
         Raises InboxUnavailable when it is not known what became of it; what the store refuses, as the store says it.
@@ -112,7 +112,7 @@ class TransactionalInbox(Inbox, Protocol):
     async def begin(self, lease: Lease) -> Transaction:
         """A transaction that holds the claim. Raises LeaseLost, InboxUnavailable."""
 
-    async def complete_with(self, lease: Lease, events: Sequence[Message]) -> None:
+    async def complete_with(self, lease: Lease, events: Sequence[EncodedEvent]) -> None:
         """As `complete`, and store `events` for a relay in the same moment."""
 
     async def migrate(self) -> Sequence[str]:

@@ -7,9 +7,9 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from chassis.bus import Message
+from chassis.contracts.envelope import EncodedEvent
 
-Publish = Callable[[Sequence[Message]], Awaitable[Sequence[Exception | None]]]
+Publish = Callable[[Sequence[EncodedEvent]], Awaitable[Sequence[Exception | None]]]
 """Publishes each message; for each, what went wrong, or None when the broker has confirmed it."""
 
 

@@ -6,7 +6,8 @@ from time import monotonic
 
 import structlog
 
-from chassis.bus import Bus, BusUnavailable, Message, Unpublishable
+from chassis.bus import Bus, BusUnavailable, Unpublishable
+from chassis.contracts.envelope import EncodedEvent
 from chassis.telemetry.metrics import Metrics
 from chassis.telemetry.traces import Carrier, Traces
 
@@ -44,14 +45,14 @@ class Publisher:
         self._max_body = max_body
         self._retry_seconds = retry_seconds
 
-    async def publish(self, message: Message, carrier: Carrier) -> None:
+    async def publish(self, message: EncodedEvent, carrier: Carrier) -> None:
         """Return when the broker has confirmed it. Raises Unpublishable, BusUnavailable."""
         self.check([message])
         started = monotonic()
         await self._one(message, carrier)
         self._metrics.publish_duration.observe(monotonic() - started)
 
-    async def publish_all(self, messages: Sequence[Message], carrier: Carrier) -> None:
+    async def publish_all(self, messages: Sequence[EncodedEvent], carrier: Carrier) -> None:
         """Return when the broker has confirmed all of `messages`, however long it is away or takes none.
 
         Raises Unpublishable, before any is published if it can be known then.
@@ -66,12 +67,14 @@ class Publisher:
             waiting = await self._try(waiting, carrier)
         self._metrics.publish_duration.observe(monotonic() - started)
 
-    def check(self, messages: Sequence[Message]) -> None:
+    def check(self, messages: Sequence[EncodedEvent]) -> None:
         """Raises TooLarge."""
         for message in messages:
             check_size(message.envelope.type, len(message.body), self._max_body)
 
-    async def _try(self, messages: Sequence[Message], carrier: Carrier) -> Sequence[Message]:
+    async def _try(
+        self, messages: Sequence[EncodedEvent], carrier: Carrier
+    ) -> Sequence[EncodedEvent]:
         """Those of `messages` that the broker has not confirmed."""
         if len(messages) == 1:
             return [message for message in messages if not await self._confirmed(message, carrier)]
@@ -80,7 +83,7 @@ class Publisher:
         )
         return [message for message, there in zip(messages, confirmed, strict=True) if not there]
 
-    async def _confirmed(self, message: Message, carrier: Carrier) -> bool:
+    async def _confirmed(self, message: EncodedEvent, carrier: Carrier) -> bool:
         try:
             await self._one(message, carrier)
         except BusUnavailable as error:
@@ -88,12 +91,12 @@ class Publisher:
             return False
         return True
 
-    async def _one(self, message: Message, carrier: Carrier) -> None:
+    async def _one(self, message: EncodedEvent, carrier: Carrier) -> None:
         envelope = message.envelope
         try:
             with self._traces.publish(envelope.type, envelope.id, carrier) as inside:
                 traced = envelope.with_trace(inside.get("traceparent"), inside.get("tracestate"))
-                await self._bus.publish(Message(traced, message.body))
+                await self._bus.publish(EncodedEvent(traced, message.body))
         except BusUnavailable:
             self._metrics.published(envelope.type, "failed")
             raise

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 
 import structlog
 
-from chassis.bus import Bus, Message
+from chassis.bus import Bus
+from chassis.contracts.envelope import EncodedEvent
 from chassis.inbox import InboxUnavailable, TransactionalInbox
 from chassis.inbox.outbox import Relayed
 from chassis.publishing.publisher import Publisher
@@ -114,10 +115,10 @@ class Relay:
         self._store_answers = True
         return relayed
 
-    async def _publish_each(self, messages: Sequence[Message]) -> Sequence[Exception | None]:
+    async def _publish_each(self, messages: Sequence[EncodedEvent]) -> Sequence[Exception | None]:
         return await asyncio.gather(*(self._one(message) for message in messages))
 
-    async def _one(self, message: Message) -> Exception | None:
+    async def _one(self, message: EncodedEvent) -> Exception | None:
         try:
             await self._publisher.publish(message, message.envelope.trace)
         except Exception as error:  # noqa: BLE001 - of this event alone; it is kept with the event

@@ -11,7 +11,8 @@ from itertools import count
 from math import ceil, log
 from time import monotonic
 
-from chassis.bus import Bus, BusUnavailable, Message
+from chassis.bus import Bus, BusUnavailable
+from chassis.contracts.envelope import EncodedEvent
 
 RECONNECT_SECONDS = 10.0
 _STEP = 1.05
@@ -64,7 +65,7 @@ class Tally:
         return self.confirmed / self.seconds if self.seconds else 0.0
 
 
-async def publish(bus: Bus, plan: Plan, event: Callable[[int], Message], tally: Tally) -> None:
+async def publish(bus: Bus, plan: Plan, event: Callable[[int], EncodedEvent], tally: Tally) -> None:
     """Publish what `event` makes of the numbers from 1 on, and keep `tally`.
 
     What the broker does not confirm is counted and not repeated. Ends early when the broker stays away for
@@ -100,7 +101,7 @@ async def _turn(number: int, plan: Plan, started: float) -> bool:
     return True
 
 
-async def _publish(bus: Bus, message: Message, tally: Tally) -> bool:
+async def _publish(bus: Bus, message: EncodedEvent, tally: Tally) -> bool:
     """False when the broker refused and does not come back."""
     started = monotonic()
     try:

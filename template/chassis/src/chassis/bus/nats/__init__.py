@@ -32,7 +32,6 @@ from chassis.bus import (
     BusMetrics,
     BusUnavailable,
     DeadLetter,
-    Message,
     NoBusMetrics,
     OnDelivery,
     Subscription,
@@ -42,7 +41,7 @@ from chassis.bus import (
 from chassis.bus.nats.copies import DEDUPLICATE, carried, originals, read_letter
 from chassis.bus.nats.lane import EVENTS, Lane
 from chassis.bus.nats.lanes import AloneLane, PrivateLane, SharedLane
-from chassis.contracts.envelope import CONTENT_TYPE, NATS_PREFIX, to_headers
+from chassis.contracts.envelope import CONTENT_TYPE, NATS_PREFIX, EncodedEvent, to_headers
 from chassis.jetstream.connection import (
     NO_CONSUMER,
     NO_MESSAGE,
@@ -147,7 +146,7 @@ class NatsBus:
     async def wait_ready(self) -> None:
         await self._link.wait_up()
 
-    async def publish(self, message: Message) -> None:
+    async def publish(self, message: EncodedEvent) -> None:
         """Unpublishable: no valid type, or with its headers too large for the server."""
         type_ = message.envelope.type
         if type_ not in self._types:

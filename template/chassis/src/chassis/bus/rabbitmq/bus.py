@@ -15,7 +15,6 @@ from chassis.bus import (
     Backlog,
     BusMetrics,
     BusUnavailable,
-    Message,
     NoBusMetrics,
     OnDelivery,
     Subscription,
@@ -24,6 +23,7 @@ from chassis.bus.rabbitmq.link import Link
 from chassis.bus.rabbitmq.messages import event_properties
 from chassis.bus.rabbitmq.sweep import Decide, sweep
 from chassis.bus.rabbitmq.topology import EXCHANGE, Version, dead_letter_name
+from chassis.contracts.envelope import EncodedEvent
 
 HEARTBEAT_SECONDS = 15
 STABLE_SECONDS = 10.0
@@ -97,7 +97,7 @@ class RabbitBus:
     async def wait_ready(self) -> None:
         await self._ready.wait()
 
-    async def publish(self, message: Message) -> None:
+    async def publish(self, message: EncodedEvent) -> None:
         properties = event_properties(message, self._name)
         await self._current().send(EXCHANGE, message.envelope.type, properties, message.body)
 

@@ -14,11 +14,12 @@ from pamqp.commands import Basic
 from pamqp.common import FieldTable, FieldValue
 from pamqp.encode import encode_table_value
 
-from chassis.bus import DeadLetter, Failure, Message
+from chassis.bus import DeadLetter, Failure
 from chassis.contracts.envelope import (
     AMQP_PREFIX,
     AMQP_PREFIX_ALTERNATIVE,
     CONTENT_TYPE,
+    EncodedEvent,
     to_headers,
 )
 
@@ -104,7 +105,7 @@ class Received:
         return self.exchange, self.routing_key
 
 
-def event_properties(message: Message, app_id: str) -> Basic.Properties:
+def event_properties(message: EncodedEvent, app_id: str) -> Basic.Properties:
     """Properties of an event. An id that is too long for `message_id` (255 bytes) is hashed there."""
     envelope = message.envelope
     raw_id = envelope.id.encode()

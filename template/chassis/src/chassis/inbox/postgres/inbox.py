@@ -11,7 +11,7 @@ from typing import LiteralString
 import psycopg
 import structlog
 
-from chassis.bus import Message
+from chassis.contracts.envelope import EncodedEvent
 from chassis.inbox import Lease, LeaseLost, Refusal, Refused, Transaction
 from chassis.inbox.outbox import Outbox
 from chassis.inbox.postgres import schema
@@ -135,7 +135,7 @@ class PostgresInbox:
     async def complete(self, lease: Lease) -> None:
         await self.complete_with(lease, ())
 
-    async def complete_with(self, lease: Lease, events: Sequence[Message]) -> None:
+    async def complete_with(self, lease: Lease, events: Sequence[EncodedEvent]) -> None:
         statement = _COMPLETE_AND_STORE if events else _COMPLETE
         if not await self._change(statement, lease, stored(events, self._bell)):
             raise LeaseLost(lease.key)

@@ -13,8 +13,7 @@ import psycopg
 import structlog
 from psycopg.types.json import Jsonb
 
-from chassis.bus import Message
-from chassis.contracts.envelope import AMQP_PREFIX, from_headers, to_headers
+from chassis.contracts.envelope import AMQP_PREFIX, EncodedEvent, from_headers, to_headers
 from chassis.inbox.outbox import Backlog, Publish, Relayed
 from chassis.inbox.postgres.database import Connection, Database
 
@@ -83,7 +82,7 @@ class Bell:
             self.in_process()
 
 
-def stored(events: Sequence[Message], bell: Bell) -> Mapping[str, object]:
+def stored(events: Sequence[EncodedEvent], bell: Bell) -> Mapping[str, object]:
     """The parameters of STORE for `events`; none when there are no events."""
     if not events:
         return {}
@@ -112,7 +111,7 @@ class PostgresOutbox:
             if not rows:
                 return Relayed()
             messages = [
-                Message(from_headers(headers, AMQP_PREFIX), body) for _, headers, body in rows
+                EncodedEvent(from_headers(headers, AMQP_PREFIX), body) for _, headers, body in rows
             ]
             errors = await publish(messages)
             results = list(zip((row[0] for row in rows), messages, errors, strict=True))
@@ -120,7 +119,7 @@ class PostgresOutbox:
                 return await self._settle(connection, results)
 
     async def _settle(
-        self, connection: Connection, results: Sequence[tuple[int, Message, Exception | None]]
+        self, connection: Connection, results: Sequence[tuple[int, EncodedEvent, Exception | None]]
     ) -> Relayed:
         """Remove what is confirmed, put off what is not: unless it is all of several, which is no event's own fault."""
         confirmed = [position for position, _, error in results if error is None]

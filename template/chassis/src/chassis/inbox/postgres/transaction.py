@@ -11,7 +11,7 @@ from typing import LiteralString
 import psycopg
 from psycopg.pq import TransactionStatus
 
-from chassis.bus import Message
+from chassis.contracts.envelope import EncodedEvent
 from chassis.inbox import Lease, LeaseLost
 from chassis.inbox.postgres.database import Connection, Database
 from chassis.inbox.postgres.outbox import STORE, Bell, stored
@@ -67,7 +67,7 @@ class PostgresTransaction:
         """True when the server is gone, and with it all that was written."""
         return self._connection.broken
 
-    async def complete(self, events: Sequence[Message]) -> None:
+    async def complete(self, events: Sequence[EncodedEvent]) -> None:
         """Store `events`, mark as done, commit.
 
         Raises InboxUnavailable when the server does not answer: then it may have committed or not. What the server
