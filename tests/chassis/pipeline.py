@@ -9,6 +9,7 @@ from google.protobuf.message import Message as Body
 
 from chassis import Context
 from chassis.bus import BusUnavailable, DeadLetter, Failure
+from chassis.bus.history import History
 from chassis.bus.memory import MemoryBus
 from chassis.contracts.envelope import AMQP_PREFIX, EncodedEvent, Envelope, from_headers, to_headers
 from chassis.contracts.event_types import event_type, to_event
@@ -41,8 +42,7 @@ class Delivered:
     ) -> None:
         self.headers = headers
         self.body = body
-        self.attempt = attempt
-        self.first_failure = first_failure
+        self.history = History(attempt, first_failure)
         self.outcomes: list[str] = []
         self.delay: float | None = None
         self.counted: bool | None = None

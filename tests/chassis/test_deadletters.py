@@ -73,7 +73,7 @@ async def test_selecting_changes_nothing(bus: MemoryBus) -> None:
 async def test_replaying_puts_the_message_into_the_services_own_queue_alone(bus: MemoryBus) -> None:
     assert await replay(bus, "billing-svc", Filter(id_prefix="aa")) == 2
     assert left(bus) == ["bb1"]
-    assert [item.attempt for item in bus.broker.queues["billing-svc"].items] == [1, 1]
+    assert [item.history.attempt for item in bus.broker.queues["billing-svc"].items] == [1, 1]
     assert not bus.broker.queues["welcome-svc"].items
 
 

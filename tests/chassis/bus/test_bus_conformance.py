@@ -19,6 +19,7 @@ from chassis.bus import (
     Subscription,
     Verdict,
 )
+from chassis.bus.history import History
 from chassis.contracts.envelope import EncodedEvent, Envelope, EnvelopeError
 from tests.chassis.bus_labs import LABS, Lab
 
@@ -173,8 +174,8 @@ async def test_the_envelope_arrives_as_it_was_sent(lab: Lab, stack: AsyncExitSta
     await replica.until(1)
     assert replica.got[0].envelope() == sent
     assert replica.got[0].body == b"\x00\xff"
-    assert replica.got[0].attempt == 1
-    assert replica.got[0].first_failure == ""
+    assert replica.got[0].history.attempt == 1
+    assert replica.got[0].history.first_failure == ""
 
 
 @pytest.mark.parametrize("headers", [{}, {"junk": "\x7f"}, {"cloudEvents:id": "", "ce-id": ""}])
@@ -196,6 +197,21 @@ async def test_a_foreign_publisher_with_cloudevents_headers_is_understood(
     await lab.publish_foreign(SIGNED_UP, lab.cloudevents_headers("e-9", SIGNED_UP), b"hello")
     await replica.until(1)
     assert replica.got[0].envelope().id == "e-9"
+
+
+async def test_the_control_headers_of_a_foreign_publisher_have_no_power(
+    lab: Lab, stack: AsyncExitStack
+) -> None:
+    replica = await stack.enter_async_context(Replica(lab))
+    control: dict[str, object] = {
+        "chassis-attempt": 4,
+        "chassis-first-failure": "2001-01-02T03:04:05Z",
+        "dead-letter-reason": "rejected",
+    }
+    headers = lab.cloudevents_headers("e-9", SIGNED_UP) | control
+    await lab.publish_foreign(SIGNED_UP, headers, b"hello")
+    await replica.until(1)
+    assert replica.got[0].history == History()
 
 
 async def test_at_most_prefetch_deliveries_are_unsettled(lab: Lab, stack: AsyncExitStack) -> None:
@@ -230,7 +246,7 @@ async def test_what_is_not_settled_is_delivered_to_another_replica(
     second = await stack.enter_async_context(Replica(lab))
     await second.until(1)
     assert second.bodies == [b"1"]
-    assert second.got[0].attempt == 1
+    assert second.got[0].history.attempt == 1
 
 
 async def test_events_wait_for_a_service_that_is_down(lab: Lab, stack: AsyncExitStack) -> None:
@@ -254,7 +270,7 @@ async def test_a_delivery_handed_back_is_delivered_again_as_the_same_attempt(
     replica = await stack.enter_async_context(Replica(lab, settle=hand_back_once))
     await (await publisher(lab, stack))(event())
     await replica.until(2)
-    assert [delivery.attempt for delivery in replica.got] == [1, 1]
+    assert [delivery.history.attempt for delivery in replica.got] == [1, 1]
 
 
 async def test_deliveries_handed_back_in_order_come_again_in_that_order(
@@ -278,7 +294,7 @@ async def test_deliveries_handed_back_in_order_come_again_in_that_order(
 
 async def test_later_counts_attempts_and_keeps_the_event(lab: Lab, stack: AsyncExitStack) -> None:
     async def fail_twice(delivery: Delivery) -> None:
-        if delivery.attempt < 3:
+        if delivery.history.attempt < 3:
             await delivery.later(0.05, counted=True)
         else:
             delivery.done()
@@ -287,12 +303,12 @@ async def test_later_counts_attempts_and_keeps_the_event(lab: Lab, stack: AsyncE
     other = await stack.enter_async_context(Replica(lab, "welcome-svc"))
     await (await publisher(lab, stack))(event(b"1"))
     await replica.until(3)
-    assert [delivery.attempt for delivery in replica.got] == [1, 2, 3]
+    assert [delivery.history.attempt for delivery in replica.got] == [1, 2, 3]
     assert {delivery.envelope().id for delivery in replica.got} == {"e-1"}
     assert replica.bodies == [b"1"] * 3
-    assert replica.got[0].first_failure == ""
-    assert datetime.fromisoformat(replica.got[1].first_failure).tzinfo is not None
-    assert replica.got[1].first_failure == replica.got[2].first_failure
+    assert replica.got[0].history.first_failure == ""
+    assert datetime.fromisoformat(replica.got[1].history.first_failure).tzinfo is not None
+    assert replica.got[1].history.first_failure == replica.got[2].history.first_failure
     assert len(other.got) == 1, "another service must not see the retry"
 
 
@@ -306,7 +322,7 @@ async def test_later_without_counting_keeps_the_attempt(lab: Lab, stack: AsyncEx
     replica = await stack.enter_async_context(Replica(lab, settle=busy_twice))
     await (await publisher(lab, stack))(event())
     await replica.until(3)
-    assert [delivery.attempt for delivery in replica.got] == [1, 1, 1]
+    assert [delivery.history.attempt for delivery in replica.got] == [1, 1, 1]
 
 
 async def test_a_delay_survives_the_replica(lab: Lab, stack: AsyncExitStack) -> None:
@@ -321,7 +337,7 @@ async def test_a_delay_survives_the_replica(lab: Lab, stack: AsyncExitStack) -> 
         await asyncio.wait_for(settled.wait(), PATIENCE)
     again = await stack.enter_async_context(Replica(lab))
     await again.until(1)
-    assert again.got[0].attempt == 2
+    assert again.got[0].history.attempt == 2
 
 
 FAILURE = Failure(
@@ -471,7 +487,7 @@ async def test_replay_gives_the_message_to_its_own_service_only_as_a_first_attem
     assert len(await letters(lab, "billing-svc", Verdict.REPLAY)) == 1
     await replica.until(3)
     again = replica.got[2]
-    assert (again.body, again.attempt, again.first_failure) == (b"1", 1, "")
+    assert (again.body, again.history.attempt, again.history.first_failure) == (b"1", 1, "")
     assert again.envelope().id == "e-1"
     assert len(other.got) == 1
     assert await letters(lab, "billing-svc") == []

@@ -91,7 +91,7 @@ async def test_broken_header_blocks_become_dead_letters_and_stop_nothing(
         "Nats-Odd": "x",
     }
     assert replica.bodies[-1] == b"good"
-    assert {delivery.attempt for delivery in replica.got} == {1}
+    assert {delivery.history.attempt for delivery in replica.got} == {1}
 
 
 async def test_a_message_that_kills_the_process_is_condemned_and_its_neighbours_are_not(
@@ -192,8 +192,8 @@ async def test_the_publishers_own_message_id_stands_in_the_way_of_nothing(
     """The server would drop a copy under the same `Nats-Msg-Id`."""
 
     async def twice_then_dead(delivery: Delivery) -> None:
-        if delivery.attempt < 3:
-            await delivery.later(0 if delivery.attempt == 1 else 0.05, counted=True)
+        if delivery.history.attempt < 3:
+            await delivery.later(0 if delivery.history.attempt == 1 else 0.05, counted=True)
         else:
             await delivery.dead(FAILURE)
 
@@ -207,7 +207,7 @@ async def test_the_publishers_own_message_id_stands_in_the_way_of_nothing(
         await replica.until(3 * deaths)
         assert (await patient_letters(lab, 1))[0].headers == headers
         await letters(lab, SERVICE, Verdict.REPLAY)
-    assert [delivery.attempt for delivery in replica.got[:9]] == [1, 2, 3] * 3
+    assert [delivery.history.attempt for delivery in replica.got[:9]] == [1, 2, 3] * 3
     assert all(delivery.headers == headers for delivery in replica.got)
 
 
@@ -411,8 +411,8 @@ async def test_attempts_of_a_replicas_own_consumer_are_counted_too(
     lab: NatsLab, stack: AsyncExitStack
 ) -> None:
     async def fail_twice(delivery: Delivery) -> None:
-        attempts.append(delivery.attempt)
-        if delivery.attempt < 3:
+        attempts.append(delivery.history.attempt)
+        if delivery.history.attempt < 3:
             await delivery.later(0.05, counted=True)
         elif len(attempts) == 3:
             await delivery.later(0.05, counted=False)

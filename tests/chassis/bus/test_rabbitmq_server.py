@@ -126,7 +126,7 @@ async def test_what_crashes_every_replica_ends_in_the_dead_letters_and_can_be_re
     replica = await stack.enter_async_context(Replica(lab))
     await letters(lab, "billing-svc", Verdict.REPLAY)
     await replica.until(1)
-    assert (replica.got[0].attempt, "x-death" in replica.got[0].headers) == (1, False)
+    assert (replica.got[0].history.attempt, "x-death" in replica.got[0].headers) == (1, False)
 
 
 async def test_a_message_that_kills_the_process_does_not_condemn_its_neighbours(
@@ -176,7 +176,8 @@ async def test_handing_back_often_does_not_look_like_a_crash(
     await (await publisher(lab, stack))(event(b"1"))
     await replica.until(times + 1)
     assert {
-        (delivery.attempt, delivery.body, delivery.envelope().id) for delivery in replica.got
+        (delivery.history.attempt, delivery.body, delivery.envelope().id)
+        for delivery in replica.got
     } == {(1, b"1", "e-1")}
     assert await letters(lab, "billing-svc") == []
 
@@ -185,7 +186,11 @@ async def test_headers_of_any_amqp_type_are_delivered_moved_and_shown(
     lab: RabbitLab, stack: AsyncExitStack
 ) -> None:
     async def fail_once(delivery: Delivery) -> None:
-        await (delivery.later(0, counted=True) if delivery.attempt == 1 else delivery.dead(FAILURE))
+        await (
+            delivery.later(0, counted=True)
+            if delivery.history.attempt == 1
+            else delivery.dead(FAILURE)
+        )
 
     headers: dict[str, object] = {
         "number": -7,
@@ -329,7 +334,7 @@ async def test_a_retry_queue_that_was_deleted_costs_no_event(
     await publish(event(b"2", id_="e-2"))
     await eventually(lambda: len(refusals) >= 1)
     await eventually(
-        lambda: (b"2", 2) in [(delivery.body, delivery.attempt) for delivery in replica.got]
+        lambda: (b"2", 2) in [(delivery.body, delivery.history.attempt) for delivery in replica.got]
     )
 
 
@@ -367,13 +372,13 @@ async def test_a_retry_of_one_replica_reaches_no_other(
     lab: RabbitLab, stack: AsyncExitStack
 ) -> None:
     async def fail_once(delivery: Delivery) -> None:
-        await (delivery.later(0, counted=True) if delivery.attempt == 1 else keep(delivery))
+        await (delivery.later(0, counted=True) if delivery.history.attempt == 1 else keep(delivery))
 
     one = await stack.enter_async_context(Replica(lab, mode="every_replica", settle=fail_once))
     two = await stack.enter_async_context(Replica(lab, mode="every_replica"))
     await (await publisher(lab, stack))(event(b"1"))
     await one.until(2)
-    assert [delivery.attempt for delivery in one.got] == [1, 2]
+    assert [delivery.history.attempt for delivery in one.got] == [1, 2]
     assert len(two.got) == 1
 
 

@@ -3,7 +3,7 @@
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 from acme.signup.v1.user_signed_up_pb2 import UserSignedUp
@@ -367,7 +367,7 @@ async def test_an_event_that_has_failed_for_too_long_is_dead_also_during_the_pau
     await fail_often(line)
     await eventually(lambda: "resume" in line.bus.calls)
     old = delivered(UserSignedUp(user_id="old"), "old", attempt=2)
-    old.first_failure = "2020-01-01T00:00:00Z"
+    old.history = replace(old.history, first_failure="2020-01-01T00:00:00Z")
     assert (await line.take(old)).buried.reason == "expired"
     await line.consumer.drain(0)
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 
 import pytest
 from acme.billing.v1.account_opened_pb2 import AccountOpened
@@ -267,7 +268,7 @@ async def test_a_failure_comes_later_with_backoff_and_counts() -> None:
 async def test_the_last_attempt_that_fails_is_dead_with_all_that_is_known() -> None:
     line = pipeline(Probe(BROKEN))
     delivery = delivered(EVENT, attempt=5)
-    delivery.first_failure = "2999-01-02T03:04:05Z"
+    delivery.history = replace(delivery.history, first_failure="2999-01-02T03:04:05Z")
     failure = (await line.take(delivery)).buried
     assert (failure.reason, failure.handler, failure.attempts) == (
         "attempts_exhausted",
@@ -292,7 +293,7 @@ async def test_a_rejected_event_is_dead_at_once_and_can_be_claimed_again_after_a
 async def test_an_event_that_fails_for_too_long_is_dead() -> None:
     line = pipeline(Probe(BROKEN))
     delivery = delivered(EVENT, attempt=2)
-    delivery.first_failure = "2020-01-01T00:00:00Z"
+    delivery.history = replace(delivery.history, first_failure="2020-01-01T00:00:00Z")
     assert (await line.take(delivery)).buried.reason == "expired"
 
 

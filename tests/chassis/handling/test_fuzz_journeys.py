@@ -92,7 +92,7 @@ class Journey:
         if self.replayed:
             self.stages["replayed"][seen] = delivery.body
             delivery.done()
-        elif delivery.attempt == 1:
+        elif delivery.history.attempt == 1:
             self.stages["first"][seen] = delivery.body
             await delivery.later(0, counted=True)
         else:

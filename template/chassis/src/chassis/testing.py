@@ -19,12 +19,12 @@ from typing import Any, Literal, Self
 from google.protobuf.message import Message
 
 from chassis.bus import Failure, OnDelivery
+from chassis.bus.history import History
 from chassis.bus.memory import MemoryBus
 from chassis.contracts.envelope import (
     AMQP_PREFIX,
     EncodedEvent,
     Envelope,
-    format_time,
     from_headers,
     to_headers,
 )
@@ -141,8 +141,7 @@ class _Delivery:
     def __init__(self, headers: Mapping[str, object], body: bytes, harness: Harness) -> None:
         self.headers = headers
         self.body = body
-        self.attempt = 1
-        self.first_failure = ""
+        self.history = History()
         self.handled = False
         self.outcome: Outcome | None = None
         self._harness = harness
@@ -155,8 +154,7 @@ class _Delivery:
 
     async def later(self, delay: float, *, counted: bool) -> None:
         if counted:
-            self.attempt += 1
-            self.first_failure = self.first_failure or format_time(datetime.now(UTC))
+            self.history = self.history.failed(datetime.now(UTC))
             self._harness.delays.append(delay)
         else:
             await asyncio.sleep(0)

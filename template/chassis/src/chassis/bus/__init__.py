@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Literal, Protocol
 
+from chassis.bus.history import History
 from chassis.contracts.envelope import EncodedEvent, Envelope
 
 DeliveryMode = Literal["shared", "every_replica"]
@@ -103,12 +104,8 @@ class Delivery(Protocol):
     def body(self) -> bytes: ...
 
     @property
-    def attempt(self) -> int:
-        """1 at first; one more for each `later(counted=True)`. Hand-backs and crashes do not count."""
-
-    @property
-    def first_failure(self) -> str:
-        """RFC 3339 time of the first counted failure, empty if there was none."""
+    def history(self) -> History:
+        """One attempt more for each `later(counted=True)`. Hand-backs and crashes do not count."""
 
     def envelope(self) -> Envelope:
         """The CloudEvents attributes; raises EnvelopeError."""

@@ -13,12 +13,12 @@ from itertools import count
 from typing import Any
 
 from chassis.bus import Backlog, DeadLetter, Failure, OnDelivery, Subscription, Verdict
+from chassis.bus.history import History
 from chassis.contracts.envelope import (
     AMQP_PREFIX,
     CONTENT_TYPE,
     EncodedEvent,
     Envelope,
-    format_time,
     from_headers,
     to_headers,
 )
@@ -31,8 +31,7 @@ class _Item:
     type: str
     headers: Mapping[str, object]
     body: bytes
-    attempt: int = 1
-    first_failure: str = ""
+    history: History = field(default_factory=History)
     place: int = 0
 
 
@@ -111,12 +110,8 @@ class MemoryDelivery:
         return self._item.body
 
     @property
-    def attempt(self) -> int:
-        return self._item.attempt
-
-    @property
-    def first_failure(self) -> str:
-        return self._item.first_failure
+    def history(self) -> History:
+        return self._item.history
 
     def envelope(self) -> Envelope:
         return from_headers(self._item.headers, AMQP_PREFIX)
@@ -127,8 +122,7 @@ class MemoryDelivery:
     async def later(self, delay: float, *, counted: bool) -> None:
         item = self._item
         if counted:
-            first = item.first_failure or format_time(datetime.now(UTC))
-            item = replace(item, attempt=item.attempt + 1, first_failure=first)
+            item = replace(item, history=item.history.failed(datetime.now(UTC)))
         if self._settle():
             asyncio.get_running_loop().call_later(delay, self._queue.put, item)
 

@@ -123,7 +123,7 @@ class Attempts:
         context = Context(
             case.envelope,
             handler=route.name,
-            attempt=case.delivery.attempt,
+            attempt=case.delivery.history.attempt,
             idempotency_key=key,
             fence=claim.fence,
             source=self._service,
@@ -280,7 +280,10 @@ class Attempts:
         if isinstance(error, Unpublishable):
             return self._judge.dead(case.delivery, "unpublishable", str(error), error, route.name)
         forgiven = not isinstance(error, Reject) and self._failures.failed(
-            case.task, (case.envelope.source, case.envelope.id), case.delivery.attempt, error
+            case.task,
+            (case.envelope.source, case.envelope.id),
+            case.delivery.history.attempt,
+            error,
         )
         ending = self._judge.failed(case.delivery, error, route.name, forgiven=forgiven)
         if isinstance(ending, Retry):

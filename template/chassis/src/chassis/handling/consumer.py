@@ -410,8 +410,8 @@ def _identified(delivery: Delivery) -> dict[str, object]:
     """What a log line outside of a handler says of the event."""
     envelope = _envelope(delivery)
     if envelope is None:
-        return {"attempt": delivery.attempt}
-    return {"event_id": envelope.id, "type": envelope.type, "attempt": delivery.attempt}
+        return {"attempt": delivery.history.attempt}
+    return {"event_id": envelope.id, "type": envelope.type, "attempt": delivery.history.attempt}
 
 
 def _envelope(delivery: Delivery) -> Envelope | None:

@@ -56,8 +56,10 @@ class Judge:
         self, delivery: Delivery, error: BaseException, handler: str = "", *, forgiven: bool = False
     ) -> Retry | Failure:
         """What follows from an attempt that raised `error`; one that is `forgiven` is not counted."""
-        age = age_since(delivery.first_failure, datetime.now(UTC))
-        decision = self._policy.decide(error, delivery.attempt, age, random, forgiven=forgiven)
+        age = age_since(delivery.history.first_failure, datetime.now(UTC))
+        decision = self._policy.decide(
+            error, delivery.history.attempt, age, random, forgiven=forgiven
+        )
         if isinstance(decision, Later):
             return Retry(decision.delay, counted=not forgiven, failed=True)
         return self.dead(delivery, decision.reason, str(error) or repr(error), error, handler)
@@ -78,10 +80,10 @@ class Judge:
             message=message.encode(errors="replace")[:MESSAGE_BYTES].decode(errors="ignore"),
             stack="" if error is None else _end_of_stack(error),
             handler=handler,
-            attempts=0 if error is None else delivery.attempt,
+            attempts=0 if error is None else delivery.history.attempt,
             service=self._identity.service,
             version=self._identity.version,
-            first_failure=delivery.first_failure or now,
+            first_failure=delivery.history.first_failure or now,
             last_failure=now,
         )
 

@@ -15,7 +15,8 @@ from typing import Any
 import structlog
 
 from chassis.bus import BusUnavailable, Delivery, Failure
-from chassis.contracts.envelope import Envelope, format_time
+from chassis.bus.history import History
+from chassis.contracts.envelope import Envelope
 from chassis.handling.attempts import Attempts, Case, Route
 from chassis.handling.breaker import FailurePause
 from chassis.handling.endings import End, Ending, Judge, Retry
@@ -215,16 +216,13 @@ class _Again:
     """A delivery in hand at a later attempt than the one it was delivered for."""
 
     delivery: Delivery
-    attempt: int
-    first_failure: str
+    history: History
 
     @classmethod
     def after(cls, delivery: Delivery) -> "_Again":
         """`delivery` once an attempt has failed."""
         origin = delivery.delivery if isinstance(delivery, _Again) else delivery
-        return cls(
-            origin, delivery.attempt + 1, delivery.first_failure or format_time(datetime.now(UTC))
-        )
+        return cls(origin, delivery.history.failed(datetime.now(UTC)))
 
     @property
     def headers(self) -> Mapping[str, object]:

@@ -12,8 +12,6 @@ from chassis.bus import DeadLetter, Failure
 from chassis.contracts.envelope import NATS_PREFIX, format_time
 from chassis.jetstream.wire import decode_headers, header_block, header_lines
 
-ATTEMPT = "chassis-attempt"
-FIRST_FAILURE = "chassis-first-failure"
 DEDUPLICATE = "Nats-Msg-Id"
 
 _KEPT = b"chassis-kept-"

@@ -8,6 +8,7 @@ from hashlib import blake2b
 from typing import Protocol
 
 from chassis.bus import Failure
+from chassis.bus.history import History
 from chassis.bus.nats.copies import marks, originals
 from chassis.contracts.envelope import NATS_PREFIX, Envelope, EnvelopeError, from_headers
 from chassis.jetstream.wire import decode_headers, header_block
@@ -16,8 +17,7 @@ from chassis.jetstream.wire import decode_headers, header_block
 class Settler(Protocol):
     """What a delivery asks of the lane that brought it."""
 
-    def history(self, delivery: "NatsDelivery") -> tuple[int, str]:
-        """Attempt, and time of the first failure."""
+    def history(self, delivery: "NatsDelivery") -> History: ...
 
     def release(self, delivery: "NatsDelivery") -> None:
         """It is no longer in hand."""
@@ -64,12 +64,8 @@ class NatsDelivery:
         return self._headers
 
     @property
-    def attempt(self) -> int:
-        return self._lane.history(self)[0]
-
-    @property
-    def first_failure(self) -> str:
-        return self._lane.history(self)[1]
+    def history(self) -> History:
+        return self._lane.history(self)
 
     def envelope(self) -> Envelope:
         return from_headers(self.headers, NATS_PREFIX)

@@ -17,6 +17,7 @@ import structlog
 from nats.aio.subscription import Subscription as Inbox
 
 from chassis.bus import BusMetrics, BusUnavailable, Failure, OnDelivery, Subscription
+from chassis.bus.history import History
 from chassis.bus.nats.copies import DEDUPLICATE, carried, letter_lines, named
 from chassis.bus.nats.delivery import NatsDelivery
 from chassis.jetstream.connection import WRONG_LAST_SEQUENCE, JetStream, JetStreamError
@@ -80,8 +81,7 @@ class Lane:
             "max_ack_pending": max(1000, self._prefetch * 20),  # of all replicas together
         }
 
-    def history(self, delivery: NatsDelivery) -> tuple[int, str]:
-        """Attempt and time of the first failure."""
+    def history(self, delivery: NatsDelivery) -> History:
         raise NotImplementedError
 
     async def later(self, delivery: NatsDelivery, delay: float, *, counted: bool) -> None:

@@ -12,7 +12,8 @@ from typing import Any
 import structlog
 
 from chassis.bus import BusUnavailable, Failure
-from chassis.bus.nats.copies import ATTEMPT, FIRST_FAILURE, named, schedule
+from chassis.bus.history import History
+from chassis.bus.nats.copies import named, schedule
 from chassis.bus.nats.delivery import NatsDelivery
 from chassis.bus.nats.filters import united
 from chassis.bus.nats.lane import EVENTS, Lane
@@ -30,6 +31,8 @@ _OUTLIVED_AT_MOST = 100  # messages of which a process remembers that they did n
 
 _OVERWRITTEN_SECONDS = 0.25
 """Somebody else who read the consumer before we changed it has written it within this time."""
+
+_UNTRIED = History()
 
 _log = structlog.get_logger(__name__)
 
@@ -101,10 +104,8 @@ class SharedLane(Lane):
             "filter_subjects": sorted(config.get("filter_subjects") or ([one] if one else []))
         }
 
-    def history(self, delivery: NatsDelivery) -> tuple[int, str]:
-        said = delivery.marks()
-        attempt = said.get(ATTEMPT, "")
-        return (int(attempt) if attempt.isdecimal() else 1), said.get(FIRST_FAILURE, "")
+    def history(self, delivery: NatsDelivery) -> History:
+        return History.read(delivery.marks())
 
     async def later(self, delivery: NatsDelivery, delay: float, *, counted: bool) -> None:
         target = f"replay.{self.subscription.service}.{delivery.type}"
@@ -157,11 +158,11 @@ class SharedLane(Lane):
                 delivery.refuse(self._ack_wait)
 
     def _passed_on(self, delivery: NatsDelivery, *, counted: bool) -> list[bytes]:
-        """What a copy says of the attempts so far."""
-        attempt, first = self.history(delivery)
+        """The history's header lines on a copy."""
+        history = self.history(delivery)
         if counted:
-            attempt, first = attempt + 1, first or format_time(datetime.now(UTC))
-        return named(chassis_attempt=attempt, **({"chassis_first_failure": first} if first else {}))
+            history = history.failed(datetime.now(UTC))
+        return named(**history.headers())
 
 
 class AloneLane(SharedLane):
@@ -199,13 +200,13 @@ class AloneLane(SharedLane):
 
     async def _condemn(self, delivery: NatsDelivery) -> None:
         now = format_time(datetime.now(UTC))
-        attempt, first = self.history(delivery)
+        history = self.history(delivery)
         failure = Failure(
             reason="crash_loop",
             message=f"delivered {delivery.times} times on its own and never settled: it seems to kill the process",
-            attempts=attempt,
+            attempts=history.attempt,
             service=self.subscription.service,
-            first_failure=first or now,
+            first_failure=history.first_failure or now,
             last_failure=now,
         )
         try:
@@ -230,18 +231,17 @@ class PrivateLane(Lane):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._failed: dict[str, tuple[int, str]] = {}
+        self._failed: dict[str, History] = {}
 
     def config(self) -> dict[str, Any]:
         return super().config() | {"inactive_threshold": self._FORGOTTEN_AFTER_SECONDS * 10**9}
 
-    def history(self, delivery: NatsDelivery) -> tuple[int, str]:
-        return self._failed.get(delivery.place, (1, "")) if self._failed else (1, "")
+    def history(self, delivery: NatsDelivery) -> History:
+        return self._failed.get(delivery.place, _UNTRIED) if self._failed else _UNTRIED
 
     async def later(self, delivery: NatsDelivery, delay: float, *, counted: bool) -> None:
         if counted:
-            attempt, first = self.history(delivery)
-            self._failed[delivery.place] = (attempt + 1, first or format_time(datetime.now(UTC)))
+            self._failed[delivery.place] = self.history(delivery).failed(datetime.now(UTC))
         delivery.refuse(delay)
 
     async def bury(self, delivery: NatsDelivery, failure: Failure) -> None:

@@ -13,6 +13,7 @@ from aiormq.abc import AbstractChannel, DeliveredMessage
 from pamqp.commands import Basic
 
 from chassis.bus import BusMetrics, BusUnavailable, Failure, OnDelivery, Subscription
+from chassis.bus.history import History
 from chassis.bus.rabbitmq.acks import Acknowledger
 from chassis.bus.rabbitmq.errors import broker_errors
 from chassis.bus.rabbitmq.messages import Received, dead_properties, retry_properties
@@ -24,7 +25,7 @@ from chassis.bus.rabbitmq.topology import (
     dead_letter_name,
     delay_queue,
 )
-from chassis.contracts.envelope import AMQP_PREFIX, Envelope, format_time, from_headers
+from chassis.contracts.envelope import AMQP_PREFIX, Envelope, from_headers
 
 NACK_IS_FREE = (4, 3)
 """Since this version the server does not count a nack as a failed delivery."""
@@ -176,12 +177,8 @@ class RabbitDelivery:
         return self._received.own_headers
 
     @property
-    def attempt(self) -> int:
-        return self._received.attempt
-
-    @property
-    def first_failure(self) -> str:
-        return self._received.first_failure
+    def history(self) -> History:
+        return self._received.history
 
     def envelope(self) -> Envelope:
         return from_headers(self._received.headers, AMQP_PREFIX)
@@ -195,11 +192,9 @@ class RabbitDelivery:
         """Raises BusUnavailable; the message is then kept, and may be settled again."""
         if not self._settleable:
             return
-        attempt, first_failure = self.attempt, self.first_failure
-        if counted:
-            attempt, first_failure = attempt + 1, first_failure or format_time(datetime.now(UTC))
+        history = self.history.failed(datetime.now(UTC)) if counted else self.history
         queue = delay_queue(self._consumer.queue, delay)
-        await self._move(queue, retry_properties(self._received, attempt, first_failure))
+        await self._move(queue, retry_properties(self._received, history))
 
     async def dead(self, failure: Failure) -> None:
         if self._consumer.queue.exclusive:
@@ -214,7 +209,7 @@ class RabbitDelivery:
         if not self._settleable:
             return
         if self._wears_out:
-            properties = retry_properties(self._received, self.attempt, self.first_failure)
+            properties = retry_properties(self._received, self.history)
             try:
                 await self._move(self._consumer.queue, properties)
             except BusUnavailable as error:

@@ -15,6 +15,7 @@ from pamqp.common import FieldTable, FieldValue
 from pamqp.encode import encode_table_value
 
 from chassis.bus import DeadLetter, Failure
+from chassis.bus.history import HISTORY_HEADERS, History
 from chassis.contracts.envelope import (
     AMQP_PREFIX,
     AMQP_PREFIX_ALTERNATIVE,
@@ -23,8 +24,6 @@ from chassis.contracts.envelope import (
     to_headers,
 )
 
-ATTEMPT = "chassis-attempt"
-FIRST_FAILURE = "chassis-first-failure"
 ORIGIN_EXCHANGE = "chassis-origin-exchange"
 ORIGIN_KEY = "chassis-origin-routing-key"
 DELIVERY_COUNT = "x-delivery-count"
@@ -38,8 +37,7 @@ _DEAD_KEY = _DEAD + "routing-key"
 
 _NOT_OF_THE_MESSAGE = frozenset(
     {
-        ATTEMPT,
-        FIRST_FAILURE,
+        *HISTORY_HEADERS,
         ORIGIN_EXCHANGE,
         ORIGIN_KEY,
         *_FAILURE_HEADERS.values(),
@@ -81,14 +79,13 @@ class Received:
         }
 
     @property
-    def attempt(self) -> int:
-        attempt = self.headers.get(ATTEMPT)
-        return attempt if type(attempt) is int and attempt > 0 else 1
+    def moved(self) -> bool:
+        """Whether it came into its queue past any exchange: the way of the chassis' own copies."""
+        return not self.exchange
 
     @property
-    def first_failure(self) -> str:
-        first = self.headers.get(FIRST_FAILURE)
-        return first if isinstance(first, str) else ""
+    def history(self) -> History:
+        return History.read(self.headers) if self.moved else History()
 
     @property
     def failed_deliveries(self) -> int:
@@ -100,7 +97,7 @@ class Received:
     def origin(self) -> tuple[str, str]:
         """Exchange and routing key of the first delivery, before any retry."""
         exchange, key = self.headers.get(ORIGIN_EXCHANGE), self.headers.get(ORIGIN_KEY)
-        if isinstance(exchange, str) and isinstance(key, str):
+        if self.moved and isinstance(exchange, str) and isinstance(key, str):
             return exchange, key
         return self.exchange, self.routing_key
 
@@ -124,13 +121,11 @@ def event_properties(message: EncodedEvent, app_id: str) -> Basic.Properties:
     )
 
 
-def retry_properties(received: Received, attempt: int, first_failure: str) -> Basic.Properties:
-    """Properties of the same message, on its way back to its own queue as `attempt`."""
+def retry_properties(received: Received, history: History) -> Basic.Properties:
+    """Properties of the same message with `history`, on its way back to its own queue."""
     exchange, key = received.origin
     headers = _original(received)
-    headers |= {ATTEMPT: attempt, ORIGIN_EXCHANGE: exchange, ORIGIN_KEY: key}
-    if first_failure:
-        headers[FIRST_FAILURE] = first_failure
+    headers |= {**history.headers(), ORIGIN_EXCHANGE: exchange, ORIGIN_KEY: key}
     return _moved(received, headers, received.properties.message_id)
 
 
@@ -188,9 +183,9 @@ def _crash_loop(received: Received, service: str) -> Failure:
     return Failure(
         reason="crash_loop",
         message=f"moved here by RabbitMQ: {death.get('reason', 'no reason given')}",
-        attempts=received.attempt,
+        attempts=received.history.attempt,
         service=service,
-        first_failure=received.first_failure,
+        first_failure=received.history.first_failure,
         last_failure=time.astimezone(UTC).isoformat().replace("+00:00", "Z")
         if isinstance(time, datetime)
         else "",
