@@ -11,8 +11,10 @@ CHECKOV := .venv-checkov
 PYTHON ?= python3 python3.14 python3.13 python3.12 python3.11
 ARGS ?=
 
-# uv from PATH, else the pinned one in a virtual environment of its own.
-UV := $(or $(shell command -v uv 2>/dev/null),.venv-uv/bin/uv)
+# uv from PATH, else the pinned one in a virtual environment of its own. A prerequisite of make must not hold a space,
+# so the uv from PATH stays a bare name.
+UV := $(if $(shell command -v uv 2>/dev/null),uv,.venv-uv/bin/uv)
+OWN_UV := $(filter .venv-uv/%,$(UV))
 
 # The interpreter is the one found below: nothing is downloaded behind the developer's back.
 export UV_PYTHON_DOWNLOADS := never
@@ -112,16 +114,16 @@ clean: ## remove the environments and every cache
 	rm -rf $(VENV) .venv-uv $(CHECKOV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-$(READY): requirements-dev.txt pyproject.toml template/chassis/pyproject.toml | $(UV)
+$(READY): requirements-dev.txt pyproject.toml template/chassis/pyproject.toml | $(OWN_UV)
 	@[ -x $(BIN)/python ] || { \
 	  $(find_python); \
 	  echo "==> Setup: making $(VENV) with $$python"; \
-	  rm -rf $(VENV) && $(UV) venv --quiet --no-project --python "$$python" $(VENV); \
+	  rm -rf $(VENV) && "$(UV)" venv --quiet --no-project --python "$$python" $(VENV); \
 	}
 	@echo "==> Setup: installing the pinned dependencies"
-	@$(UV) pip sync --quiet --python $(BIN)/python --require-hashes requirements-dev.txt
+	@"$(UV)" pip sync --quiet --python $(BIN)/python --require-hashes requirements-dev.txt
 	@echo "==> Setup: installing dockyard and dockyard-chassis from this checkout"
-	@$(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation \
+	@"$(UV)" pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation \
 	  --editable . --editable template/chassis
 	@touch $@
 

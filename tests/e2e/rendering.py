@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import sys
 from pathlib import Path
 
@@ -31,5 +32,5 @@ def render_service(folder: Path, handlers: str, *, extras: str | None = None) ->
         project.write_text(text)
     env = {name: value for name, value in os.environ.items() if name not in _FOREIGN}
     env |= {"UV_PYTHON": sys.executable, "UV_PYTHON_DOWNLOADS": "never"}
-    lab.run(["make", "setup", f"UV={find_uv_bin()}"], service, env)
+    lab.run(["make", "setup", f"UV={shlex.quote(find_uv_bin())}"], service, env)
     return service
