@@ -29,7 +29,7 @@ from chassis.bus.nats.copies import letter_lines
 from chassis.bus.rabbitmq.messages import Received, dead_properties, retry_properties
 from chassis.contracts.envelope import AMQP_PREFIX, NATS_PREFIX, Envelope, to_headers
 from chassis.service import Service
-from chassis.settings import PREFIX, Settings
+from chassis.settings import VARIABLES
 from chassis.telemetry.metrics import Metrics
 
 ROOT = Path(__file__).parents[1]
@@ -87,23 +87,22 @@ class StaleMeaningError(Exception):
 
 
 def settings() -> Iterator[str]:
-    properties = Settings.model_json_schema()["properties"]
     yield from _table(
         ("Variable", "Default", "Allowed", "Meaning"),
         (
             (
-                f"`{PREFIX}{name.upper()}`",
+                f"`{variable.name}`",
                 ""
-                if field.default is None
-                else f"`{field.default:g}`"
-                if isinstance(field.default, float)
-                else f"`{str(field.default).lower()}`"
-                if isinstance(field.default, bool)
-                else f"`{field.default}`",
-                _allowed(properties[name]),
-                field.description or "",
+                if variable.default is None
+                else f"`{variable.default:g}`"
+                if isinstance(variable.default, float)
+                else f"`{str(variable.default).lower()}`"
+                if isinstance(variable.default, bool)
+                else f"`{variable.default}`",
+                variable.kind.allowed,
+                variable.meaning,
             )
-            for name, field in Settings.model_fields.items()
+            for variable in VARIABLES.values()
         ),
     )
 
@@ -266,9 +265,7 @@ def rewritten(page: str) -> str:
 def chart_schema() -> str:
     """The chart's schema, with the settings as the code has them now: Helm refuses one that is misspelt."""
     schema = json.loads(SCHEMA.read_text("utf-8"))
-    schema["$defs"]["setting"]["enum"] = sorted(
-        f"{PREFIX}{name.upper()}" for name in Settings.model_fields
-    )
+    schema["$defs"]["setting"]["enum"] = sorted(variable.name for variable in VARIABLES.values())
     return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
 
 
@@ -330,14 +327,6 @@ def _json_type(schema: Mapping[str, Any]) -> str:
         )
     kinds = schema.get("type", "any")
     return " or ".join([kinds] if isinstance(kinds, str) else kinds)
-
-
-def _allowed(schema: Mapping[str, Any]) -> str:
-    """The bounds of a setting, in words."""
-    if "enum" in schema:
-        return ", ".join(f"`{value}`" for value in schema["enum"])
-    words = {"minimum": "at least", "exclusiveMinimum": "above", "maximum": "at most"}
-    return ", ".join(f"{word} {schema[key]:g}" for key, word in words.items() if key in schema)
 
 
 def _labels(samples: Sequence[Any]) -> str:

@@ -14,7 +14,7 @@ import yaml
 import chassis.cli
 from chassis.inbox.postgres.inbox import PostgresInbox
 from chassis.service import Service
-from chassis.settings import PREFIX, Settings
+from chassis.settings import PREFIX, VARIABLES
 from tests.brokers.binaries import find
 from tests.brokers.postgres import postgres_server
 from tests.monitoring.rules import Rules, exported, metrics_of
@@ -144,7 +144,7 @@ async def test_the_outbox_can_be_asked_and_an_event_given_up_from_within_a_pod(
 
 
 def test_the_settings_and_pages_named_exist(runbooks: dict[str, str]) -> None:
-    settings = {PREFIX + name.upper() for name in Settings.model_fields}
+    settings = {variable.name for variable in VARIABLES.values()}
     for name, text in runbooks.items():
         assert set(re.findall(rf"\b{PREFIX}[A-Z_]+\b", text)) <= settings, name
         assert {

@@ -16,7 +16,7 @@ Most are here, one test each. What another test already proves with more than co
     a transient exchange                                    test_rabbitmq_server.test_a_service_has_a_quorum_queue_bound_to_exactly_its_types
     events published without a name or a store              test_rabbitmq_messages.test_an_event_is_durable_typed_and_named
     one channel to publish and to consume on                test_rabbitmq_server.test_a_replica_does_not_publish_on_the_channel_it_consumes_on
-    an HTTP server without timeouts                         test_ops.test_a_connection_that_says_nothing_more_is_closed
+    an HTTP server without timeouts                         test_probes.test_a_connection_that_says_nothing_more_is_closed
     CI that runs what is not there                          test_repository.test_what_ci_runs_can_be_run
 
 Those of its deployment, its Dockerfile and its vendored libraries cannot exist here.
@@ -35,7 +35,7 @@ from chassis import Context
 from chassis.bus import Failure
 from chassis.bus.rabbitmq.topology import shared_queue
 from chassis.replica.lifecycle import STUCK_SECONDS, Lifecycle
-from chassis.settings import Settings
+from chassis.settings import VARIABLES
 from tests.chassis.pipeline import Delivered, Handler, Pipeline, delivered, eventually
 
 TESTS = Path(__file__).parents[1]
@@ -149,7 +149,7 @@ async def test_two_events_that_say_the_same_are_two_events() -> None:
 
 
 # Settings were read and never used.
-@pytest.mark.parametrize("name", Settings.model_fields)
+@pytest.mark.parametrize("name", VARIABLES)
 def test_every_setting_is_used(name: str) -> None:
     accessor = name.removesuffix("_url") if name in {"bus_url", "inbox_url"} else name
     sources = [path.read_text() for path in CHASSIS.rglob("*.py") if path.name != "settings.py"]

@@ -1,166 +1,229 @@
 """Every setting of the chassis with its meaning and default, from `CHASSIS_*` environment variables.
 
 A wrong value or an unknown name stops the start with one line that names the variable.
+Every command reads the settings, so nothing heavy is imported here.
 """
 
 import os
-import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
-from typing import Annotated, Any, Literal, Self
-from urllib.parse import urlsplit
+from math import inf, isfinite
+from typing import Any, Generic, Literal, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from chassis import urls
 
 PREFIX = "CHASSIS_"
 BUS_SCHEMES = ("amqp", "amqps", "nats", "tls", "memory")
 INBOX_SCHEMES = ("nats", "tls", "redis", "rediss", "postgresql", "memory")
+
+Value = TypeVar("Value")
+Read_co = TypeVar("Read_co", covariant=True)
+Text = TypeVar("Text", bound=str)
+_FLAGS = {"true": True, "1": True, "yes": True, "on": True} | {
+    "false": False,
+    "0": False,
+    "no": False,
+    "off": False,
+}
 
 
 class SettingsError(Exception):
     """A setting is missing, unknown or wrong; the message names the variable and what is allowed."""
 
 
-def _url_of(*schemes: str) -> AfterValidator:
-    allowed = ", ".join(f"{scheme}://" for scheme in schemes)
+@dataclass(frozen=True, slots=True)
+class Kind(Generic[Read_co]):
+    """How the text of a variable is read: `read` raises ValueError with the end of a sentence.
 
-    def check(url: str) -> str:
-        for one in url.split(","):
-            try:
-                parts = urlsplit(one)
-                _ = parts.port
-            except ValueError:  # its text may hold a part of the password
-                raise ValueError(
-                    "not a URL; are special characters of the password percent-encoded?"
-                ) from None
-            if parts.scheme not in schemes:
-                raise ValueError(f"the scheme must be one of {allowed}")
-            if parts.scheme != "memory" and not parts.hostname:
-                raise ValueError(f"no host in it, expected something like {parts.scheme}://host")
-        return url
+    `allowed` are the bounds in words, in Markdown. A `secret` is never shown in an error.
+    """
 
-    return AfterValidator(check)
+    read: Callable[[str], Read_co]
+    allowed: str = ""
+    secret: bool = False
 
 
-Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Port = Annotated[int, Field(ge=0, le=65535)]
+def _url(*schemes: str) -> Kind[str]:
+    return Kind(lambda text: urls.checked(text, schemes), secret=True)
 
 
-class Settings(BaseModel):
+def _whole(least: int, most: int | None = None) -> Kind[int]:
+    allowed = f"at least {least}" + ("" if most is None else f", at most {most}")
+
+    def read(text: str) -> int:
+        try:
+            number = int(text)
+        except ValueError:
+            number = least - 1
+        if number < least or (most is not None and number > most):
+            raise ValueError(f"it must be a whole number, {allowed}")
+        return number
+
+    return Kind(read, allowed)
+
+
+def _number(*, least: float | None = None, above: float = -inf, most: float = inf) -> Kind[float]:
+    allowed = f"above {above:g}" if least is None else f"at least {least:g}"
+    allowed += "" if most == inf else f", at most {most:g}"
+
+    def read(text: str) -> float:
+        try:
+            number = float(text)
+        except ValueError:
+            number = inf
+        low = number <= above if least is None else number < least
+        if not isfinite(number) or low or number > most:
+            raise ValueError(f"it must be a number, {allowed}")
+        return number
+
+    return Kind(read, allowed)
+
+
+def _flag() -> Kind[bool]:
+    def read(text: str) -> bool:
+        try:
+            return _FLAGS[text.lower()]
+        except KeyError:
+            raise ValueError("it must be true or false") from None
+
+    return Kind(read)
+
+
+def _one_of(*values: Text) -> Kind[Text]:
+    def read(text: str) -> Text:
+        for value in values:
+            if value == text:
+                return value
+        raise ValueError(f"it must be one of {', '.join(values)}")
+
+    return Kind(read, ", ".join(f"`{value}`" for value in values))
+
+
+def _setting(default: Value, kind: Kind[Value], meaning: str) -> Value:
+    made: Value = field(
+        default=default, repr=not kind.secret, metadata={"kind": kind, "meaning": meaning}
+    )
+    return made
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
     """What the environment says about this replica; made by `load`. Times are seconds, sizes bytes."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
-
-    bus_url: Annotated[str, _url_of(*BUS_SCHEMES)] | None = Field(
-        default=None,
-        repr=False,
-        description="The broker: amqp://, amqps://, nats://, tls:// (NATS), memory://. `run` needs it.",
+    bus_url: str | None = _setting(
+        None,
+        _url(*BUS_SCHEMES),
+        "The broker: amqp://, amqps://, nats://, tls:// (NATS), memory://. `run` needs it.",
     )
-    inbox_url: Annotated[str, _url_of(*INBOX_SCHEMES)] | None = Field(
-        default=None,
-        repr=False,
-        description="The inbox store: nats://, tls:// (NATS), redis://, rediss://, postgresql://, memory://. "
+    inbox_url: str | None = _setting(
+        None,
+        _url(*INBOX_SCHEMES),
+        "The inbox store: nats://, tls:// (NATS), redis://, rediss://, postgresql://, memory://. "
         "On a NATS or memory bus it may be left out: the bus keeps the inbox too.",
     )
-    database_connections: int = Field(
-        default=16,
-        ge=4,
-        le=1000,
-        description="PostgreSQL: most connections of a replica; a quarter claims and completes, the others are for "
-        "handlers' transactions.",
+    database_connections: int = _setting(
+        16,
+        _whole(4, 1000),
+        "PostgreSQL: most connections of a replica; a quarter claims and completes, the others are "
+        "for handlers' transactions.",
     )
-    migrate: bool = Field(
-        default=True,
-        description="PostgreSQL: `run` and `relay` create and change the chassis' tables by themselves. "
+    migrate: bool = _setting(
+        True,
+        _flag(),
+        "PostgreSQL: `run` and `relay` create and change the chassis' tables by themselves. "
         "false: they wait until the command `migrate` has.",
     )
-    outbox_relay: bool = Field(
-        default=True,
-        description="PostgreSQL: `run` publishes the outbox. false: leave that to the command `relay`.",
+    outbox_relay: bool = _setting(
+        True,
+        _flag(),
+        "PostgreSQL: `run` publishes the outbox. false: leave that to the command `relay`.",
     )
-    http_host: str = Field(default="0.0.0.0", description="Address of the HTTP port.")  # noqa: S104 - probes come from outside the pod
-    http_port: Port = Field(
-        default=8080,
-        description="Port of /livez, /readyz, /metrics and /version; 0 takes a free one.",
+    http_host: str = _setting("0.0.0.0", Kind(str), "Address of the HTTP port.")  # noqa: S104 - probes come from outside the pod
+    http_port: int = _setting(
+        8080,
+        _whole(0, 65535),
+        "Port of /livez, /readyz, /metrics and /version; 0 takes a free one.",
     )
-    prefetch: int = Field(
-        default=100,
-        ge=1,
-        le=10_000,
-        description="Deliveries a replica holds at a time, and so handlers at a time.",
+    prefetch: int = _setting(
+        100, _whole(1, 10_000), "Deliveries a replica holds at a time, and so handlers at a time."
     )
-    max_attempts: int = Field(
-        default=5,
-        ge=1,
-        le=100,
-        description="Failures after which an event goes to the dead letters.",
+    max_attempts: int = _setting(
+        5, _whole(1, 100), "Failures after which an event goes to the dead letters."
     )
-    backoff_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = Field(
-        default=1.0,
-        description="Delay before the second attempt; doubled for each further one, with full jitter.",
+    backoff_seconds: float = _setting(
+        1.0,
+        _number(least=0),
+        "Delay before the second attempt; doubled for each further one, with full jitter.",
     )
-    backoff_max_seconds: Seconds = Field(
-        default=300.0, description="Longest delay between two attempts."
+    backoff_max_seconds: float = _setting(
+        300.0, _number(above=0), "Longest delay between two attempts."
     )
-    max_age_seconds: Seconds = Field(
-        default=86_400.0,
-        description="Time since its first failure after which an event goes to the dead letters.",
+    max_age_seconds: float = _setting(
+        86_400.0,
+        _number(above=0),
+        "Time since its first failure after which an event goes to the dead letters.",
     )
-    pause_failure_ratio: float = Field(
-        default=0.8,
-        ge=0,
-        le=1,
-        description="Share of the last events that has to fail for the consumer to pause and probe; 0: never.",
+    pause_failure_ratio: float = _setting(
+        0.8,
+        _number(least=0, most=1),
+        "Share of the last events that has to fail for the consumer to pause and probe; 0: never.",
     )
-    handler_timeout_seconds: Seconds = Field(
-        default=30.0,
-        description="Time a handler may take; then it is cancelled and the attempt has failed.",
+    handler_timeout_seconds: float = _setting(
+        30.0,
+        _number(above=0),
+        "Time a handler may take; then it is cancelled and the attempt has failed.",
     )
-    lease_seconds: Annotated[float, Field(ge=1, allow_inf_nan=False)] = Field(
-        default=60.0,
-        description="How long a claim holds without a sign of life. After a crash an event waits about this long.",
+    lease_seconds: float = _setting(
+        60.0,
+        _number(least=1),
+        "How long a claim holds without a sign of life. After a crash an event waits about this "
+        "long.",
     )
-    retention_seconds: Annotated[float, Field(ge=60, allow_inf_nan=False)] = Field(
-        default=604_800.0,
-        description="How long a handled event is remembered; later replays are handled again.",
+    retention_seconds: float = _setting(
+        604_800.0,
+        _number(least=60),
+        "How long a handled event is remembered; later replays are handled again.",
     )
-    max_body_bytes: int = Field(
-        default=524_288,
-        ge=1,
-        description="Largest body; larger ones are refused at publish, dead letters at receipt.",
+    max_body_bytes: int = _setting(
+        524_288,
+        _whole(1),
+        "Largest body; larger ones are refused at publish, dead letters at receipt.",
     )
-    drain_seconds: Seconds = Field(
-        default=25.0,
-        description="Time for events in flight after SIGTERM; below the pod's grace period.",
+    drain_seconds: float = _setting(
+        25.0,
+        _number(above=0),
+        "Time for events in flight after SIGTERM; below the pod's grace period.",
     )
-    log_format: Literal["auto", "json", "console"] = Field(
-        default="auto", description="auto: console when the output is a terminal, else json."
+    log_format: Literal["auto", "json", "console"] = _setting(
+        "auto",
+        _one_of("auto", "json", "console"),
+        "auto: console when the output is a terminal, else json.",
     )
-    log_level: Literal["debug", "info", "warning", "error"] = Field(
-        default="info", description="Least level shown."
+    log_level: Literal["debug", "info", "warning", "error"] = _setting(
+        "info", _one_of("debug", "info", "warning", "error"), "Least level shown."
     )
-    otlp_endpoint: Annotated[str, _url_of("http", "https")] | None = Field(
-        default=None,
-        repr=False,
-        description="OTLP/HTTP endpoint for traces, such as http://collector:4318. Unset: no traces.",
+    otlp_endpoint: str | None = _setting(
+        None,
+        _url("http", "https"),
+        "OTLP/HTTP endpoint for traces, such as http://collector:4318. Unset: no traces.",
     )
-    trace_ratio: float = Field(
-        default=0.1, ge=0, le=1, description="Share of new traces that are sampled."
+    trace_ratio: float = _setting(
+        0.1, _number(least=0, most=1), "Share of new traces that are sampled."
     )
 
-    @model_validator(mode="after")
-    def _fit_together(self) -> Self:
+    def __post_init__(self) -> None:
         if self.handler_timeout_seconds >= self.lease_seconds:
-            raise ValueError(
+            raise SettingsError(
                 f"{PREFIX}HANDLER_TIMEOUT_SECONDS={self.handler_timeout_seconds:g} must be below "
-                f"{PREFIX}LEASE_SECONDS={self.lease_seconds:g}: a handler must end while its claim holds"
+                f"{PREFIX}LEASE_SECONDS={self.lease_seconds:g}: "
+                "a handler must end while its claim holds"
             )
         if self.backoff_seconds > self.backoff_max_seconds:
-            raise ValueError(
+            raise SettingsError(
                 f"{PREFIX}BACKOFF_SECONDS={self.backoff_seconds:g} must not be above "
                 f"{PREFIX}BACKOFF_MAX_SECONDS={self.backoff_max_seconds:g}"
             )
-        return self
 
     @property
     def inbox(self) -> str:
@@ -170,7 +233,8 @@ class Settings(BaseModel):
         if self.bus_url is not None and not self.bus_url.startswith("amqp"):
             return self.bus_url
         raise SettingsError(
-            f"{PREFIX}INBOX_URL is not set: say where handled events are kept, e.g. nats://nats:4222"
+            f"{PREFIX}INBOX_URL is not set: say where handled events are kept, "
+            "e.g. nats://nats:4222"
         )
 
     @property
@@ -178,72 +242,64 @@ class Settings(BaseModel):
         """The URL of the broker. Raises SettingsError when it is not set."""
         if self.bus_url is None:
             raise SettingsError(
-                f"{PREFIX}BUS_URL is not set: say where the broker is, e.g. amqp://rabbitmq:5672 or nats://nats:4222"
+                f"{PREFIX}BUS_URL is not set: say where the broker is, "
+                "e.g. amqp://rabbitmq:5672 or nats://nats:4222"
             )
         return self.bus_url
 
 
-def load(environ: Mapping[str, str] | None = None, **overrides: Any) -> Settings:
+@dataclass(frozen=True, slots=True)
+class Variable:
+    """A setting as the environment has it, `name` included."""
+
+    name: str
+    default: object
+    kind: Kind[object]
+    meaning: str
+
+
+VARIABLES: Mapping[str, Variable] = {
+    each.name: Variable(
+        PREFIX + each.name.upper(), each.default, each.metadata["kind"], each.metadata["meaning"]
+    )
+    for each in fields(Settings)
+}
+"""By the name of the setting."""
+
+
+def load(environ: Mapping[str, str] | None = None, **overrides: object) -> Settings:
     """Settings from the environment; `overrides` win. Raises SettingsError."""
     environ = os.environ if environ is None else environ
-    known = {PREFIX + name.upper(): name for name in Settings.model_fields}
-    given = {name: value for name, value in environ.items() if name.upper().startswith(PREFIX)}
-    for variable in given:
+    known = {variable.name: name for name, variable in VARIABLES.items()}
+    given = {name: text for name, text in environ.items() if name.upper().startswith(PREFIX)}
+    given |= {
+        PREFIX + name.upper(): str(value) for name, value in overrides.items() if value is not None
+    }
+    values: dict[str, Any] = {}
+    mistakes = []
+    for variable, text in given.items():
         if variable not in known:
             close = get_close_matches(variable, known, n=1)
             hint = f"did you mean {close[0]}?" if close else f"known are {', '.join(sorted(known))}"
             raise SettingsError(f"{variable} is not a setting: {hint}")
-    values: dict[str, Any] = {
-        known[variable]: value for variable, value in given.items() if value != ""
-    }
-    try:
-        return Settings(**(values | overrides))
-    except ValidationError as error:
-        raise SettingsError(
-            "; ".join(_sentence(dict(problem)) for problem in error.errors())
-        ) from None
-
-
-_LOGIN = re.compile(r"(?<=://)(?P<user>[^:@]*)(?P<password>:.*)?@", re.DOTALL)
-_SECRET_PARAMETER = re.compile(
-    r"(?<=[?&])([^=&]*(?:password|secret|token)[^=&]*=)[^&]*", re.IGNORECASE
-)
-_NEXT_URL = re.compile(r",(?=[a-z+]+://)")
-
-
-def masked(url: str) -> str:
-    """`url` with every password, and a token in its place, hidden; rather too much than too little."""
-    return ",".join(_masked_one(one) for one in _NEXT_URL.split(url))
-
-
-def _masked_one(url: str) -> str:
-    without_login = _LOGIN.sub(
-        lambda login: f"{login['user']}:***@" if login["password"] else "***@", url
-    )
-    return _SECRET_PARAMETER.sub(r"\1***", without_login)
+        kind = VARIABLES[known[variable]].kind
+        try:
+            if text != "":
+                values[known[variable]] = kind.read(text)
+        except ValueError as mistake:
+            shown = variable if kind.secret else f"{variable}={urls.masked(text)!r}"
+            mistakes.append(f"{shown}: {mistake}")
+    if mistakes:
+        raise SettingsError("; ".join(mistakes))
+    return Settings(**values)
 
 
 def effective(settings: Settings) -> list[tuple[str, str, bool, str]]:
     """For each setting: variable, value with secrets masked, whether it is the default, meaning."""
     rows = []
-    for name, field in Settings.model_fields.items():
+    for name, variable in VARIABLES.items():
         value = getattr(settings, name)
-        shown = (
-            ""
-            if value is None
-            else str(value).lower()
-            if isinstance(value, bool)
-            else masked(str(value))
-        )
-        rows.append((PREFIX + name.upper(), shown, value == field.default, field.description or ""))
+        text = str(value).lower() if isinstance(value, bool) else str(value)
+        shown = "" if value is None else urls.masked(text)
+        rows.append((variable.name, shown, value == variable.default, variable.meaning))
     return rows
-
-
-def _sentence(problem: Mapping[str, Any]) -> str:
-    message = str(problem["msg"]).removeprefix("Value error, ")
-    if not problem["loc"]:
-        return message
-    variable = PREFIX + str(problem["loc"][0]).upper()
-    given = problem["input"]
-    shown = repr(masked(given) if isinstance(given, str) else given)
-    return f"{variable}={shown}: {message[0].lower()}{message[1:]}"

@@ -22,10 +22,11 @@ from chassis.contracts import event_types
 from chassis.contracts.envelope import EncodedEvent
 from chassis.contracts.examples import example
 from chassis.publishing.publisher import check_size
-from chassis.settings import Settings, masked
+from chassis.settings import Settings
 from chassis.tools import load, scrape
 from chassis.tools.load import Plan, Tally
 from chassis.tools.scrape import Reading
+from chassis.urls import masked
 
 DEFAULT_COUNT = 1000
 _SCRAPE_SECONDS = 0.2

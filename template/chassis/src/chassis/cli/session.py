@@ -16,6 +16,7 @@ from chassis.service import Service
 from chassis.settings import Settings, SettingsError
 from chassis.telemetry import logs
 from chassis.tools import dev
+from chassis.urls import masked
 
 CONNECT_SECONDS = 5.0
 
@@ -59,7 +60,7 @@ class Session:
             try:
                 await asyncio.wait_for(bus.wait_ready(), CONNECT_SECONDS)
             except TimeoutError:
-                where = settings_module.masked(settings.bus)
+                where = masked(settings.bus)
                 raise BusUnavailable(f"no broker answers at {where} (CHASSIS_BUS_URL)") from None
             yield bus
         finally:

@@ -18,6 +18,7 @@ from chassis.cli.session import Session, UsageError
 from chassis.contracts import event_types
 from chassis.settings import Settings
 from chassis.tools.smoke import replica
+from chassis.urls import masked
 
 _LOCAL = {"localhost", "127.0.0.1", "::1"}
 
@@ -77,7 +78,7 @@ def _refuse_what_others_would_notice(settings: Settings, sends: bool) -> None:
     hosts = {urlsplit(url).hostname for url in settings.bus.split(",")}
     if sends and not hosts <= _LOCAL:
         raise UsageError(
-            f"{settings_module.masked(settings.bus)} is not on this machine, and every subscriber there would get the "
+            f"{masked(settings.bus)} is not on this machine, and every subscriber there would get the "
             "events: use a broker of your own, or add --yes"
         )
 

@@ -2,6 +2,7 @@
 
 import os
 import socket
+from dataclasses import replace
 from pathlib import Path
 
 import structlog
@@ -27,7 +28,7 @@ async def develop(service: Service, settings: Settings, data: Path) -> None:
         try:
             _log.info("embedded NATS", url=url, data=str(data))
             port = settings.http_port if _free(settings.http_port) else 0
-            await service.run(settings.model_copy(update={"bus_url": url, "http_port": port}))
+            await service.run(replace(settings, bus_url=url, http_port=port))
         finally:
             address.unlink(missing_ok=True)
 

@@ -11,7 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
 from chassis.cli.session import UsageError
-from chassis.settings import masked
+from chassis.urls import masked
 
 _CONSUMED = "messaging_client_consumed_messages_total"
 _AGE = "chassis_event_age_seconds_bucket"
