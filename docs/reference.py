@@ -27,6 +27,7 @@ import dockyard.cli
 from chassis.bus import Failure
 from chassis.bus.nats.copies import letter_lines
 from chassis.bus.rabbitmq.messages import Received, dead_properties, retry_properties
+from chassis.calls.counts import counts_of
 from chassis.contracts.envelope import AMQP_PREFIX, NATS_PREFIX, Envelope, to_headers
 from chassis.service import Service
 from chassis.settings import VARIABLES
@@ -116,6 +117,7 @@ def dockyard_command() -> Iterator[str]:
 
 
 def metrics() -> Iterator[str]:
+    counts_of("…")
     bound = Metrics("service", "version", "version")
     bound.for_type("…")
     bound.for_handler("…", "…")

@@ -302,6 +302,32 @@ ROWS: dict[str, tuple[Panel, ...]] = {
             width=12,
         ),
     ),
+    "Cached network calls": (
+        Panel(
+            "Calls, by what answered them",
+            "An answer that was kept, another caller's call, or a call upstream. Empty without `chassis.calls`.",
+            "ops",
+            (("{{outcome}}", counter("chassis_cached_calls_total", "outcome")),),
+            "stack",
+        ),
+        Panel(
+            "Upstream, by function",
+            "Calls that a cached function made upstream. This is the load on the other side.",
+            "ops",
+            (
+                (
+                    "{{function}}",
+                    counter("chassis_cached_calls_total", "function", more=', outcome="miss"'),
+                ),
+            ),
+        ),
+        Panel(
+            "Failed upstream, by function",
+            "Calls upstream that raised or took longer than their timeout.",
+            "ops",
+            (("{{function}}", counter("chassis_cached_call_failures_total", "function")),),
+        ),
+    ),
     "Starts and drains": (
         Panel(
             "Drain",

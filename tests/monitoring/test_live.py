@@ -37,13 +37,20 @@ from pathlib import Path
 from acme.billing.v1.signup_handled_pb2 import SignupHandled
 from acme.signup.v1.user_signed_up_pb2 import UserSignedUp
 from chassis import Context, Reject, Service
+from chassis.calls import cached
 
 service = Service("billing-svc")
 done = Path(os.environ.get("TEST_DONE", "."))
 
 
+@cached()
+async def country(email: str) -> str:
+    return email[:2]
+
+
 @service.on(UserSignedUp)
 async def handle_signup(event: UserSignedUp, ctx: Context) -> None:
+    await country(event.email)
     if event.email == "reject":
         raise Reject("as asked for")
     if event.email == "fail":

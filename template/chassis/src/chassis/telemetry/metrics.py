@@ -21,6 +21,8 @@ from prometheus_client import (
     ProcessCollector,
 )
 
+from chassis.telemetry.collectors import Imported
+
 DURATION_BUCKETS = (
     0.001,
     0.0025,
@@ -86,6 +88,7 @@ class Metrics:
         self.registry = CollectorRegistry()
         for collector in (ProcessCollector, PlatformCollector, GCCollector):
             collector(registry=self.registry)
+        self.registry.register(Imported())
         registry = self.registry
         Info("chassis_build", "The service and the chassis it runs on.", registry=registry).info(
             {"service": service, "version": version, "chassis": chassis_version}
