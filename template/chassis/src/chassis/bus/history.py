@@ -42,11 +42,11 @@ class History:
     def read(cls, headers: Mapping[str, object]) -> "History":
         """The history of a copy with these headers."""
         return cls(
-            _number(headers.get(ATTEMPT), 1, MOST_ATTEMPTS), _time(headers.get(FIRST_FAILURE))
+            number(headers.get(ATTEMPT), 1, MOST_ATTEMPTS), _time(headers.get(FIRST_FAILURE))
         )
 
 
-def _number(value: object, least: int, most: int) -> int:
+def number(value: object, least: int, most: int) -> int:
     """`value`, a number or its digits; `least` if it is out of bounds."""
     if isinstance(value, str) and value.isascii() and value.isdecimal() and len(value) < 20:
         value = int(value)

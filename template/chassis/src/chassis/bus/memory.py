@@ -8,12 +8,12 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from hashlib import blake2b
 from itertools import count
 from typing import Any
 
 from chassis.bus import Backlog, DeadLetter, Failure, OnDelivery, Subscription, Verdict
 from chassis.bus.history import History
+from chassis.bus.letters import letter_id
 from chassis.contracts.envelope import (
     AMQP_PREFIX,
     CONTENT_TYPE,
@@ -128,14 +128,10 @@ class MemoryDelivery:
 
     async def dead(self, failure: Failure) -> None:
         if self._settle() and self._queue not in self._broker.private:
-            message = repr(sorted(self._item.headers.items())).encode() + self._item.body
-            letter_id = blake2b(
-                failure.service.encode() + b"\0" + message, digest_size=16
-            ).hexdigest()
-            letter = DeadLetter(
-                letter_id, self._item.headers, self._item.body, self._item.type, failure
-            )
-            self._broker.dead.setdefault(failure.service, {}).setdefault(letter_id, letter)
+            item = self._item
+            id_ = letter_id(failure.service, item.headers, item.body)
+            letter = DeadLetter(id_, item.headers, item.body, item.type, failure)
+            self._broker.dead.setdefault(failure.service, {}).setdefault(id_, letter)
 
     async def hand_back(self) -> None:
         if self._settle():

@@ -4,19 +4,19 @@ The server acts on headers named `Nats-…` and the chassis on its own, so a cop
 another name. `originals` undoes what `carried` did, byte for byte. Knows no connection.
 """
 
-from dataclasses import fields
 from datetime import UTC, datetime
 from urllib.parse import quote, unquote
 
 from chassis.bus import DeadLetter, Failure
+from chassis.bus.letters import PREFIX, failure_headers, read_failure
 from chassis.contracts.envelope import NATS_PREFIX, format_time
 from chassis.jetstream.wire import decode_headers, header_block, header_lines
 
 DEDUPLICATE = "Nats-Msg-Id"
 
 _KEPT = b"chassis-kept-"
-_ACTED_ON = (b"nats-", b"chassis-", b"dead-letter-")
-_LETTER = "dead-letter-"
+_ACTED_ON = (b"nats-", b"chassis-", PREFIX.encode())
+_TYPE = PREFIX + "type"
 _READABLE = "".join(chr(code) for code in range(0x21, 0x7F) if chr(code) != "%")
 
 
@@ -55,31 +55,21 @@ def schedule(target: str, at: float) -> list[bytes]:
 
 def letter_lines(lines: list[bytes], type_: str, failure: Failure) -> list[bytes]:
     """Header lines of a dead letter: the original ones and the failure, percent-encoded."""
-    values = {"type": type_} | {
-        field.name: str(getattr(failure, field.name)) for field in fields(Failure)
-    }
-    about = {
-        _LETTER + name.replace("_", "-"): quote(value, safe=_READABLE)
-        for name, value in values.items()
-    }
-    return carried(lines) + [f"{name}: {value}".encode() for name, value in about.items()]
+    about = {_TYPE: type_} | failure_headers(failure)
+    return carried(lines) + [
+        f"{name}: {quote(str(value), safe=_READABLE)}".encode() for name, value in about.items()
+    ]
 
 
 def read_letter(id_: str, block: bytes | None, body: bytes) -> DeadLetter:
-    about = marks(block)
-
-    def said(name: str) -> str:
-        return unquote(about.get(_LETTER + name.replace("_", "-"), ""))
-
-    texts = {field.name: said(field.name) for field in fields(Failure) if field.name != "attempts"}
-    attempts = said("attempts")
+    about = {name: unquote(value) for name, value in marks(block).items()}
     headers = decode_headers(header_block(originals(block, moved=True)))
     return DeadLetter(
         id=id_,
         headers=headers,
         body=body,
-        type=said("type") or headers.get(NATS_PREFIX + "type", ""),
-        failure=Failure(**texts, attempts=int(attempts) if attempts.isdecimal() else 0),
+        type=about.get(_TYPE) or headers.get(NATS_PREFIX + "type", ""),
+        failure=read_failure(about),
     )
 
 

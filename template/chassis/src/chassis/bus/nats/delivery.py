@@ -4,13 +4,12 @@ Knows subjects, acknowledgement subjects and headers; knows no connection.
 """
 
 from collections.abc import Mapping
-from hashlib import blake2b
 from typing import Protocol
 
 from chassis.bus import Failure
 from chassis.bus.history import History
 from chassis.bus.nats.copies import marks, originals
-from chassis.contracts.envelope import NATS_PREFIX, Envelope, EnvelopeError, from_headers
+from chassis.contracts.envelope import NATS_PREFIX, Envelope, from_headers
 from chassis.jetstream.wire import decode_headers, header_block
 
 
@@ -131,13 +130,3 @@ class NatsDelivery:
 
     def marks(self) -> dict[str, str]:
         return marks(self._block) if self.moved else {}
-
-    @property
-    def identity(self) -> str:
-        """What makes two deliveries the same message: the event with its body, or else the place in the stream."""
-        try:
-            envelope = self.envelope()
-        except EnvelopeError:
-            return self.place
-        body = blake2b(self.body, digest_size=16).hexdigest()
-        return f"{envelope.source}\0{envelope.id}\0{envelope.type}\0{body}"

@@ -7,8 +7,6 @@ import asyncio
 import json
 from collections.abc import Awaitable
 from contextlib import suppress
-from dataclasses import replace
-from hashlib import blake2b
 from time import monotonic
 from typing import Any
 
@@ -18,6 +16,7 @@ from nats.aio.subscription import Subscription as Inbox
 
 from chassis.bus import BusMetrics, BusUnavailable, Failure, OnDelivery, Subscription
 from chassis.bus.history import History
+from chassis.bus.letters import in_brief, letter_id
 from chassis.bus.nats.copies import DEDUPLICATE, carried, letter_lines, named
 from chassis.bus.nats.delivery import NatsDelivery
 from chassis.jetstream.connection import WRONG_LAST_SEQUENCE, JetStream, JetStreamError
@@ -165,13 +164,13 @@ class Lane:
     async def bury(self, delivery: NatsDelivery, failure: Failure) -> None:
         """Store as a dead letter, once: whoever comes second finds it there."""
         service = self.subscription.service
-        letter = blake2b(f"{service}\0{delivery.identity}".encode(), digest_size=16).hexdigest()
+        letter = letter_id(service, delivery.headers, delivery.body)
         lines = delivery.original_lines()
         expected = named(Nats_Expected_Last_Subject_Sequence=0)
         headers = header_block(expected + letter_lines(lines, delivery.type, failure))
-        if not self._fits(headers, delivery.body):  # what says most about it in the least room
-            short = replace(failure, stack="", message=failure.message[:100])
-            headers = header_block(expected + letter_lines(lines, delivery.type, short))
+        if not self._fits(headers, delivery.body):
+            brief = letter_lines(lines, delivery.type, in_brief(failure))
+            headers = header_block(expected + brief)
         try:
             await self._store(f"dlq.{service}.{letter}", delivery.body, headers)
         except JetStreamError as error:

@@ -5,7 +5,7 @@ Pure functions. Knows AMQP properties, knows no channel. Headers of foreign publ
 
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
 from hashlib import blake2b
@@ -16,6 +16,14 @@ from pamqp.encode import encode_table_value
 
 from chassis.bus import DeadLetter, Failure
 from chassis.bus.history import HISTORY_HEADERS, History
+from chassis.bus.letters import (
+    FAILURE_HEADERS,
+    PREFIX,
+    REASON,
+    failure_headers,
+    letter_id,
+    read_failure,
+)
 from chassis.contracts.envelope import (
     AMQP_PREFIX,
     AMQP_PREFIX_ALTERNATIVE,
@@ -28,19 +36,16 @@ ORIGIN_EXCHANGE = "chassis-origin-exchange"
 ORIGIN_KEY = "chassis-origin-routing-key"
 DELIVERY_COUNT = "x-delivery-count"
 
-_DEAD = "dead-letter-"
-_FAILURE_HEADERS = {field.name: _DEAD + field.name.replace("_", "-") for field in fields(Failure)}
-_REASON = _FAILURE_HEADERS["reason"]
-_DEAD_MESSAGE_ID = _DEAD + "message-id"
-_DEAD_EXCHANGE = _DEAD + "exchange"
-_DEAD_KEY = _DEAD + "routing-key"
+_DEAD_MESSAGE_ID = PREFIX + "message-id"
+_DEAD_EXCHANGE = PREFIX + "exchange"
+_DEAD_KEY = PREFIX + "routing-key"
 
 _NOT_OF_THE_MESSAGE = frozenset(
     {
         *HISTORY_HEADERS,
         ORIGIN_EXCHANGE,
         ORIGIN_KEY,
-        *_FAILURE_HEADERS.values(),
+        *FAILURE_HEADERS.values(),
         _DEAD_MESSAGE_ID,
         _DEAD_EXCHANGE,
         _DEAD_KEY,
@@ -133,17 +138,17 @@ def dead_properties(received: Received, service: str, failure: Failure) -> Basic
     """Properties of a dead letter. Its message id is the same however often this message dies."""
     exchange, key = received.origin
     headers = _original(received)
-    headers |= {name: getattr(failure, attribute) for attribute, name in _FAILURE_HEADERS.items()}
+    headers |= failure_headers(failure)
     headers |= {_DEAD_EXCHANGE: exchange, _DEAD_KEY: key}
     if received.properties.message_id is not None:
         headers[_DEAD_MESSAGE_ID] = received.properties.message_id
-    return _moved(received, headers, _dead_letter_id(service, received))
+    return _moved(received, headers, _letter_id(service, received))
 
 
 def replay_properties(received: Received) -> Basic.Properties:
     """Properties of a dead letter that becomes a first attempt again."""
     message_id = received.properties.message_id
-    if _REASON in received.headers:
+    if _buried_by_chassis(received):
         original_id = received.headers.get(_DEAD_MESSAGE_ID)
         message_id = original_id if isinstance(original_id, str) else None
     return _moved(received, _original(received), message_id)
@@ -152,27 +157,24 @@ def replay_properties(received: Received) -> Basic.Properties:
 def dead_letter(received: Received, service: str) -> DeadLetter:
     """The entry that `received` is, put there by the chassis or by the broker itself."""
     headers = received.headers
-    by_chassis = _REASON in headers and received.properties.message_id is not None
+    by_chassis = _buried_by_chassis(received)
     type_ = headers.get(AMQP_PREFIX + "type", headers.get(AMQP_PREFIX_ALTERNATIVE + "type"))
     return DeadLetter(
-        id=str(received.properties.message_id)
-        if by_chassis
-        else _dead_letter_id(service, received),
+        id=str(received.properties.message_id) if by_chassis else _letter_id(service, received),
         headers=_original(received),
         body=received.body,
         type=type_ if isinstance(type_, str) else "",
-        failure=_failure(headers) if by_chassis else _crash_loop(received, service),
+        failure=read_failure(headers) if by_chassis else _crash_loop(received, service),
     )
 
 
-def _failure(headers: Mapping[str, object]) -> Failure:
-    attempts = headers.get(_FAILURE_HEADERS["attempts"])
-    texts = {
-        name: str(headers.get(header, ""))
-        for name, header in _FAILURE_HEADERS.items()
-        if name != "attempts"
-    }
-    return Failure(**texts, attempts=attempts if isinstance(attempts, int) else 0)
+def _buried_by_chassis(received: Received) -> bool:
+    """Whether the chassis put it there, not the broker, whatever its publisher wrote on it."""
+    return (
+        REASON in received.headers
+        and "x-death" not in received.headers
+        and received.properties.message_id is not None
+    )
 
 
 def _crash_loop(received: Received, service: str) -> Failure:
@@ -192,22 +194,8 @@ def _crash_loop(received: Received, service: str) -> Failure:
     )
 
 
-def _dead_letter_id(service: str, received: Received) -> str:
-    """A hash of service, source, event id and body; of headers and body where there is no event id.
-
-    The body counts: another payload under the same event id is a message of its own.
-    """
-    return blake2b(
-        f"{service}\0{_identity(received)}\0".encode() + received.body, digest_size=16
-    ).hexdigest()
-
-
-def _identity(received: Received) -> str:
-    for prefix in (AMQP_PREFIX, AMQP_PREFIX_ALTERNATIVE):
-        source, id_ = received.headers.get(prefix + "source"), received.headers.get(prefix + "id")
-        if isinstance(source, str) and isinstance(id_, str) and id_:
-            return f"{source}\0{id_}"
-    return repr(sorted(_original(received).items(), key=lambda item: item[0]))
+def _letter_id(service: str, received: Received) -> str:
+    return letter_id(service, _original(received), received.body)
 
 
 def _moved(received: Received, headers: FieldTable, message_id: str | None) -> Basic.Properties:

@@ -1,0 +1,59 @@
+"""The one format of a dead letter, whatever the broker: the headers of its failure, and its id.
+
+A dead letter is the original message, headers and body untouched, plus the headers written here.
+Knows names and values; an adapter encodes them as its protocol wants.
+"""
+
+from collections.abc import Mapping
+from dataclasses import fields, replace
+from hashlib import blake2b
+
+from chassis.bus import Failure
+from chassis.bus.history import number
+from chassis.contracts.envelope import AMQP_PREFIX, AMQP_PREFIX_ALTERNATIVE, NATS_PREFIX
+
+PREFIX = "dead-letter-"
+FAILURE_HEADERS = {field.name: PREFIX + field.name.replace("_", "-") for field in fields(Failure)}
+REASON = FAILURE_HEADERS["reason"]
+
+_BRIEF_MESSAGE = 100
+_MOST_ATTEMPTS = 2**31
+
+
+def failure_headers(failure: Failure) -> dict[str, str | int]:
+    """The headers that say why a message died."""
+    return {header: getattr(failure, name) for name, header in FAILURE_HEADERS.items()}
+
+
+def read_failure(headers: Mapping[str, object]) -> Failure:
+    """The failure in `headers`; a field that is missing there is empty."""
+    texts = {
+        name: str(headers.get(header, ""))
+        for name, header in FAILURE_HEADERS.items()
+        if name != "attempts"
+    }
+    return Failure(
+        **texts, attempts=number(headers.get(FAILURE_HEADERS["attempts"]), 0, _MOST_ATTEMPTS)
+    )
+
+
+def in_brief(failure: Failure) -> Failure:
+    """The same failure for a broker that takes no larger headers: no stack, a short message."""
+    return replace(failure, stack="", message=failure.message[:_BRIEF_MESSAGE])
+
+
+def letter_id(service: str, headers: Mapping[str, object], body: bytes) -> str:
+    """A hash of service, event and body; of all headers instead if they are no CloudEvent's.
+
+    The body counts: another payload under the same event id is a message of its own.
+    """
+    said = f"{service}\0{_event(headers)}\0".encode()
+    return blake2b(said + body, digest_size=16).hexdigest()
+
+
+def _event(headers: Mapping[str, object]) -> str:
+    for prefix in (AMQP_PREFIX, AMQP_PREFIX_ALTERNATIVE, NATS_PREFIX):
+        named = [headers.get(prefix + name) for name in ("source", "id", "type")]
+        if all(isinstance(value, str) and value for value in named):
+            return "\0".join(map(str, named))
+    return repr(sorted(headers.items(), key=lambda item: item[0]))
