@@ -95,6 +95,11 @@ chaos: $(READY) ## kill, stop and pause things under load for a long time; count
 	@echo "==> Chaos: the failure matrix on every store, rolling restarts, outages of 30 s, 5,000 dead letters"
 	@CHAOS=long $(BIN)/pytest -o log_cli=true -o log_cli_level=INFO --ignore tests/chaos/test_chaos.py tests/chaos
 
+.PHONY: alerts
+alerts: $(READY) ## provoke the platform's alerts by real faults, and see them fire and resolve
+	@echo "==> Alerts: real brokers, stores, exporters, Prometheus and Alertmanager"
+	@ALERTS=long $(BIN)/pytest -o log_cli=true -o log_cli_level=INFO tests/platform $(ARGS)
+
 .PHONY: bench-update
 bench-update: $(READY) ## updates by dockyard against copier update: one service, fleets of 10, 30 and 100
 	@echo "==> Benchmark: updates"

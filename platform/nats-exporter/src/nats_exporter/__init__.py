@@ -1,0 +1,1 @@
+"""A Prometheus exporter for NATS servers with JetStream, over their monitoring port."""
