@@ -4,6 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from chassis.backoff import backoff
+
 
 class Reject(Exception):
     """Raised by a handler: this event will never work; to the dead letters at once, with this reason."""
@@ -33,11 +35,7 @@ class Dead:
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """Exponential backoff with full jitter.
-
-    `delay(n) = random(0, min(backoff_max, backoff * 2^(n-1)))` seconds after the n-th failure.
-    Source: "Exponential Backoff And Jitter", AWS Architecture Blog, 2015.
-    """
+    """Exponential backoff with full jitter, from `backoff` up to `backoff_max` seconds."""
 
     max_attempts: int
     backoff: float
@@ -65,8 +63,7 @@ class RetryPolicy:
             return Dead("expired")
         if isinstance(error, RetryAfter):
             return Later(min(error.seconds, self.max_age))
-        ceiling = min(self.backoff_max, self.backoff * 2.0 ** min(attempt - 1, 64))
-        return Later(ceiling * random())
+        return Later(backoff(attempt, self.backoff, self.backoff_max, random))
 
 
 def age_since(first_failure: str, now: datetime) -> timedelta:

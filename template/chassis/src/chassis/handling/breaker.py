@@ -13,6 +13,7 @@ from random import random
 
 import structlog
 
+from chassis.backoff import backoff
 from chassis.handling.pauses import Pauses
 
 _log = structlog.get_logger(__name__)
@@ -65,8 +66,7 @@ class Breaker:
 
     def delay(self, random: Callable[[], float]) -> float:
         """Seconds until the next probe; `random` gives a number in [0, 1). Never less than half of the full delay."""
-        full = min(self._delay_max, self._delay * 2.0 ** min(self._opened - 1, 64))
-        return full * (0.5 + random() / 2)
+        return backoff(self._opened, self._delay, self._delay_max, random, least=0.5)
 
     def admit(self, who: Hashable) -> bool:
         """Whether an event may be handled now; while probing, the answer makes it a probe."""

@@ -14,6 +14,7 @@ from typing import Any
 
 import structlog
 
+from chassis.backoff import backoff
 from chassis.bus import BusUnavailable, Delivery, Failure
 from chassis.bus.history import History
 from chassis.contracts.envelope import Envelope
@@ -175,12 +176,8 @@ class InTurn:
             stand.work = self._leases.hold(case.task, claim, asked_at)
             return 0.0
         stand.looks += 1
-        wait = min(
-            claim.retry_after,
-            LONGEST_LOOK_SECONDS,
-            FIRST_LOOK_SECONDS * 2.0 ** min(stand.looks - 1, 16),
-        )
-        return wait * (0.5 + random() / 2)  # noqa: S311 - spreads load, keeps no secret
+        longest = min(claim.retry_after, LONGEST_LOOK_SECONDS)
+        return backoff(stand.looks, FIRST_LOOK_SECONDS, longest, random, least=0.5)
 
     async def _release(self, work: Work) -> None:
         try:

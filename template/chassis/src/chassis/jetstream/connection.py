@@ -9,10 +9,10 @@ Knows JetStream's API; knows no events, no service and no inbox.
 
 import asyncio
 import json
-import random
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from datetime import datetime
+from random import random
 from time import monotonic, time
 from typing import Any, NamedTuple
 from urllib.parse import unquote, urlsplit
@@ -21,6 +21,7 @@ import nats.errors
 import structlog
 from nats.aio.subscription import Subscription
 
+from chassis.backoff import backoff
 from chassis.jetstream.wire import OnMessage, WireClient, status_of
 
 _log = structlog.get_logger(__name__)
@@ -242,8 +243,9 @@ class JetStream:
                 )
                 self._told = True
             failures = 0 if self._lived and monotonic() - began > _STEADY_SECONDS else failures + 1
-            longest = min(_BACKOFF_MAX_SECONDS, _BACKOFF_SECONDS * 2 ** min(failures, 10))
-            await asyncio.sleep(random.uniform(longest / 4, longest))  # noqa: S311 - jitter, no secret
+            await asyncio.sleep(
+                backoff(failures + 1, _BACKOFF_SECONDS, _BACKOFF_MAX_SECONDS, random, least=0.25)
+            )
 
     async def _live(self) -> None:
         """One connection from beginning to end. Raises, or returns with `trouble` telling why it was lost."""

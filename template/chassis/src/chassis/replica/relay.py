@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import structlog
 
+from chassis.backoff import backoff, steady
 from chassis.bus import Bus
 from chassis.contracts.envelope import EncodedEvent
 from chassis.inbox import InboxUnavailable, TransactionalInbox
@@ -81,22 +82,24 @@ class Relay:
             _, left = await asyncio.wait(left, timeout=CANCEL_SECONDS)
 
     async def _publish_all(self) -> None:
-        batch, poll = BATCH, POLL_SECONDS[0]
+        batch, looks = BATCH, 0
         while self._bus.connected or not self._draining:
             self._bell.clear()  # before looking, so that what comes meanwhile rings again
             relayed = await self._next(batch)
             if relayed is None:
                 await asyncio.sleep(RETRY_SECONDS)
             elif relayed.confirmed:
-                batch, poll = min(BATCH, batch * 2), POLL_SECONDS[0]
+                batch, looks = min(BATCH, batch * 2), 0
             elif relayed.failed:
                 batch = 1  # if it is one event that brings the others down, find it
                 await asyncio.sleep(RETRY_SECONDS)
             elif self._draining and not self._bell.is_set():
                 return
             else:
-                await self._wait(poll)
-                poll = POLL_SECONDS[0] if self._bell.is_set() else min(poll * 2, POLL_SECONDS[1])
+                looks += 1
+                await self._wait(backoff(looks, *POLL_SECONDS, steady))
+                if self._bell.is_set():
+                    looks = 0
 
     async def _next(self, batch: int) -> Relayed | None:
         """What became of the next events; None when it could not be tried."""

@@ -6,11 +6,12 @@ Implements the bus port. Knows when to connect, to consume and to give up; how i
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from random import uniform
+from random import random
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 import structlog
 
+from chassis.backoff import backoff
 from chassis.bus import (
     Backlog,
     BusMetrics,
@@ -26,19 +27,19 @@ from chassis.bus.rabbitmq.topology import EXCHANGE, Version, dead_letter_name
 from chassis.contracts.envelope import EncodedEvent
 
 HEARTBEAT_SECONDS = 15
-STABLE_SECONDS = 10.0
 CANCEL_SECONDS = 2.0
-"""A link that lived longer than this was a good one: its loss is a first failure again."""
+STABLE_SECONDS = 10.0
+"""A link that lives longer than this is a good one: its loss is a first failure again."""
 
 _log = structlog.get_logger(__name__)
 
 
 def reconnect_delay(failures: int) -> float:
-    """Seconds to wait after so many failures in a row: up to 3, with full jitter.
+    """Seconds to wait after `failures` in a row: at most 3.
 
-    A replica shall be ready within 5 seconds of the broker's return, of which connecting takes some.
+    A replica must be ready within 5 seconds of the broker's return, and connecting takes some.
     """
-    return uniform(0.0, min(3.0, 0.1 * 2.0 ** min(failures, 10)))  # noqa: S311 - spreads load, keeps no secret
+    return backoff(failures, 0.2, 3.0, random)
 
 
 class RabbitBus:

@@ -7,12 +7,13 @@ import asyncio
 import math
 from collections.abc import Callable, Mapping, Sequence
 from time import monotonic
-from typing import LiteralString
+from typing import LiteralString, NamedTuple
 
 import psycopg
 import structlog
 from psycopg.types.json import Jsonb
 
+from chassis.backoff import backoff, steady
 from chassis.contracts.envelope import AMQP_PREFIX, EncodedEvent, from_headers, to_headers
 from chassis.inbox.outbox import Backlog, Publish, Relayed
 from chassis.inbox.postgres.database import Connection, Database
@@ -20,6 +21,7 @@ from chassis.inbox.postgres.database import Connection, Database
 _log = structlog.get_logger(__name__)
 
 CHANNEL: LiteralString = "chassis_outbox"
+_PUT_OFF_SECONDS = (1.0, 60.0)
 RECONNECT_SECONDS = 1.0
 _SECONDS_BETWEEN_NOTIFICATIONS = 0.05
 """PostgreSQL commits transactions with notifications one after the other: not one for each event.
@@ -40,7 +42,7 @@ STORE: LiteralString = """
 # A relay that vanishes without closing its connection would keep its rows locked.
 _LIMIT_IDLING: LiteralString = "SET LOCAL idle_in_transaction_session_timeout = '60s'"
 _TAKE: LiteralString = """
-    SELECT position, headers, body FROM chassis_outbox
+    SELECT position, failures, headers, body FROM chassis_outbox
     WHERE source = %(source)s AND due <= clock_timestamp()
     ORDER BY position LIMIT %(limit)s FOR UPDATE SKIP LOCKED
 """
@@ -50,7 +52,7 @@ _REMOVE: LiteralString = (
 _PUT_OFF: LiteralString = """
     UPDATE chassis_outbox
     SET failures = failures + 1, error = %(error)s,
-        due = clock_timestamp() + make_interval(secs => least(60, 2 ^ least(failures, 6)))
+        due = clock_timestamp() + make_interval(secs => %(delay)s)
     WHERE source = %(source)s AND position = %(position)s
 """
 _BACKLOG: LiteralString = """
@@ -94,6 +96,14 @@ def stored(events: Sequence[EncodedEvent], bell: Bell) -> Mapping[str, object]:
     }
 
 
+class _Taken(NamedTuple):
+    """A row of the outbox, locked; `failures` are those so far."""
+
+    position: int
+    failures: int
+    event: EncodedEvent
+
+
 class PostgresOutbox:
     """The events whose source is `source`: services may share the table, but not their relays."""
 
@@ -110,34 +120,43 @@ class PostgresOutbox:
                 ).fetchall()
             if not rows:
                 return Relayed()
-            messages = [
-                EncodedEvent(from_headers(headers, AMQP_PREFIX), body) for _, headers, body in rows
+            taken = [
+                _Taken(position, failures, EncodedEvent(from_headers(headers, AMQP_PREFIX), body))
+                for position, failures, headers, body in rows
             ]
-            errors = await publish(messages)
-            results = list(zip((row[0] for row in rows), messages, errors, strict=True))
+            errors = await publish([one.event for one in taken])
             async with asyncio.timeout(self._database.timeout):
-                return await self._settle(connection, results)
+                return await self._settle(connection, list(zip(taken, errors, strict=True)))
 
     async def _settle(
-        self, connection: Connection, results: Sequence[tuple[int, EncodedEvent, Exception | None]]
+        self, connection: Connection, results: Sequence[tuple["_Taken", Exception | None]]
     ) -> Relayed:
-        """Remove what is confirmed, put off what is not: unless it is all of several, which is no event's own fault."""
-        confirmed = [position for position, _, error in results if error is None]
+        """Remove the confirmed events and put off the others.
+
+        If all of several events fail, the fault is not an event's own, and none is put off.
+        """
+        confirmed = [one.position for one, error in results if error is None]
         await connection.execute(_REMOVE, {"source": self._source, "positions": confirmed})
         if confirmed or len(results) == 1:
-            for position, message, error in results:
+            for one, error in results:
                 if error is not None:
-                    await connection.execute(
-                        _PUT_OFF,
-                        {"source": self._source, "position": position, "error": repr(error)[:2048]},
-                    )
-                    _log.error(
-                        "an event in the outbox could not be published; it is tried again",
-                        event_id=message.envelope.id,
-                        type=message.envelope.type,
-                        error=repr(error),
-                    )
+                    await self._put_off(connection, one, error)
         return Relayed(len(confirmed), len(results) - len(confirmed))
+
+    async def _put_off(self, connection: Connection, one: "_Taken", error: Exception) -> None:
+        parameters = {
+            "source": self._source,
+            "position": one.position,
+            "error": repr(error)[:2048],
+            "delay": backoff(one.failures + 1, *_PUT_OFF_SECONDS, steady),
+        }
+        await connection.execute(_PUT_OFF, parameters)
+        _log.error(
+            "an event in the outbox could not be published; it is tried again",
+            event_id=one.event.envelope.id,
+            type=one.event.envelope.type,
+            error=repr(error),
+        )
 
     async def backlog(self) -> Backlog:
         async with self._database.statement() as connection:
