@@ -1,1 +1,1 @@
-"""`dockyard demo`: the whole story on this machine, with real services, a real broker and real kills."""
+"""`dockyard demo`: the whole story on this machine. Services, broker and kills are real."""

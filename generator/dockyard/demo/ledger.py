@@ -1,7 +1,7 @@
-"""Counts what really happened, outside the services: what was published against what reached the provider.
+"""Counts outside the services: the published events against the calls that reached the provider.
 
-The provider stands for the world outside. It honours idempotency keys, so an effect is a distinct key;
-the same event under two keys would be an effect twice.
+The provider stands for the world outside. It honours idempotency keys: an effect is a distinct key.
+An event under two keys has two effects.
 """
 
 import sqlite3
@@ -14,7 +14,7 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class Ledger:
-    """The sums at the end. `handled`, `dead`, `lost` and `twice` count pairs of event and service."""
+    """The sums at the end. All but `published` and the repeats count pairs of event and service."""
 
     published: int
     handled: int
@@ -23,22 +23,23 @@ class Ledger:
     lost: int
     twice: int
     repeats_refused: int
-    """Calls that the provider refused because it knew their key: repeats after a kill, without effect."""
+    """Calls without effect after a kill: the provider knew their key."""
 
     @property
     def balanced(self) -> bool:
-        """Nothing is lost and nothing happened twice."""
+        """No event is lost, and none had two effects."""
         return self.lost == 0 and self.twice == 0
 
     def __str__(self) -> str:
         return (
-            f"published={self.published} handled={self.handled} duplicates_ignored={self.duplicates_ignored} "
+            f"published={self.published} handled={self.handled} "
+            f"duplicates_ignored={self.duplicates_ignored} "
             f"dead={self.dead} lost={self.lost} twice={self.twice}"
         )
 
 
 class Provider:
-    """The record of all calls, in a database that the services write to."""
+    """The record of all calls, in a database at `path` that the services write to."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -55,12 +56,12 @@ class Provider:
         return Counter({(service, event_id): count for service, event_id, count in rows})
 
     def handled(self, service: str, events: Iterable[str]) -> int:
-        """How many of `events` have had their effect for `service`."""
+        """How many of `events` had their effect for `service`."""
         effects = self.effects()
         return sum((service, event) in effects for event in events)
 
     def repeats(self) -> int:
-        """Calls under a key that was known already."""
+        """The number of calls under a key that the provider knew already."""
         return int(self._query("SELECT COUNT(*) - COUNT(DISTINCT service || key) FROM calls")[0][0])
 
     def _query(self, statement: str) -> list[tuple[str, str, int]]:
@@ -75,9 +76,9 @@ def balance(
     dead: Counter[str],
     duplicates_ignored: int,
 ) -> Ledger:
-    """The ledger of `published` event ids, each of which every one of `services` had to handle once.
+    """The ledger of the event ids in `published`, which each of `services` must handle once.
 
-    `dead` counts by service the events that lie in its dead letters.
+    `dead` counts the dead letters of each service.
     """
     effects = provider.effects()
     events, takers = set(published), list(services)

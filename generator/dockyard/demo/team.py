@@ -1,6 +1,7 @@
-"""What a team does to a freshly rendered service: its contracts, its handlers, its tests, a commit."""
+"""The work of a team on a new service: contracts, handlers and tests of its own, a commit."""
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 from dockyard.programs import git, toolchain
@@ -10,22 +11,25 @@ _POISONED = 'name, _domain = event.email.split("@")'
 _FIXED = 'name = event.email.partition("@")[0]'
 
 
-def write_handlers(service: Path) -> None:
-    """Replace the example of `service` by the team's own code, run its tests, and commit."""
+def write_handlers(service: Path, progress: Callable[[str], None]) -> None:
+    """Put the team's code in the place of the example in `service`, run its tests, and commit."""
     package = service.name.replace("-", "_")
     domain = service.name.removesuffix("-svc")
     (service / f"contracts/acme/{domain}/v1/signup_handled.proto").unlink()
     shutil.copytree(_TEAM / service.name, service, dirs_exist_ok=True)
     shutil.copy(_TEAM / "provider.py", service / "src" / package / "provider.py")
+    progress("generating contracts")
     toolchain.generate_contracts(service)
+    progress("making the environment")
+    toolchain.set_up(service)
+    progress("running the tests")
     toolchain.test(service)
     git.commit_all(service, "Handle sign-ups")
 
 
-def fix_handler(service: Path) -> str:
-    """Mend the bug that the poison message met; returns the change as a patch."""
+def fix_handler(service: Path) -> tuple[str, str]:
+    """Mend the bug that the poison message met; returns the line before and after."""
     handlers = service / "src/welcome_svc/handlers.py"
     handlers.write_text(handlers.read_text().replace(_POISONED, _FIXED))
-    patch = git.run("diff", "--unified=0", folder=service)
     git.commit_all(service, "Welcome people whose address has no domain")
-    return patch
+    return _POISONED, _FIXED

@@ -39,9 +39,13 @@ def generate_contracts(service: Path) -> None:
     )
 
 
-def test(service: Path) -> None:
-    """Make the service's environment and run its own tests. Raises ToolMissing and ToolFailed."""
+def set_up(service: Path) -> None:
+    """Make the service's environment. Raises ToolMissing and ToolFailed."""
     _run(["make", "setup"], service, f"make the environment of {service.name}", _NETWORK)
+
+
+def test(service: Path) -> None:
+    """Run the service's own tests. Raises ToolMissing and ToolFailed."""
     _run(["make", "test"], service, f"run the tests of {service.name}", "Mend what they found.")
 
 
