@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from dockyard.errors import ToolMissing
-from dockyard.updating.journal import uninterrupted
+from dockyard.programs.signals import uninterrupted
 
 COMMAND_COLUMNS = 140
 """The services' own commands may use so many characters for a line."""

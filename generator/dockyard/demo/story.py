@@ -12,9 +12,9 @@ from dockyard.demo.actor import Actor
 from dockyard.demo.ledger import Provider
 from dockyard.demo.show import Show
 from dockyard.demo.steps import Steps
+from dockyard.programs.signals import uninterrupted
 from dockyard.rendering.source import default_source
 from dockyard.rendering.template import Template, open_template
-from dockyard.updating.journal import uninterrupted
 
 SERVICES = ("welcome-svc", "billing-svc")
 _STAGES = {
