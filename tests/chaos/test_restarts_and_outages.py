@@ -8,8 +8,8 @@ from typing import get_args
 import pytest
 
 from chassis.bus.rabbitmq.bus import reconnect_delay
-from chassis.handling.consumer import Limits
 from chassis.handling.outage import GRACE_SECONDS
+from chassis.handling.surroundings import Limits
 from chassis.jetstream import connection
 from tests.chaos.load import publish_until_confirmed
 from tests.chaos.outages import Of, outage

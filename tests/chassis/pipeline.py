@@ -13,12 +13,16 @@ from chassis.bus.history import History
 from chassis.bus.memory import MemoryBus
 from chassis.contracts.envelope import AMQP_PREFIX, EncodedEvent, Envelope, from_headers, to_headers
 from chassis.contracts.event_types import event_type, to_event
+from chassis.handling.attempts import Route
 from chassis.handling.breaker import Breaker
-from chassis.handling.consumer import Consumer, Entry, Identity, Limits, Route
+from chassis.handling.endings import Identity
+from chassis.handling.intake import Entry
+from chassis.handling.surroundings import Limits
 from chassis.handling.turns import Turns
 from chassis.inbox import InboxUnavailable, Lease, Refused
 from chassis.inbox.memory import MemoryInbox
 from chassis.publishing.publisher import Publisher
+from chassis.replica.assemble import wire
 from chassis.retry import RetryPolicy
 from chassis.telemetry.metrics import Metrics
 from chassis.telemetry.traces import NoTraces, Traces
@@ -193,10 +197,10 @@ class Pipeline:
             event_type(message): self._entry(message, handlers)
             for message, handlers in self.handlers.items()
         }
-        self.consumer = Consumer(
+        self.consumer = wire(
             Identity("billing-svc", "1.2.3"),
             entries,
-            for_each=entries,
+            entries,
             bus=self.bus,
             inbox=self.inbox,
             publisher=Publisher(

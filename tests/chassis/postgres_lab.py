@@ -14,6 +14,7 @@ from psycopg.conninfo import make_conninfo
 from chassis import Service
 from chassis.handling.consumer import Consumer
 from chassis.inbox.postgres.inbox import PostgresInbox
+from chassis.replica.assemble import consumer_of
 from chassis.settings import load
 from chassis.telemetry.metrics import Metrics
 from chassis.telemetry.traces import NoTraces
@@ -76,8 +77,8 @@ class Replica:
         self.inbox = PostgresInbox(url, 60.0, 3600.0, **inbox_options)
         self.bus = Bus()
         self.metrics = Metrics("billing-svc", "1.2.3", "0")
-        self.consumer: Consumer = service.consumer(
-            SETTINGS, self.bus, self.inbox, self.metrics, NoTraces()
+        self.consumer: Consumer = consumer_of(
+            service, SETTINGS, self.bus, self.inbox, metrics=self.metrics, traces=NoTraces()
         )
 
     async def take(self, delivery: Delivered) -> Delivered:

@@ -101,7 +101,7 @@ async def test_the_environment_does_not_reach_the_harness(monkeypatch: pytest.Mo
 
 
 def test_a_wrong_setting_is_refused() -> None:
-    with pytest.raises(SettingsError, match="CHASSIS_MAX_ATTEMPTS=0"):
+    with pytest.raises(SettingsError, match="CHASSIS_MAX_ATTEMPTS='0'"):
         Harness(billing(), max_attempts=0)
 
 

@@ -1,85 +1,14 @@
-"""The registry of handlers, and a whole service at work over memory."""
+"""What a team may register, and what a service knows of it."""
 
-import asyncio
-import os
 import re
-import signal
-from collections.abc import Callable
-from math import isnan
 from typing import Any
 
-import aiohttp
 import pytest
 from acme.billing.v1.account_opened_pb2 import AccountOpened
 from acme.signup.v1.user_signed_up_pb2 import UserSignedUp
 
 from chassis import Context, Service
-from chassis.bus.memory import MemoryBroker, MemoryBus
-from chassis.contracts.event_types import to_event
-from chassis.inbox import InboxUnavailable
-from chassis.inbox.memory import MemoryInbox
 from chassis.service import RegistrationError
-from chassis.settings import load
-from tests.chassis.conftest import LogLines
-from tests.chassis.pipeline import PATIENCE, eventually
-
-SETTINGS = load(
-    {"CHASSIS_BUS_URL": "memory://", "CHASSIS_HTTP_HOST": "127.0.0.1", "CHASSIS_HTTP_PORT": "0"}
-)
-
-
-class Store(MemoryInbox):
-    """A store that can be away from the start."""
-
-    away = False
-    asked = 0
-
-    async def open(self) -> None:
-        self.asked += 1
-        if self.away:
-            raise InboxUnavailable("the store is away")
-
-
-class World:
-    """What surrounds the service: a broker, a store, and whoever sends signals and probes."""
-
-    def __init__(self, log_lines: LogLines) -> None:
-        self.broker = MemoryBroker()
-        self.store = Store(60.0, 3600.0)
-        self._log_lines = log_lines
-        self._seen: list[dict[str, object]] = []
-
-    def logged(self, event: str) -> list[dict[str, object]]:
-        self._seen += self._log_lines()
-        return [line for line in self._seen if line["event"] == event]
-
-    async def publish(self, event: UserSignedUp, id_: str = "e-1") -> None:
-        await MemoryBus(self.broker).publish(to_event(event, source="shop", id_=id_))
-
-    async def get(self, path: str) -> tuple[int, dict[str, object]]:
-        port = self.logged("starting")[0]["http_port"]
-        async with (
-            aiohttp.ClientSession() as session,
-            session.get(f"http://127.0.0.1:{port}{path}") as response,
-        ):
-            return response.status, await response.json()
-
-
-@pytest.fixture
-def world(monkeypatch: pytest.MonkeyPatch, log_lines: LogLines) -> World:
-    world = World(log_lines)
-    monkeypatch.setattr("chassis.adapters.open_bus", lambda *_: MemoryBus(world.broker))
-    monkeypatch.setattr("chassis.adapters.open_inbox", lambda *_: world.store)
-    monkeypatch.setattr("chassis.service.STORE_RETRY_SECONDS", 0.001)
-    return world
-
-
-def terminate() -> None:
-    os.kill(os.getpid(), signal.SIGTERM)
-
-
-async def ended(running: asyncio.Task[None]) -> None:
-    await asyncio.wait_for(running, PATIENCE)
 
 
 def test_a_handler_must_be_async() -> None:
@@ -128,7 +57,7 @@ def test_options_that_mean_nothing_are_refused_with_a_sentence(
         @service.on(UserSignedUp, **options)
         async def open_account(event: UserSignedUp, ctx: Context) -> None: ...
 
-    assert service.types == frozenset()
+    assert service.registry.types == frozenset()
 
 
 def test_a_service_knows_what_its_replicas_share_and_what_each_gets() -> None:
@@ -141,11 +70,11 @@ def test_a_service_knows_what_its_replicas_share_and_what_each_gets() -> None:
     @service.on(UserSignedUp)
     async def note(event: UserSignedUp | AccountOpened, ctx: Context) -> None: ...
 
-    assert service.types_of("shared") == {
+    assert service.registry.types_of("shared") == {
         "acme.signup.v1.UserSignedUp",
         "acme.billing.v1.AccountOpened",
     }
-    assert service.types_of("every_replica") == {"acme.signup.v1.UserSignedUp"}
+    assert service.registry.types_of("every_replica") == {"acme.signup.v1.UserSignedUp"}
 
 
 def test_a_service_knows_which_types_it_takes() -> None:
@@ -155,131 +84,14 @@ def test_a_service_knows_which_types_it_takes() -> None:
     @service.on(AccountOpened)
     async def note(event: UserSignedUp | AccountOpened, ctx: Context) -> None: ...
 
-    assert service.types == {"acme.signup.v1.UserSignedUp", "acme.billing.v1.AccountOpened"}
-    assert set(service.messages) == {UserSignedUp, AccountOpened}
+    assert service.registry.types == {
+        "acme.signup.v1.UserSignedUp",
+        "acme.billing.v1.AccountOpened",
+    }
+    assert set(service.registry.messages) == {UserSignedUp, AccountOpened}
 
 
 def test_the_version_is_that_of_the_installed_distribution() -> None:
     assert Service("dockyard-chassis").version != "0"
     assert Service("not-installed-anywhere").version == "0"
     assert Service("billing-svc", version="1.2.3").version == "1.2.3"
-
-
-async def test_a_service_handles_publishes_and_stops_at_a_signal(world: World) -> None:
-    service = Service("billing-svc", version="1.2.3")
-    got: list[UserSignedUp] = []
-
-    @service.on(AccountOpened)
-    async def note(event: AccountOpened, ctx: Context) -> None:
-        got.append(UserSignedUp(user_id=event.account_id))
-
-    @service.on(UserSignedUp)
-    async def open_account(event: UserSignedUp, ctx: Context) -> None:
-        ctx.publish(AccountOpened(account_id=event.user_id))
-
-    running = asyncio.create_task(service.run(SETTINGS))
-    await eventually(lambda: bool(world.logged("ready")))
-    assert await world.get("/readyz") == (200, {"status": "ok", "reasons": []})
-    assert (await world.get("/version"))[1]["version"] == "1.2.3"
-    await world.publish(UserSignedUp(user_id="u-1"))
-    await eventually(lambda: bool(got))
-    terminate()
-    await ended(running)
-    assert world.logged("stopped")
-
-
-async def test_a_drain_is_not_ready_takes_nothing_and_finishes_what_is_in_flight(
-    world: World,
-) -> None:
-    service = Service("billing-svc")
-    started, go_on, done = asyncio.Event(), asyncio.Event(), []
-
-    @service.on(UserSignedUp)
-    async def open_account(event: UserSignedUp, ctx: Context) -> None:
-        started.set()
-        await go_on.wait()
-        done.append(ctx.event_id)
-
-    running = asyncio.create_task(service.run(SETTINGS))
-    await eventually(lambda: bool(world.logged("ready")))
-    await world.publish(UserSignedUp(), "e-1")
-    await started.wait()
-    terminate()
-    await eventually(lambda: bool(world.logged("stopping")))
-    await world.publish(UserSignedUp(), "e-2")
-    status, health = await world.get("/readyz")
-    assert status == 503
-    assert "draining" in health["reasons"]  # type: ignore[operator]
-    go_on.set()
-    await ended(running)
-    assert done == ["e-1"]
-    assert world.logged("drained")[0]["abandoned"] == 0
-    assert len(world.broker.queues["billing-svc"].items) == 1  # e-2 waits for the next replica
-
-
-async def test_a_service_waits_for_its_store_not_ready_and_says_so_once(world: World) -> None:
-    world.store.away = True
-    service = Service("billing-svc")
-
-    @service.on(UserSignedUp)
-    async def open_account(event: UserSignedUp, ctx: Context) -> None: ...
-
-    running = asyncio.create_task(service.run(SETTINGS))
-    await eventually(lambda: world.store.asked > 3)
-    assert (await world.get("/readyz"))[1]["reasons"] == ["bus", "inbox"]
-    assert len(world.logged("the inbox store is not reachable yet, waiting for it")) == 1
-    world.store.away = False
-    await eventually(lambda: bool(world.logged("ready")))
-    assert (await world.get("/readyz"))[0] == 200
-    terminate()
-    await ended(running)
-
-
-async def test_a_service_that_waits_for_its_store_can_be_stopped(world: World) -> None:
-    world.store.away = True
-    running = asyncio.create_task(Service("billing-svc").run(SETTINGS))
-    await eventually(lambda: world.store.asked > 1)
-    terminate()
-    await ended(running)
-    assert world.logged("stopped")
-    assert not world.logged("ready")
-
-
-async def test_the_metrics_tell_broker_store_backlog_and_how_long_the_drain_takes(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    service = Service("billing-svc")
-    metrics = service.metrics()
-    monkeypatch.setattr(service, "metrics", lambda: metrics)
-
-    def value(name: str) -> float:
-        found = metrics.registry.get_sample_value(f"chassis_{name}")
-        assert found is not None
-        return found
-
-    world.store.away = True
-    running = asyncio.create_task(service.run(SETTINGS))
-    await eventually(lambda: world.store.asked > 1)
-    assert isnan(value("bus_connected")), "nobody has tried to connect"
-    assert (value("inbox_reachable"), value("drain_seconds")) == (0, 0)
-    world.store.away = False
-    await eventually(lambda: value("backlog_messages") == 0)
-    assert (value("bus_connected"), value("inbox_reachable")) == (1, 1)
-    terminate()
-    await ended(running)
-    assert 0 < value("drain_seconds") < value("drain_deadline_seconds") == SETTINGS.drain_seconds
-
-
-async def test_the_chassis_keeps_the_readiness_metric(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    service = Service("billing-svc")
-    metrics = service.metrics()
-    monkeypatch.setattr(service, "metrics", lambda: metrics)
-    ready: Callable[[], float | None] = lambda: metrics.registry.get_sample_value("chassis_ready")  # noqa: E731 - one line, used thrice
-    running = asyncio.create_task(service.run(SETTINGS))
-    await eventually(lambda: bool(world.logged("ready")))
-    assert ready() == 1
-    terminate()
-    await ended(running)
-    assert ready() == 0

@@ -17,6 +17,7 @@ from chassis.contracts.envelope import AMQP_PREFIX, to_headers
 from chassis.contracts.event_types import event_without_version, to_event
 from chassis.inbox import Lease, Refused
 from chassis.inbox.memory import MemoryInbox
+from chassis.replica.assemble import consumer_of, metrics_of
 from chassis.service import RegistrationError
 from chassis.settings import load
 from chassis.telemetry.metrics import Metrics
@@ -81,7 +82,7 @@ async def test_upcasters_are_chained_whatever_their_order() -> None:
     team = Team(v3.UserJoined)
     team.service.upcast(v2.UserSignedUp, v3.UserJoined)(with_address)
     team.service.upcast(v1.UserSignedUp, v2.UserSignedUp)(with_language)
-    assert team.service.types == {V1, V2, V3}
+    assert team.service.registry.types == {V1, V2, V3}
     async with Harness(team.service) as harness:
         assert await harness.send(ADA) == "done"
     assert team.got == [(V3, v3.UserJoined(user_id="ada", address="en:ada@example.org"))]
@@ -174,7 +175,7 @@ async def test_what_cannot_be_upcast_is_dead_at_once_before_any_claim(
 ) -> None:
     team = Team(v2.UserSignedUp)
     team.service.upcast(v1.UserSignedUp, v2.UserSignedUp)(upcaster)
-    inbox, metrics = Watched(60.0, 3600.0), team.service.metrics()
+    inbox, metrics = Watched(60.0, 3600.0), metrics_of(team.service)
     delivery = await take(team.service, delivered(ADA), inbox, metrics)
     failure = delivery.buried
     assert failure.reason == "upcast_failed"
@@ -229,7 +230,7 @@ async def test_a_version_that_nobody_takes_is_dead_with_a_reason_that_says_what_
 async def test_events_are_counted_under_the_type_that_was_sent() -> None:
     team = Team(v2.UserSignedUp)
     team.service.upcast(v1.UserSignedUp, v2.UserSignedUp)(with_language)
-    metrics = team.service.metrics()
+    metrics = metrics_of(team.service)
     delivery = await take(team.service, delivered(ADA), MemoryInbox(60.0, 3600.0), metrics)
     assert delivery.outcome == "done"
     labels = {"type": V1, "outcome": "done"}
@@ -241,7 +242,9 @@ async def test_events_are_counted_under_the_type_that_was_sent() -> None:
 async def take(
     service: Service, delivery: Delivered, inbox: MemoryInbox, metrics: Metrics
 ) -> Delivered:
-    consumer = service.consumer(load({}), MemoryBus(), inbox, metrics, NoTraces())
+    consumer = consumer_of(
+        service, load({}), MemoryBus(), inbox, metrics=metrics, traces=NoTraces()
+    )
     consumer.start()
     await consumer.on_delivery(delivery)
     await consumer.drain(0)

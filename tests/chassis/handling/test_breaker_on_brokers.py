@@ -11,6 +11,7 @@ from chassis import Context, Service
 from chassis.bus import DeadLetter, Subscription, Verdict
 from chassis.contracts.event_types import to_event
 from chassis.inbox.memory import MemoryInbox
+from chassis.replica.assemble import consumer_of, metrics_of
 from chassis.settings import load
 from chassis.telemetry.traces import NoTraces
 from tests.chassis.bus_labs import LABS, Lab
@@ -41,11 +42,13 @@ async def test_a_dependency_that_is_down_for_a_while_sends_nothing_to_the_dead_l
         attempts[ctx.event_id] = ctx.attempt
 
     settings = load({}, max_attempts=2, backoff_seconds=0.05)
-    metrics = service.metrics()
+    metrics = metrics_of(service)
     bus, publisher = lab.bus("billing-svc"), lab.bus("shop")
-    consumer = service.consumer(settings, bus, MemoryInbox(60.0, 3600.0), metrics, NoTraces())
+    consumer = consumer_of(
+        service, settings, bus, MemoryInbox(60.0, 3600.0), metrics=metrics, traces=NoTraces()
+    )
     bus.subscribe(
-        Subscription("billing-svc", service.types, settings.prefetch), consumer.on_delivery
+        Subscription("billing-svc", service.registry.types, settings.prefetch), consumer.on_delivery
     )
     consumer.start()
 

@@ -55,8 +55,22 @@ class Bench:
     def _count(self) -> None:
         self.lost += 1
 
-    def hold(self, fence: int = 1) -> Work:
-        return self.keeper.hold(self.handler, Lease("key", "digest", fence), self.now)
+    def hold_key(self) -> Work:
+        return self.keeper.hold_key(
+            self.handler,
+            self.store,  # type: ignore[arg-type]
+            Lease("key", "digest", 1),
+            self.now,
+        )
+
+    def hold(self, fence: int = 1, *, beside: Work | None = None) -> Work:
+        return self.keeper.hold(
+            self.handler,
+            self.store,  # type: ignore[arg-type]
+            Lease("key", "digest", fence),
+            self.now,
+            beside=beside,
+        )
 
 
 @pytest.fixture
@@ -172,7 +186,7 @@ async def test_a_lease_that_is_over_although_its_handler_has_returned_is_claimed
     bench: Bench,
 ) -> None:
     work = bench.hold()
-    work.end()
+    bench.keeper.returned(work)
     bench.store.error = InboxUnavailable("away")
     bench.now += 2 * TERM
     await bench.keeper.extend_due()
@@ -192,7 +206,7 @@ async def test_a_lease_that_somebody_else_has_now_is_lost_also_when_the_handler_
     bench: Bench,
 ) -> None:
     work = bench.hold()
-    work.end()
+    bench.keeper.returned(work)
     bench.now += TERM
     bench.store.error = LeaseLost("taken over")
     await bench.keeper.extend_due()
@@ -202,9 +216,9 @@ async def test_a_lease_that_somebody_else_has_now_is_lost_also_when_the_handler_
 async def test_a_key_of_an_order_is_not_claimed_again_beside_what_may_have_passed_it(
     bench: Bench,
 ) -> None:
-    key = bench.hold()
-    event = bench.keeper.hold(bench.handler, Lease("key", "digest", 2), bench.now, beside=key)
-    event.end()
+    key = bench.hold_key()
+    event = bench.hold(2, beside=key)
+    bench.keeper.returned(event)
     await bench.keeper.let_go(event)
     bench.now += TERM
     bench.store.error = LeaseLost("it was over")

@@ -17,6 +17,7 @@ from chassis.bus.memory import MemoryBroker, MemoryBus
 from chassis.contracts.event_types import to_event
 from chassis.inbox import Inbox
 from chassis.inbox.memory import MemoryInbox
+from chassis.replica.assemble import consumer_of, metrics_of, subscribe
 from chassis.settings import load
 from chassis.telemetry.traces import NoTraces
 from tests.chassis import inbox_labs
@@ -87,9 +88,9 @@ async def replica(
 ) -> Service:
     """`service` at work on `bus` until the end of the test."""
     given = load({}, backoff_seconds=0.02, pause_failure_ratio=0, **settings)
-    metrics = service.metrics()
-    consumer = service.consumer(given, bus, inbox, metrics, NoTraces())
-    service.subscribe(bus, consumer, given.prefetch)
+    metrics = metrics_of(service)
+    consumer = consumer_of(service, given, bus, inbox, metrics=metrics, traces=NoTraces())
+    subscribe(service, bus, consumer, given.prefetch)
     await inbox.open()
     consumer.start()
     await bus.start()

@@ -12,7 +12,7 @@ import chassis.cli
 from chassis.bus import rabbitmq
 from chassis.bus.nats import NatsBus, lane
 from chassis.bus.rabbitmq import link
-from chassis.handling.consumer import Limits
+from chassis.handling.surroundings import Limits
 from chassis.inbox.nats_kv import NatsKvInbox
 from chassis.inbox.postgres import database
 from chassis.inbox.redis import RedisInbox

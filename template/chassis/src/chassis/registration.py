@@ -1,18 +1,21 @@
-"""What a handler asks for when it is registered, and what it may not ask for.
+"""What a service has registered: handlers with their options, and upcasters.
 
-Knows no bus and no inbox: what comes of it is the service's part.
+Knows no bus and no inbox: `replica` makes a pipeline of it.
 """
 
 import inspect
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, get_args
 
+from google.protobuf.message import Message
+
 from chassis.bus import DeliveryMode
 from chassis.context import Context
-from chassis.contracts.upcasters import RegistrationError
+from chassis.contracts.event_types import event_type
+from chassis.contracts.upcasters import Reading, RegistrationError, Upcasters
 
-__all__ = ["Options", "Registered", "RegistrationError"]
+__all__ = ["Options", "Registered", "RegistrationError", "Registry"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +28,7 @@ class Options:
     delivery: DeliveryMode
 
     def check(self, whose: str) -> None:
-        """Raises RegistrationError for what means nothing."""
+        """Raises RegistrationError for an option that means nothing."""
         given: object = self.concurrency
         if given is not None and (
             not isinstance(given, int) or isinstance(given, bool) or given < 1
@@ -44,7 +47,8 @@ class Options:
             raise RegistrationError(f"{whose}: delivery={self.delivery!r} must be {allowed}")
         if self.delivery == "every_replica" and self.key is not None:
             raise RegistrationError(
-                f"{whose}: key= says what is handled once, delivery='every_replica' handles it in each: leave one out"
+                f"{whose}: key= says what is handled once, delivery='every_replica' handles it in "
+                "each replica: leave one out"
             )
 
 
@@ -55,3 +59,56 @@ class Registered:
     name: str
     call: Callable[[Any, Context], Awaitable[None]]
     options: Options
+
+
+class Registry:
+    """The handlers of each message class, and the upcasters between the classes."""
+
+    def __init__(self) -> None:
+        self.upcasters = Upcasters()
+        self._handlers: dict[type[Message], list[Registered]] = {}
+
+    def add(
+        self,
+        message: type[Message],
+        handler: Callable[[Any, Context], Awaitable[None]],
+        options: Options,
+    ) -> None:
+        """Register `handler` for `message`. Raises RegistrationError."""
+        name = getattr(handler, "__name__", repr(handler))
+        if not inspect.iscoroutinefunction(handler):
+            raise RegistrationError(f"handler {name} must be an `async def` function")
+        options.check(f"handler {name} of {event_type(message)}")
+        registered = self._handlers.setdefault(message, [])
+        if any(other.name == name for other in registered):
+            raise RegistrationError(f"{event_type(message)} has a handler called {name} already")
+        registered.append(Registered(name, handler, options))
+
+    @property
+    def messages(self) -> tuple[type[Message], ...]:
+        """The message classes that have a handler."""
+        return tuple(self._handlers)
+
+    @property
+    def handlers(self) -> list[Registered]:
+        """All handlers, in the order of registration by class."""
+        return [handler for of_class in self._handlers.values() for handler in of_class]
+
+    @property
+    def types(self) -> frozenset[str]:
+        """The event types that the service takes: those with a handler, and those that upcasters lead to one."""
+        return self.types_of("shared") | self.types_of("every_replica")
+
+    def types_of(self, mode: DeliveryMode) -> frozenset[str]:
+        """The event types that a handler takes with this `delivery`."""
+        return frozenset(event_type(reading.sent) for reading, _ in self.readings(mode))
+
+    def readings(self, mode: DeliveryMode) -> Iterator[tuple[Reading, list[Registered]]]:
+        """How each event type is read, and the handlers with this `delivery` that then take it.
+
+        Raises RegistrationError for an upcaster whose results no handler takes.
+        """
+        for reading in self.upcasters.readings(self._handlers):
+            handlers = [h for h in self._handlers[reading.handled] if h.options.delivery == mode]
+            if handlers:
+                yield reading, handlers

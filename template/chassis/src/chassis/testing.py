@@ -32,6 +32,7 @@ from chassis.contracts.event_types import message_class, to_event
 from chassis.contracts.golden import golden
 from chassis.inbox import Lease, Transaction, TransactionalInbox
 from chassis.inbox.memory import MemoryInbox
+from chassis.replica import assemble
 from chassis.service import Service
 from chassis.settings import load
 from chassis.telemetry.traces import NoTraces
@@ -74,8 +75,14 @@ class Harness:
                     self._database, settings.lease_seconds, settings.retention_seconds
                 )
                 inbox = _TransactionalInbox(await stack.enter_async_context(opened), bus.publish)
-            self._consumer = self._service.consumer(
-                settings, bus, inbox, self._service.metrics(), NoTraces(), hold_seconds=0
+            self._consumer = assemble.consumer_of(
+                self._service,
+                settings,
+                bus,
+                inbox,
+                metrics=assemble.metrics_of(self._service),
+                traces=NoTraces(),
+                hold_seconds=0,
             )
             self._consumer.start()
             self._stack = stack.pop_all()
@@ -103,12 +110,12 @@ class Harness:
         """Give the service a message exactly as it would come from the broker."""
         delivery = _Delivery(headers, body, self)
         type_ = str(headers.get(f"{AMQP_PREFIX}type"))
-        if type_ not in self._service.types_of("every_replica"):
+        if type_ not in self._service.registry.types_of("every_replica"):
             return await self._end(delivery, self._consumer.on_delivery)
         own = _Delivery(headers, body, self)
         own.handled = True  # what nobody claims is no duplicate
         shared = None
-        if type_ in self._service.types_of("shared"):
+        if type_ in self._service.registry.types_of("shared"):
             shared = await self._end(delivery, self._consumer.on_delivery)
         outcome = await self._end(own, self._consumer.on_delivery_for_each)
         return outcome if shared is None or outcome == "dead" else shared

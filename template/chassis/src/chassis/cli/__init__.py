@@ -23,6 +23,7 @@ from chassis.cli.smoke import smoke
 from chassis.contracts.event_types import ContractError
 from chassis.inbox import InboxUnavailable, TransactionalInbox
 from chassis.publishing.publisher import TooLarge
+from chassis.replica import process
 from chassis.replica.probes import PortTaken
 from chassis.service import Service
 from chassis.settings import Settings, SettingsError
@@ -75,7 +76,7 @@ def app(service: Service) -> typer.Typer:
         """Consume events until SIGTERM, then drain and exit 0. Configured by CHASSIS_* variables."""
         settings = settings_module.load()
         logs.configure(settings.log_format, settings.log_level, service.name)
-        _run(service.run(settings))
+        _run(process.run(service, settings))
 
     @cli.command()
     def dev(
@@ -93,7 +94,7 @@ def app(service: Service) -> typer.Typer:
         """Publish the outbox of the other replicas until SIGTERM: those with CHASSIS_OUTBOX_RELAY=false."""
         settings = settings_module.load()
         logs.configure(settings.log_format, settings.log_level, service.name)
-        _run(service.relay(settings))
+        _run(process.relay(service, settings))
 
     @cli.command()
     def migrate() -> None:

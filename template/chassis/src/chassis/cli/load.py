@@ -130,9 +130,9 @@ def _classes(session: Session, names: Sequence[str]) -> list[type[Message]]:
     if names:
         return [session.resolve_type(name) for name in names]
     session.load_contracts()
-    if not session.service.types:
+    if not session.service.registry.types:
         raise UsageError("the service handles no event: say which TYPE to publish")
-    return [event_types.message_class(type_) for type_ in sorted(session.service.types)]
+    return [event_types.message_class(type_) for type_ in sorted(session.service.registry.types)]
 
 
 def _require_local(url: str, classes: Sequence[type[Message]], *, yes: bool) -> None:

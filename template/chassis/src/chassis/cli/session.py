@@ -68,7 +68,7 @@ class Session:
 
     def load_contracts(self) -> None:
         """Import all generated contracts of the service."""
-        messages = self.service.messages
+        messages = self.service.registry.messages
         if messages:
             event_types.load_contracts(messages[0])
 

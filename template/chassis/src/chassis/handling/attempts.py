@@ -14,15 +14,13 @@ from chassis.bus import BusUnavailable, Delivery, Unpublishable
 from chassis.context import Context
 from chassis.contracts.envelope import EncodedEvent, Envelope
 from chassis.contracts.event_types import event_type, event_without_version
-from chassis.handling.breaker import FailurePause
 from chassis.handling.deadlines import Deadlines
-from chassis.handling.endings import End, Ending, Judge, Retry
-from chassis.handling.leases import LeaseKeeper, Work
-from chassis.handling.outage import StoreOutage
+from chassis.handling.endings import End, Ending, Retry
+from chassis.handling.leases import Work
+from chassis.handling.surroundings import Surroundings
 from chassis.handling.transactions import Transactions
 from chassis.handling.turns import Turns
 from chassis.inbox import (
-    Inbox,
     InboxUnavailable,
     LeaseLost,
     Refusal,
@@ -30,11 +28,10 @@ from chassis.inbox import (
     inbox_key,
     payload_digest,
 )
-from chassis.publishing.publisher import Publisher
 from chassis.retry import Reject
 from chassis.telemetry.logs import handling
-from chassis.telemetry.metrics import HandlerMetrics, Metrics
-from chassis.telemetry.traces import Carrier, Traces
+from chassis.telemetry.metrics import HandlerMetrics
+from chassis.telemetry.traces import Carrier
 
 _log = structlog.get_logger(__name__)
 
@@ -68,35 +65,21 @@ class Case:
 
 
 class Attempts:
-    """Makes attempts for `service`. `handler_timeout` and `probe_seconds` are seconds."""
+    """Makes attempts with the claims of one way in."""
 
-    def __init__(
-        self,
-        service: str,
-        *,
-        judge: Judge,
-        inbox: Inbox,
-        leases: LeaseKeeper,
-        publisher: Publisher,
-        outage: StoreOutage,
-        failures: FailurePause,
-        handler_timeout: float,
-        probe_seconds: float,
-        metrics: Metrics,
-        traces: Traces,
-    ) -> None:
-        self._service = service
-        self._judge = judge
-        self._inbox = inbox
-        self._leases = leases
-        self._transactions = Transactions(inbox, leases, metrics.leases_lost.inc)
-        self._publisher = publisher
-        self._outage = outage
-        self._failures = failures
-        self._deadlines = Deadlines(handler_timeout)
-        self._probe_seconds = probe_seconds
-        self._metrics = metrics
-        self._traces = traces
+    def __init__(self, around: Surroundings) -> None:
+        self._service = around.service
+        self._judge = around.judge
+        self._inbox = around.inbox
+        self._leases = around.leases
+        self._transactions = Transactions(around.inbox, around.leases)
+        self._publisher = around.publisher
+        self._outage = around.outage
+        self._failures = around.failures
+        self._deadlines = Deadlines(around.limits.handler_timeout)
+        self._probe_seconds = around.limits.probe
+        self._metrics = around.metrics
+        self._traces = around.traces
 
     async def make(self, case: Case, route: Route, key_of_order: Work | None = None) -> Ending:
         """Take `route` to its end for this event; `key_of_order` is what keeps other replicas from the event's key.
@@ -119,7 +102,7 @@ class Attempts:
         if isinstance(claim, Refused):
             return self._refused(case, route, claim)
         self._metrics.claimed.inc()
-        work = self._leases.hold(case.task, claim, asked_at, beside=key_of_order)
+        work = self._leases.hold(case.task, self._inbox, claim, asked_at, beside=key_of_order)
         context = Context(
             case.envelope,
             handler=route.name,
@@ -195,7 +178,7 @@ class Attempts:
         try:
             await route.call(case.event, context)
         finally:
-            work.end()
+            self._leases.returned(work)
             self._deadlines.lift(deadline)
             if deadline.expired:  # also when the handler swallowed the cancellation
                 raise HandlerTimeout(
@@ -239,24 +222,21 @@ class Attempts:
         try:
             await self._transactions.complete(work, await self._leases.let_go(work), left)
         except LeaseLost:
-            if not work.lost:
-                work.lost = True
-                self._metrics.leases_lost.inc()
+            self._leases.lose(work)
             if work.transaction is not None:
                 raise
         else:
             return None
-        claim = await self._inbox.claim(work.lease.key, work.lease.digest)
-        if not isinstance(claim, Refused):
-            work.lease, work.lost = claim, False
+        refused = await self._leases.claim_again(work)
+        if refused is None:
             return 0.0
         if (
-            claim.refusal is Refusal.DUPLICATE
-        ):  # marked by whoever had it, or by us, and the answer was lost
+            refused.refusal is Refusal.DUPLICATE
+        ):  # marked by another replica, or here: the answer was lost
             return None
-        if claim.refusal is Refusal.MISMATCH:
+        if refused.refusal is Refusal.MISMATCH:
             raise LeaseLost(work.lease.key)
-        return min(claim.retry_after, BUSY_SECONDS)
+        return min(refused.retry_after, BUSY_SECONDS)
 
     async def _failed(self, case: Case, route: Route, work: Work, error: BaseException) -> Ending:
         """Tell a failure of the handler from one of the world around it."""

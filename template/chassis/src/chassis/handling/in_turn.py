@@ -19,12 +19,11 @@ from chassis.bus import BusUnavailable, Delivery, Failure
 from chassis.bus.history import History
 from chassis.contracts.envelope import Envelope
 from chassis.handling.attempts import Attempts, Case, Route
-from chassis.handling.breaker import FailurePause
-from chassis.handling.endings import End, Ending, Judge, Retry
-from chassis.handling.leases import LeaseKeeper, Work
-from chassis.handling.outage import StoreOutage
+from chassis.handling.endings import End, Ending, Retry
+from chassis.handling.leases import Work
+from chassis.handling.surroundings import Surroundings
 from chassis.handling.turns import NoTurn, Place, Turns
-from chassis.inbox import Inbox, InboxUnavailable, LeaseLost, Refused, inbox_key, payload_digest
+from chassis.inbox import InboxUnavailable, LeaseLost, Refused, inbox_key, payload_digest
 
 _log = structlog.get_logger(__name__)
 
@@ -34,36 +33,21 @@ LONGEST_LOOK_SECONDS = 0.25
 
 
 class InTurn:
-    """Makes attempts by `attempts` for `service`. The seconds are those of the consumer's limits."""
+    """Makes attempts by `attempts` once the turn of an event has come."""
 
-    def __init__(
-        self,
-        service: str,
-        *,
-        attempts: Attempts,
-        judge: Judge,
-        inbox: Inbox,
-        leases: LeaseKeeper,
-        outage: StoreOutage,
-        failures: FailurePause,
-        probe_seconds: float,
-        put_off_seconds: float,
-        hold_seconds: float,
-    ) -> None:
-        self._service = service
+    def __init__(self, attempts: Attempts, around: Surroundings) -> None:
         self._attempts = attempts
-        self._judge = judge
-        self._inbox = inbox
-        self._leases = leases
-        self._outage = outage
-        self._failures = failures
-        self._probe_seconds = probe_seconds
-        self._put_off_seconds = put_off_seconds
-        self._hold_seconds = hold_seconds
+        self._service = around.service
+        self._judge = around.judge
+        self._inbox = around.inbox
+        self._leases = around.leases
+        self._outage = around.outage
+        self._failures = around.failures
+        self._limits = around.limits
 
     def enter(self, case: Case, routes: Iterable[Route]) -> "Visit":
         """Take a place in every line that `case` has to stand in: at once, so that all lines have the same order."""
-        visit = Visit(asyncio.get_running_loop().time() + self._hold_seconds)
+        visit = Visit(asyncio.get_running_loop().time() + self._limits.hold)
         for route in routes:
             turns = route.turns
             if turns is None or turns.ordered_by is None:
@@ -125,7 +109,7 @@ class InTurn:
         assert route.turns is not None  # noqa: S101 - there is no order without it
         try:
             if anew and not self._failures.admit(case.task):
-                return Retry(self._put_off_seconds, counted=False, failed=False)
+                return Retry(self._limits.put_off, counted=False, failed=False)
             if (stand.work is None or stand.work.lost) and (
                 wait := await self._hold_key(case, route, stand)
             ):
@@ -139,7 +123,7 @@ class InTurn:
                 error=str(error),
                 event_id=case.envelope.id,
             )
-        return Retry(self._probe_seconds, counted=False, failed=False)
+        return Retry(self._limits.probe, counted=False, failed=False)
 
     async def _in_slot(
         self,
@@ -161,7 +145,7 @@ class InTurn:
         started = monotonic()
         try:
             if waited and not self._failures.admit(case.task):
-                return Retry(self._put_off_seconds, counted=False, failed=False)
+                return Retry(self._limits.put_off, counted=False, failed=False)
             return await self._attempts.make(case, route, key)
         finally:
             slots.free(monotonic() - started)
@@ -173,7 +157,7 @@ class InTurn:
         key = inbox_key(self._service, route.name, f"\0order\0{stand.place.key}")
         claim = await self._inbox.claim(key, payload_digest(key.encode()))
         if not isinstance(claim, Refused):
-            stand.work = self._leases.hold(case.task, claim, asked_at)
+            stand.work = self._leases.hold_key(case.task, self._inbox, claim, asked_at)
             return 0.0
         stand.looks += 1
         longest = min(claim.retry_after, LONGEST_LOOK_SECONDS)

@@ -1,12 +1,13 @@
 """Keeps the leases of running handlers alive: one task for all of them, no timer for each.
 
-A handler whose lease is lost is cancelled, because somebody else may be at work on the event. One that has returned is
-not: the effect has happened, and its lease, when it is over because the store was away, is claimed again.
+A handler whose lease is lost is cancelled, because another replica may be at work on the event. A handler that has
+returned is not cancelled: its effect has happened. If its lease is over, the event is claimed again to complete it.
 """
 
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from enum import Enum
 from time import monotonic
 from typing import Any
 
@@ -17,65 +18,129 @@ from chassis.inbox import Inbox, InboxUnavailable, Lease, LeaseLost, Refused, Tr
 _log = structlog.get_logger(__name__)
 
 
+class Phase(Enum):
+    """Where work stands; the LeaseKeeper alone changes it.
+
+    HANDLING --returned--> RETURNED    the claim of an event
+    IDLE <--> HANDLING                 the claim of a key, which is idle between the attempts at its event
+    any --lost--> LOST --claimed again--> RETURNED
+    """
+
+    HANDLING = "handling"
+    RETURNED = "returned"
+    IDLE = "idle"
+    LOST = "lost"
+
+
+# Asked for each event, and an enum's attribute is slower.
+_HANDLING, _RETURNED, _IDLE, _LOST = Phase.HANDLING, Phase.RETURNED, Phase.IDLE, Phase.LOST
+
+
 @dataclass(eq=False, slots=True)
 class Work:
-    """A handler at work in `task`, under `lease` until at least `until` (the keeper's clock).
+    """Work of `task` under `lease`, which `inbox` gave and which holds at least until `until` (the keeper's clock).
 
-    `transaction` is that of the handler, if it asked for one: then this holds the claim, not the lease.
-    `ended`: the handler has returned; nothing may begin a transaction any more, and nothing is cancelled: what is left
-    to do does not need the lease. `beside` is work of the same task that ends with it. `returned`: it is the handler of
-    this very work that has returned.
+    `transaction` is the transaction that the handler asked for, if any: it then holds the claim instead of the lease.
+    `beside` is the claim of the event's key, held by the same task.
     """
 
     task: asyncio.Task[Any]
+    inbox: Inbox
     lease: Lease
     until: float
-    lost: bool = False
-    ended: bool = False
-    returned: bool = False
-    transaction: Transaction | None = None
+    phase: Phase
     beside: "Work | None" = None
+    transaction: Transaction | None = None
     beginning: asyncio.Lock = field(default_factory=asyncio.Lock, repr=False)
     extending: asyncio.Event | None = field(default=None, repr=False)
 
-    def end(self) -> None:
-        """The handler has returned."""
-        self.ended = self.returned = True
-        if self.beside is not None:
-            self.beside.ended = True
+    @property
+    def lost(self) -> bool:
+        """True if another replica may have the claim."""
+        return self.phase is _LOST
 
 
 class LeaseKeeper:
-    """`seconds` is the lease's term; each lease is extended once less than two thirds of it are left.
+    """Extends the leases that `inbox` gave, once less than two thirds of their `seconds` are left.
 
-    `on_unavailable` is told when the store does not answer, also while no lease is held. `clock` gives seconds; tests
-    pass their own.
+    `count_lost` is called once for each lease that is lost. `on_unavailable` is told when the store does not answer,
+    also while no lease is held. `clock` gives seconds.
     """
 
     def __init__(
         self,
         inbox: Inbox,
         seconds: float,
-        on_lost: Callable[[], None],
+        count_lost: Callable[[], None],
         on_unavailable: Callable[[InboxUnavailable], None],
         clock: Callable[[], float] = monotonic,
     ) -> None:
         self._inbox = inbox
         self._seconds = seconds
-        self._on_lost = on_lost
+        self._count_lost = count_lost
         self._on_unavailable = on_unavailable
         self._clock = clock
         self._held: set[Work] = set()
 
     def hold(
-        self, task: asyncio.Task[Any], lease: Lease, asked_at: float, *, beside: Work | None = None
+        self,
+        task: asyncio.Task[Any],
+        inbox: Inbox,
+        lease: Lease,
+        asked_at: float,
+        *,
+        beside: Work | None = None,
     ) -> Work:
-        """Keep `lease`, which was asked for at `asked_at`, alive while `task` runs, until `let_go`."""
-        work = Work(task, lease, asked_at + self._seconds, beside=beside)
+        """Keep `lease`, asked of `inbox` at `asked_at`, alive for a handler in `task`, until `let_go`.
+
+        A claim of a key that was lost meanwhile cancels `task`.
+        """
+        work = Work(task, inbox, lease, asked_at + self._seconds, _HANDLING, beside)
+        self._keep(work)
         if beside is not None:
-            beside.ended = False
-        self._held.add(work)
+            if beside.lost:
+                task.cancel()
+            else:
+                beside.phase = _HANDLING
         return work
+
+    def hold_key(
+        self, task: asyncio.Task[Any], inbox: Inbox, lease: Lease, asked_at: float
+    ) -> Work:
+        """As `hold`, for the claim of a key: no handler is at work until `hold` is called beside it."""
+        work = Work(task, inbox, lease, asked_at + self._seconds, _IDLE)
+        self._keep(work)
+        return work
+
+    def _keep(self, work: Work) -> None:
+        if work.inbox is self._inbox:  # any other inbox gives claims that nobody else can take
+            self._held.add(work)
+
+    def returned(self, work: Work) -> None:
+        """The handler has returned, or raised: from now on nothing begins a transaction or is cancelled."""
+        if work.phase is _HANDLING:
+            work.phase = _RETURNED
+        beside = work.beside
+        if beside is not None and beside.phase is _HANDLING:
+            beside.phase = _IDLE
+
+    def lose(self, work: Work) -> None:
+        """The lease is lost. Does nothing the second time."""
+        if work.lost:
+            return
+        handling, work.phase = work.phase is _HANDLING, _LOST
+        self._count_lost()
+        if handling and work in self._held:
+            work.task.cancel()
+
+    async def claim_again(self, work: Work) -> Refused | None:
+        """Claim a lost event again whose handler has returned; None when that is so. Raises InboxUnavailable."""
+        asked_at = self._clock()
+        claim = await work.inbox.claim(work.lease.key, work.lease.digest)
+        if isinstance(claim, Refused):
+            return claim
+        work.lease, work.until, work.phase = claim, asked_at + self._seconds, _RETURNED
+        return None
 
     async def let_go(self, work: Work) -> Lease:
         """The lease as it is now; it is not extended any more. Raises LeaseLost."""
@@ -91,7 +156,7 @@ class LeaseKeeper:
         return work.until - self._clock()
 
     async def run(self) -> None:
-        """Extend what is due, for ever; with nothing in hand, see whether the store is there."""
+        """Extend due leases, for ever; with nothing in hand, see whether the store is there."""
         while True:
             await asyncio.sleep(self._seconds / 6)
             if self._held:
@@ -103,40 +168,40 @@ class LeaseKeeper:
         """Extend each lease of which less than two thirds are left."""
         due = self._seconds * 2 / 3
         await asyncio.gather(
-            *(self._extend(work) for work in list(self._held) if self.seconds_left(work) < due)
+            *(
+                self._extend(work)
+                for work in list(self._held)
+                if not work.lost and self.seconds_left(work) < due
+            )
         )
 
     async def _extend(self, work: Work) -> None:
         work.extending = asyncio.Event()
-        asked_at = self._clock()
         try:
-            work.lease = await self._kept(work)
-            work.until = asked_at + self._seconds
-        except LeaseLost:
-            self._lose(work)
+            await self._prolong(work)
         except InboxUnavailable as error:
             _log.warning("a lease could not be extended", error=str(error))
             self._on_unavailable(error)
-            if self.seconds_left(work) <= 0 and not work.returned:
-                self._lose(work)
+            if self.seconds_left(work) <= 0 and work.phase is not _RETURNED:
+                self.lose(work)
         except Exception:  # noqa: BLE001 - logged with its stack; the other leases must be kept alive
             _log.exception("a defect of the inbox adapter: a lease could not be extended")
         finally:
             work.extending.set()
             work.extending = None
 
-    async def _kept(self, work: Work) -> Lease:
-        """The lease of `work` for another term. Raises LeaseLost, InboxUnavailable."""
+    async def _prolong(self, work: Work) -> None:
+        """Another term for the lease of `work`, or its loss. Raises InboxUnavailable."""
+        asked_at = self._clock()
         try:
-            return await self._inbox.extend(work.lease)
+            work.lease = await work.inbox.extend(work.lease)
         except LeaseLost:
-            if not work.returned:
-                raise
-            claim = await self._inbox.claim(work.lease.key, work.lease.digest)
-            if isinstance(claim, Refused):
-                raise
-            self._on_lost()  # it was over for a while, whoever noticed
-            return claim
+            effect_has_happened = work.phase is _RETURNED
+            self.lose(work)
+            if effect_has_happened:
+                await self.claim_again(work)
+        else:
+            work.until = asked_at + self._seconds
 
     async def _look(self) -> None:
         try:
@@ -145,12 +210,3 @@ class LeaseKeeper:
             self._on_unavailable(error)
         except Exception:  # noqa: BLE001 - logged with its stack; this task keeps the leases of everything to come
             _log.exception("a defect of the inbox adapter: its ping failed")
-
-    def _lose(self, work: Work) -> None:
-        """Count the lost lease and cancel the handler, unless it has returned."""
-        work.lost = True
-        self._on_lost()
-        if work in self._held:
-            self._held.discard(work)
-            if not work.ended:
-                work.task.cancel()

@@ -1,10 +1,10 @@
 """The transaction of a handling, begun when its handler first asks for it. Names no store."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from chassis.contracts.envelope import EncodedEvent
-from chassis.handling.leases import LeaseKeeper, Work
+from chassis.handling.leases import LeaseKeeper, Phase, Work
 from chassis.inbox import Inbox, Lease, LeaseLost, Transaction, TransactionalInbox
 
 if TYPE_CHECKING:
@@ -19,13 +19,12 @@ class NoTransaction(RuntimeError):
 
 
 class Transactions:
-    """For handlers whose claims are those of `inbox`, kept by `leases`; `on_lost` counts a lease that was lost."""
+    """For handlers whose events are claimed in `inbox`, with claims that `leases` keeps."""
 
-    def __init__(self, inbox: Inbox, leases: LeaseKeeper, on_lost: Callable[[], None]) -> None:
+    def __init__(self, inbox: Inbox, leases: LeaseKeeper) -> None:
         self._inbox = inbox
         self._transactional = inbox if isinstance(inbox, TransactionalInbox) else None
         self._leases = leases
-        self._on_lost = on_lost
 
     @property
     def supported(self) -> bool:
@@ -40,7 +39,7 @@ class Transactions:
                 "set CHASSIS_INBOX_URL=postgresql://… and depend on dockyard-chassis[postgres]; "
                 "in a test, give the harness a database. Handlers with delivery='every_replica' have none"
             )
-        if work.ended:
+        if work.phase is Phase.RETURNED:
             raise NoTransaction(_TOO_LATE)
         async with work.beginning:
             if work.transaction is None:
@@ -62,10 +61,9 @@ class Transactions:
         try:
             transaction = await inbox.begin(lease)
         except LeaseLost:
-            work.lost = True
-            self._on_lost()
+            self._leases.lose(work)
             raise
-        if work.ended:
+        if work.phase is Phase.RETURNED:
             await transaction.roll_back()
             raise NoTransaction(_TOO_LATE)
         return transaction

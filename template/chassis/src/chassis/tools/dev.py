@@ -7,6 +7,7 @@ from pathlib import Path
 
 import structlog
 
+from chassis.replica import process
 from chassis.service import Service
 from chassis.settings import Settings
 from chassis.tools.embedded import embedded_nats
@@ -19,7 +20,7 @@ _URL_FILE = "dev.url"
 async def develop(service: Service, settings: Settings, data: Path) -> None:
     """Run `service`; with no broker in `settings`, on a NATS of its own that keeps its data in `data`."""
     if settings.bus_url is not None:
-        await service.run(settings)
+        await process.run(service, settings)
         return
     async with embedded_nats(data / "nats") as url:
         (data / ".gitignore").write_text("*\n")
@@ -28,7 +29,7 @@ async def develop(service: Service, settings: Settings, data: Path) -> None:
         try:
             _log.info("embedded NATS", url=url, data=str(data))
             port = settings.http_port if _free(settings.http_port) else 0
-            await service.run(replace(settings, bus_url=url, http_port=port))
+            await process.run(service, replace(settings, bus_url=url, http_port=port))
         finally:
             address.unlink(missing_ok=True)
 

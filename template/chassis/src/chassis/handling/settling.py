@@ -1,0 +1,151 @@
+"""How a delivery ends: one of five outcomes on the bus, its metric and its line in the log.
+
+Knows deliveries and how attempts end. Knows no handler, no store and no broker.
+"""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Protocol
+
+import structlog
+
+from chassis.bus import BusUnavailable, Delivery, Failure
+from chassis.contracts.envelope import Envelope
+from chassis.handling.attempts import Case
+from chassis.handling.endings import End, Ending, Retry
+from chassis.handling.surroundings import Surroundings
+from chassis.telemetry.metrics import TypeMetrics
+
+_log = structlog.get_logger(__name__)
+
+
+class Measured(Protocol):
+    """Counts the outcomes of one event type."""
+
+    @property
+    def metrics(self) -> TypeMetrics: ...
+
+
+class Settling:
+    """Settles the deliveries of one way in; `known` and `unknown` count them by type.
+
+    Without `buries` this way in has no dead letters: an event that ends badly is given up in this replica.
+    """
+
+    def __init__(
+        self,
+        known: Mapping[str, Measured],
+        unknown: TypeMetrics,
+        around: Surroundings,
+        *,
+        buries: bool,
+    ) -> None:
+        self._known = known
+        self._unknown = unknown
+        self._buries = buries
+        self._judge = around.judge
+        self._failures = around.failures
+        self._count_dead = around.metrics.dead
+        self._probe_seconds = around.limits.probe
+
+    async def settle(self, case: Case, metrics: TypeMetrics, endings: Sequence[Ending]) -> None:
+        """One outcome for all handlers of the event.
+
+        While one handler is to try again, the delivery is neither acknowledged nor a dead letter.
+        """
+        delivery = case.delivery
+        if all(ending is End.DONE or ending is End.DUPLICATE for ending in endings):
+            delivery.done()
+            if End.DONE not in endings:
+                metrics.duplicate.inc()
+                return
+            self._failures.succeeded(case.task)
+            metrics.done.inc()
+            if case.envelope.time is not None:
+                age = datetime.now(UTC) - case.envelope.time
+                metrics.age.observe(max(0.0, age.total_seconds()))
+            return
+        if End.LOST in endings:
+            await delivery.hand_back()
+            metrics.handed_back.inc()
+            return
+        retries = [ending for ending in endings if isinstance(ending, Retry)]
+        if retries:
+            counted = any(retry.counted for retry in retries)
+            await delivery.later(max(retry.delay for retry in retries), counted=counted)
+            (metrics.retried if any(retry.failed for retry in retries) else metrics.busy).inc()
+            return
+        failure = next(ending for ending in endings if isinstance(ending, Failure))
+        await self.bury(delivery, metrics, failure)
+
+    async def bury(self, delivery: Delivery, metrics: TypeMetrics, failure: Failure) -> None:
+        """Move the delivery to the dead letters."""
+        await delivery.dead(failure)
+        if self._buries:
+            metrics.dead.inc()
+            self._count_dead(failure.reason)
+        else:
+            metrics.given_up.inc()
+        _log.error(
+            "dead letter" if self._buries else "given up in this replica",
+            reason=failure.reason,
+            why=failure.message[:200],
+            handler=failure.handler,
+            **_identified(delivery),
+        )
+
+    async def hand_back(self, delivery: Delivery) -> None:
+        """Give the delivery to any replica, at once."""
+        await delivery.hand_back()
+        self._metrics_of(delivery).handed_back.inc()
+
+    async def hold_off(self, delivery: Delivery, error: BusUnavailable) -> None:
+        """Give the delivery back, but not at once: the bus has just refused."""
+        _log.warning(
+            "the bus refused; the event is tried again", error=str(error), **_identified(delivery)
+        )
+        await self._back_after_a_while(delivery)
+
+    async def after_defect(self, delivery: Delivery, error: Exception) -> None:
+        """As if a handler had failed: an event that the chassis cannot bear ends in the dead letters."""
+        _log.exception("a defect of the chassis; the attempt has failed", **_identified(delivery))
+        ending = self._judge.failed(delivery, error)
+        try:
+            if isinstance(ending, Retry):
+                await delivery.later(ending.delay, counted=True)
+                self._metrics_of(delivery).retried.inc()
+            else:
+                await self.bury(delivery, self._metrics_of(delivery), ending)
+        except BusUnavailable:
+            await self._back_after_a_while(delivery)
+
+    async def _back_after_a_while(self, delivery: Delivery) -> None:
+        try:
+            await delivery.later(self._probe_seconds, counted=False)
+        except BusUnavailable:
+            await asyncio.sleep(self._probe_seconds)
+            await delivery.hand_back()
+        self._metrics_of(delivery).handed_back.inc()
+
+    def _metrics_of(self, delivery: Delivery) -> TypeMetrics:
+        envelope = _envelope(delivery)
+        known = None if envelope is None else self._known.get(envelope.type)
+        return self._unknown if known is None else known.metrics
+
+
+def _identified(delivery: Delivery) -> dict[str, object]:
+    """What a log line outside of a handler says of the event."""
+    envelope = _envelope(delivery)
+    attempt = delivery.history.attempt
+    if envelope is None:
+        return {"attempt": attempt}
+    return {"event_id": envelope.id, "type": envelope.type, "attempt": attempt}
+
+
+def _envelope(delivery: Delivery) -> Envelope | None:
+    """For settling and logs, where nothing may fail any more."""
+    try:
+        return delivery.envelope()
+    except Exception:  # noqa: BLE001 - met and reported before, when the delivery was taken
+        return None

@@ -1,0 +1,206 @@
+"""From a service and its settings to the parts of a replica. Parts are made for one another here, and only here.
+
+Makes parts, starts none of them.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from chassis import adapters
+from chassis.bus import Bus, DeliveryMode, OnDelivery, Subscription
+from chassis.contracts.event_types import event_type, require_fast_protobuf
+from chassis.handling.attempts import Route
+from chassis.handling.breaker import Breaker, FailurePause
+from chassis.handling.consumer import Consumer
+from chassis.handling.endings import Identity, Judge
+from chassis.handling.intake import Entry, Intake
+from chassis.handling.leases import LeaseKeeper
+from chassis.handling.outage import StoreOutage
+from chassis.handling.pauses import Pauses
+from chassis.handling.surroundings import Limits, Surroundings
+from chassis.handling.turns import HOLD_SECONDS, Slots, Turns
+from chassis.inbox import Inbox, InboxUnavailable, TransactionalInbox
+from chassis.inbox.unclaimed import Unclaimed
+from chassis.publishing.publisher import Publisher
+from chassis.registration import Registered
+from chassis.replica.relay import Relay
+from chassis.retry import RetryPolicy
+from chassis.service import Service, installed_version
+from chassis.settings import Settings
+from chassis.telemetry.metrics import Metrics
+from chassis.telemetry.traces import Traces, open_traces
+
+CHASSIS = "dockyard-chassis"
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What a replica is made of. `relay` is None where the inbox has no outbox."""
+
+    bus: Bus
+    inbox: Inbox
+    consumer: Consumer
+    relay: Relay | None
+    metrics: Metrics
+    traces: Traces
+
+
+def parts(service: Service, settings: Settings) -> Parts:
+    """All parts of a replica. Raises ContractError, SettingsError, AdapterError, TracesError."""
+    require_fast_protobuf()
+    metrics = metrics_of(service)
+    bus = adapters.open_bus(settings, service.name, metrics)
+    inbox = adapters.open_inbox(settings)
+    traces = open_traces(
+        settings.otlp_endpoint,
+        settings.trace_ratio,
+        service=service.name,
+        version=service.version,
+        messaging_system=bus.system,
+    )
+    relay = None
+    if isinstance(inbox, TransactionalInbox):
+        publisher = Publisher(bus, metrics, traces, settings.max_body_bytes)
+        relay = Relay(inbox, service.name, bus, publisher, metrics)
+    consumer = consumer_of(service, settings, bus, inbox, metrics=metrics, traces=traces)
+    return Parts(bus, inbox, consumer, relay, metrics, traces)
+
+
+def metrics_of(service: Service) -> Metrics:
+    return Metrics(service.name, service.version, installed_version(CHASSIS))
+
+
+def consumer_of(
+    service: Service,
+    settings: Settings,
+    bus: Bus,
+    inbox: Inbox,
+    *,
+    metrics: Metrics,
+    traces: Traces,
+    hold_seconds: float = HOLD_SECONDS,
+) -> Consumer:
+    """The way from `bus` through the handlers of `service`. `hold_seconds`: see Limits."""
+    turns = _turns(service, settings.prefetch)
+    return wire(
+        Identity(service.name, service.version),
+        _entries(service, "shared", turns, metrics),
+        _entries(service, "every_replica", turns, metrics),
+        bus=bus,
+        inbox=inbox,
+        publisher=Publisher(bus, metrics, traces, settings.max_body_bytes),
+        policy=RetryPolicy(
+            max_attempts=settings.max_attempts,
+            backoff=settings.backoff_seconds,
+            backoff_max=settings.backoff_max_seconds,
+            max_age=settings.max_age_seconds,
+        ),
+        breaker=Breaker(settings.pause_failure_ratio),
+        limits=Limits(
+            settings.handler_timeout_seconds,
+            settings.lease_seconds,
+            settings.max_body_bytes,
+            hold=hold_seconds,
+        ),
+        metrics=metrics,
+        traces=traces,
+    )
+
+
+def wire(
+    identity: Identity,
+    shared: Mapping[str, Entry],
+    for_each: Mapping[str, Entry],
+    *,
+    bus: Bus,
+    inbox: Inbox,
+    publisher: Publisher,
+    policy: RetryPolicy,
+    breaker: Breaker,
+    limits: Limits,
+    metrics: Metrics,
+    traces: Traces,
+) -> Consumer:
+    """A consumer of `shared` events, and of the events `for_each` replica, which are claimed nowhere."""
+    pauses = Pauses(bus, metrics.paused)
+    failures = FailurePause(breaker, pauses)
+
+    def on_unavailable(error: InboxUnavailable) -> None:
+        outage.report(error)
+
+    leases = LeaseKeeper(inbox, limits.lease, metrics.leases_lost.inc, on_unavailable)
+    outage = StoreOutage(
+        inbox,
+        pauses,
+        leases.extend_due,
+        probe_seconds=limits.probe,
+        # Half of a term is left of every lease at least, and it takes time to see that the store is away.
+        short_seconds=limits.lease / 4,
+    )
+
+    around = Surroundings(
+        identity.service,
+        judge=Judge(identity, policy),
+        inbox=inbox,
+        leases=leases,
+        publisher=publisher,
+        outage=outage,
+        failures=failures,
+        limits=limits,
+        metrics=metrics,
+        traces=traces,
+    )
+    unclaimed = replace(around, inbox=Unclaimed(), metrics=metrics.without_claims())
+    return Consumer(
+        Intake(shared, around, buries=True),
+        Intake(for_each, unclaimed, buries=False),
+        bus=bus,
+        leases=leases,
+        outage=outage,
+        failures=failures,
+        pauses=pauses,
+        metrics=metrics,
+        cancel_seconds=limits.cancel,
+    )
+
+
+def subscribe(service: Service, bus: Bus, consumer: Consumer, prefetch: int) -> None:
+    """Have `bus` deliver to `consumer`: what the replicas share, and what each of them gets."""
+    ways: tuple[tuple[DeliveryMode, OnDelivery], ...] = (
+        ("shared", consumer.on_delivery),
+        ("every_replica", consumer.on_delivery_for_each),
+    )
+    for mode, on_delivery in ways:
+        if types := service.registry.types_of(mode):
+            bus.subscribe(Subscription(service.name, types, prefetch, mode), on_delivery)
+
+
+def _entries(
+    service: Service, mode: DeliveryMode, turns: Mapping[Registered, Turns], metrics: Metrics
+) -> dict[str, Entry]:
+    entries = {}
+    for reading, handlers in service.registry.readings(mode):
+        type_ = event_type(reading.sent)
+        routes = tuple(
+            Route(h.call, h.name, h.options.key, metrics.for_handler(type_, h.name), turns.get(h))
+            for h in handlers
+        )
+        entries[type_] = Entry(reading.parse, routes, metrics.for_type(type_))
+    return entries
+
+
+def _turns(service: Service, prefetch: int) -> dict[Registered, Turns]:
+    """The turns of each handler that asks for any: the same for all types that upcasters lead to it.
+
+    Handlers with `concurrency=` share half of the prefetch for waiting. A service with a single handler needs no
+    such bound.
+    """
+    handlers = service.registry.handlers
+    limited = sum(handler.options.concurrency is not None for handler in handlers)
+    room = max(1, prefetch // (2 * limited)) if limited and len(handlers) > 1 else None
+    return {
+        handler: Turns(None if limit is None else Slots(limit, room), handler.options.ordered_by)
+        for handler in handlers
+        if (limit := handler.options.concurrency) is not None
+        or handler.options.ordered_by is not None
+    }

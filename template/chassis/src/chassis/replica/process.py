@@ -1,0 +1,133 @@
+"""A replica from its start to exit 0: it waits for its store, serves, and drains in order.
+
+Knows the ports, no broker and no store. What it is made of comes from `assemble`.
+"""
+
+import asyncio
+from time import monotonic
+
+import structlog
+
+from chassis.bus import Bus
+from chassis.inbox import Inbox, InboxUnavailable
+from chassis.replica import assemble, backlog, probes
+from chassis.replica.assemble import Parts
+from chassis.replica.lifecycle import Lifecycle
+from chassis.service import Service, installed_version
+from chassis.settings import Settings, SettingsError
+
+_log = structlog.get_logger(__name__)
+
+STORE_RETRY_SECONDS = 1.0
+
+
+async def run(service: Service, settings: Settings) -> None:
+    """Serve until SIGTERM or SIGINT, then drain. Waits for a broker or a store that is not there yet."""
+    await _live(service, settings, assemble.parts(service, settings), relay_alone=False)
+
+
+async def relay(service: Service, settings: Settings) -> None:
+    """As `run`, but take no events: publish the events that other replicas have put into the outbox.
+
+    Raises SettingsError when the inbox is of a kind that has no outbox.
+    """
+    parts = assemble.parts(service, settings)
+    if parts.relay is None:
+        raise SettingsError(
+            "there is no outbox to relay: only the inbox at a CHASSIS_INBOX_URL=postgresql://… has one"
+        )
+    await _live(service, settings, parts, relay_alone=True)
+
+
+async def _live(service: Service, settings: Settings, parts: Parts, *, relay_alone: bool) -> None:
+    lifecycle = Lifecycle()
+    lifecycle.handle_signals()
+    _watch(parts, lifecycle, settings.drain_seconds)
+    about = {
+        "service": service.name,
+        "version": service.version,
+        "chassis": installed_version(assemble.CHASSIS),
+    }
+    async with probes.serve(
+        settings.http_host,
+        settings.http_port,
+        lifecycle=lifecycle,
+        registry=parts.metrics.registry,
+        version=about,
+    ) as port:
+        types = [] if relay_alone else sorted(service.registry.types)
+        _log.info("starting", version=service.version, http_port=port, types=types)
+        beating = asyncio.create_task(lifecycle.beat(parts.metrics.loop_lag.set))
+        if await _open(parts.inbox, lifecycle):
+            _start(service, settings, parts, lifecycle, relay_alone=relay_alone)
+            await parts.bus.start()
+            announcing = asyncio.create_task(_announce(parts.bus))
+            watching = asyncio.create_task(backlog.watch(parts.bus, service.name, parts.metrics))
+            await lifecycle.stopping.wait()
+            announcing.cancel()
+            watching.cancel()
+            await _drain(parts, settings.drain_seconds)
+        await parts.bus.close()
+        await asyncio.gather(parts.inbox.close(), parts.traces.shutdown())
+        beating.cancel()
+    _log.info("stopped")
+
+
+def _watch(parts: Parts, lifecycle: Lifecycle, drain_seconds: float) -> None:
+    """Readiness, and the metrics that say the same."""
+    consumer, metrics = parts.consumer, parts.metrics
+    lifecycle.require("bus", lambda: consumer.consuming)
+    lifecycle.require("inbox", lambda: consumer.store_reachable)
+    metrics.ready.set_function(lambda: float(lifecycle.readiness().ok))
+    metrics.inbox_reachable.set_function(lambda: float(consumer.store_reachable))
+    metrics.drain_deadline.set(drain_seconds)
+
+
+def _start(
+    service: Service, settings: Settings, parts: Parts, lifecycle: Lifecycle, *, relay_alone: bool
+) -> None:
+    """Start everything but the bus."""
+    bus, relay = parts.bus, parts.relay
+    parts.consumer.start()
+    if relay is not None:
+        relay.start(publishing=relay_alone or settings.outbox_relay, listening=relay_alone)
+        lifecycle.require("outbox", lambda: relay.working)
+    if not relay_alone:
+        assemble.subscribe(service, bus, parts.consumer, settings.prefetch)
+    parts.metrics.bus_connected.set_function(lambda: float(bus.connected))
+
+
+async def _drain(parts: Parts, deadline: float) -> None:
+    started = monotonic()
+    # Live, because nobody is there to be scraped once the drain is over.
+    parts.metrics.drain_seconds.set_function(lambda: monotonic() - started)
+    abandoned = await parts.consumer.drain(deadline)
+    if parts.relay is not None:
+        await parts.relay.drain(deadline - (monotonic() - started))
+    _log.info("drained", seconds=round(monotonic() - started, 3), abandoned=abandoned)
+
+
+async def _open(inbox: Inbox, lifecycle: Lifecycle) -> bool:
+    """Open the inbox as soon as its store answers; False if the replica must stop before."""
+    told = False
+    while not lifecycle.stopping.is_set():
+        try:
+            await inbox.open()
+        except InboxUnavailable as error:
+            if not told:
+                _log.warning(
+                    "the inbox store is not reachable yet, waiting for it", error=str(error)
+                )
+                told = True
+            try:
+                await asyncio.wait_for(lifecycle.stopping.wait(), STORE_RETRY_SECONDS)
+            except TimeoutError:
+                continue
+        else:
+            return True
+    return False
+
+
+async def _announce(bus: Bus) -> None:
+    await bus.wait_ready()
+    _log.info("ready")
