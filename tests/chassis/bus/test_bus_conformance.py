@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Self
 
 import pytest
+from structlog.testing import capture_logs
 
 from chassis.bus import (
     Backlog,
@@ -22,11 +23,11 @@ from chassis.bus import (
 from chassis.bus.history import History
 from chassis.contracts.envelope import EncodedEvent, Envelope, EnvelopeError
 from tests.chassis.bus_labs import LABS, Lab
+from tests.waiting import PATIENCE, eventually
 
 SIGNED_UP = "acme.signup.v1.UserSignedUp"
 OPENED = "acme.billing.v1.AccountOpened"
 WITH_A_SERVER = [name for name in LABS if name != "memory"]
-PATIENCE = 20.0  # seconds until a test gives up; never a measure of speed
 
 
 @pytest.fixture(params=LABS)
@@ -78,12 +79,6 @@ class Replica:
 
     async def until(self, count: int) -> None:
         await eventually(lambda: len(self.got) >= count)
-
-
-async def eventually(true: Callable[[], bool], patience: float = PATIENCE) -> None:
-    async with asyncio.timeout(patience):
-        while not true():
-            await asyncio.sleep(0.01)
 
 
 async def keep(_: Delivery) -> None:
@@ -608,6 +603,25 @@ async def test_a_lost_server_is_noticed_and_its_return_too(lab: Lab, stack: Asyn
         while not await published():
             await asyncio.sleep(0.1)
     await eventually(lambda: b"after" in replica.bodies)
+
+
+@pytest.mark.parametrize("lab", WITH_A_SERVER, indirect=True)
+async def test_an_outage_is_told_once_with_its_reason_in_the_same_words_on_every_bus(
+    lab: Lab, stack: AsyncExitStack
+) -> None:
+    assert lab.server is not None
+    with capture_logs() as logs:
+        replica = await stack.enter_async_context(Replica(lab))
+        await lab.server.stop()
+        await eventually(lambda: any(line["event"] == "cannot use the broker" for line in logs))
+        await lab.server.start()
+        await asyncio.wait_for(replica.bus.wait_ready(), PATIENCE * 2)
+    told = [line for line in logs if line["event"] in {"connected", "lost the broker"}]
+    assert [line["event"] for line in told] == ["connected", "lost the broker", "connected"]
+    assert told[1].pop("reason")
+    about = {"broker": replica.bus.system, "connection": "billing-svc"}
+    assert all(line.items() >= about.items() and "@" not in line["server"] for line in told)
+    assert told[1].keys() == {"event", "log_level", "broker", "server", "connection"}
 
 
 @pytest.mark.parametrize("lab", WITH_A_SERVER, indirect=True)

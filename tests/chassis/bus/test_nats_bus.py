@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from nats import connect as connect_bare
 from nats.js.api import StreamConfig
+from structlog.testing import capture_logs
 
 from chassis.bus import BusUnavailable, Delivery, Failure, Subscription, Verdict
 from chassis.bus.nats import NatsBus
@@ -23,17 +24,16 @@ from tests.brokers.nats import Nats, nats
 from tests.chassis.bus.test_bus_conformance import (
     FAILURE,
     OPENED,
-    PATIENCE,
     SIGNED_UP,
     Replica,
     event,
-    eventually,
     keep,
     letters,
     patient_letters,
     publisher,
 )
 from tests.chassis.bus_labs import NatsLab
+from tests.waiting import PATIENCE, eventually
 
 SERVICE = "billing-svc"
 
@@ -222,6 +222,39 @@ async def test_streams_wiped_under_a_running_bus_are_made_again(
     await asyncio.wait_for(replica.bus.wait_ready(), PATIENCE)
     await published(publish, event(b"after"))
     await replica.until(1)
+
+
+async def test_each_cause_of_an_outage_is_named(lab: NatsLab, stack: AsyncExitStack) -> None:
+    def causes() -> list[str]:
+        return [line["reason"] for line in logs if line["event"] == "cannot use the broker"]
+
+    assert lab.server is not None
+    async with await connect_bare(lab.url) as bare:
+        await bare.jetstream().add_stream(
+            StreamConfig(name="EVENTS", subjects=["events.>"], retention="workqueue")
+        )
+    bus = lab.bus("billing-svc")
+    bus.subscribe(Subscription(SERVICE, frozenset({SIGNED_UP})), keep)
+    with capture_logs() as logs:
+        await bus.start()
+        stack.push_async_callback(bus.close)
+        await eventually(lambda: len(causes()) == 1)
+        await lab.server.stop()
+        await eventually(lambda: len(causes()) == 2)
+    assert "JetStream error" in causes()[0]
+    assert "cannot connect" in causes()[1]
+
+
+async def test_a_consumer_that_is_gone_is_the_reason_of_the_outage(
+    lab: NatsLab, stack: AsyncExitStack
+) -> None:
+    with capture_logs() as logs:
+        await stack.enter_async_context(Replica(lab))
+        async with await connect_bare(lab.url) as bare:
+            await bare.jetstream().delete_consumer("EVENTS", SERVICE)
+        await eventually(lambda: any(line["event"] == "lost the broker" for line in logs))
+    (lost,) = (line for line in logs if line["event"] == "lost the broker")
+    assert lost["reason"] == "the consumer billing-svc stopped: 409 Consumer Deleted"
 
 
 async def published(publish: Any, message: EncodedEvent) -> None:

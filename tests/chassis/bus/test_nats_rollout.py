@@ -12,15 +12,9 @@ from nats.js.api import ConsumerConfig, DeliverPolicy
 from structlog.testing import capture_logs
 
 from chassis.bus.nats.filters import united
-from tests.chassis.bus.test_bus_conformance import (
-    OPENED,
-    SIGNED_UP,
-    Replica,
-    event,
-    eventually,
-    publisher,
-)
+from tests.chassis.bus.test_bus_conformance import OPENED, SIGNED_UP, Replica, event, publisher
 from tests.chassis.bus_labs import NatsLab, nats_lab
+from tests.waiting import eventually
 
 SERVICE = "billing-svc"
 BOTH = frozenset({SIGNED_UP, OPENED})

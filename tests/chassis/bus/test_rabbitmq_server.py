@@ -20,18 +20,17 @@ from tests.brokers.rabbitmq import RabbitMQ, shared_rabbitmq
 from tests.chassis.bus.test_bus_conformance import (
     FAILURE,
     OPENED,
-    PATIENCE,
     SIGNED_UP,
     Replica,
     bury,
     event,
-    eventually,
     keep,
     letters,
     patient_letters,
     publisher,
 )
 from tests.chassis.bus_labs import RabbitLab
+from tests.waiting import PATIENCE, eventually
 
 
 @pytest.fixture
@@ -315,6 +314,24 @@ async def test_what_the_server_takes_away_is_rebuilt_as_one(
     assert bus.consuming
 
 
+@pytest.mark.parametrize(
+    ("taken_away", "reason"),
+    [("connections", "Closed via management plugin"), ("queue", "the consumer of billing-svc")],
+)
+async def test_the_reason_of_an_outage_is_in_the_brokers_words(
+    lab: RabbitLab, node: RabbitMQ, stack: AsyncExitStack, taken_away: str, reason: str
+) -> None:
+    with capture_logs() as logs:
+        await stack.enter_async_context(Replica(lab))
+        if taken_away == "connections":
+            await close_all_connections(node, at_least=1)
+        else:
+            await api(node, "DELETE", f"/api/queues/{vhost(lab)}/billing-svc")
+        await eventually(lambda: any(line["event"] == "lost the broker" for line in logs))
+    (lost,) = (line for line in logs if line["event"] == "lost the broker")
+    assert reason in lost["reason"]
+
+
 async def test_a_retry_queue_that_was_deleted_costs_no_event(
     lab: RabbitLab, node: RabbitMQ, stack: AsyncExitStack
 ) -> None:
@@ -401,7 +418,7 @@ async def test_a_wrong_password_is_reported_once_and_never_shown(lab: RabbitLab)
     )
 
     def tries() -> int:
-        return sum("cannot use RabbitMQ" in entry["event"] for entry in logs)
+        return sum(entry["event"] == "cannot use the broker" for entry in logs)
 
     with capture_logs() as logs:
         await bus.start()

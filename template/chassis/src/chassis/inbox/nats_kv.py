@@ -16,15 +16,15 @@ import math
 from datetime import datetime
 
 from chassis.inbox import InboxUnavailable, Lease, LeaseLost, Refusal, Refused
-from chassis.jetstream.connection import (
+from chassis.jetstream.connection import JetStream
+from chassis.jetstream.errors import (
     NO_MESSAGE,
     NO_STREAM,
     STREAM_EXISTS,
     WRONG_LAST_SEQUENCE,
-    JetStream,
     JetStreamError,
-    Reply,
 )
+from chassis.jetstream.replies import Reply
 from chassis.jetstream.wire import decode_headers, encode_headers
 
 _EXPECTED = "Nats-Expected-Last-Subject-Sequence"

@@ -22,7 +22,10 @@ import structlog
 from nats.aio.subscription import Subscription
 
 from chassis.backoff import backoff
-from chassis.jetstream.wire import OnMessage, WireClient, status_of
+from chassis.jetstream.errors import JetStreamError
+from chassis.jetstream.replies import Replies, Reply
+from chassis.jetstream.wire import OnMessage, WireClient
+from chassis.telemetry.connections import ConnectionLog
 
 _log = structlog.get_logger(__name__)
 
@@ -36,29 +39,6 @@ _BACKOFF_MAX_SECONDS = (
 _STEADY_SECONDS = (
     10.0  # a connection that lived this long was a good one: the next backoff starts anew
 )
-
-Reply = dict[str, Any]
-
-_read_json = (
-    json.JSONDecoder().decode
-)  # half the time of json.loads, which guesses the encoding first
-
-
-class JetStreamError(Exception):
-    """The server refused. `code` is JetStream's own error code, such as 10071 for a wrong expected sequence."""
-
-    def __init__(self, code: int, description: str) -> None:
-        super().__init__(f"{description} (JetStream error {code})")
-        self.code = code
-
-
-WRONG_LAST_SEQUENCE = 10071
-NO_CONSUMER = 10014
-NO_MESSAGE = 10037
-NO_STREAM = 10059
-STREAM_EXISTS = 10058
-CONSUMER_EXISTS = 10148
-NO_CONSUMER_TO_UPDATE = 10149
 
 
 class Login(NamedTuple):
@@ -117,13 +97,10 @@ class JetStream:
         self._lost: asyncio.Future[str] | None = None
         self._up = asyncio.Event()
         self._supervisor: asyncio.Task[None] | None = None
-        self._reply_prefix = ""
-        self._prefix_size = 0
-        self._token = 0
-        self._waiting: dict[bytes, asyncio.Future[Reply]] = {}
-        self._overdue: dict[bytes, asyncio.Future[Reply]] = {}
+        self._replies = Replies(self.where, timeout, unavailable, self.suspect)
         self._clock_offset = 0.0
-        self._was_up = self._lived = self._told = False
+        self._was_up = self._lived = False
+        self._connection_log = ConnectionLog("nats", self.where, name)
         self.trouble = "not connected yet"
 
     @property
@@ -190,11 +167,8 @@ class JetStream:
     def ask(self, subject: str, body: bytes, headers: bytes = b"") -> asyncio.Future[Reply]:
         """Publish and give the future of the answer. It raises `unavailable`, or JetStreamError when refused."""
         client = self._connected()
-        self._token += 1
-        token = b"%d" % self._token
-        future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
-        self._waiting[token] = future
-        client.send(subject, body, self._reply_prefix + str(self._token), headers)
+        reply, future = self._replies.expect()
+        client.send(subject, body, reply, headers)
         return future
 
     async def api(self, call: str, **request: Any) -> Reply:
@@ -233,15 +207,10 @@ class JetStream:
                 self.trouble = str(error) or type(error).__name__
             except Exception as error:  # noqa: BLE001 - a defect must not end the only task that connects
                 self.trouble = repr(error)
-                _log.exception("nats.defect", server=self.where)
-            if self._lived or not self._told:
-                _log.warning(
-                    "nats.down",
-                    server=self.where,
-                    reason=self.trouble,
-                    note="retrying until it is there",
-                )
-                self._told = True
+                _log.exception("a defect of the chassis: the connection to NATS has ended")
+            (self._connection_log.lost if self._lived else self._connection_log.unusable)(
+                self.trouble
+            )
             failures = 0 if self._lived and monotonic() - began > _STEADY_SECONDS else failures + 1
             await asyncio.sleep(
                 backoff(failures + 1, _BACKOFF_SECONDS, _BACKOFF_MAX_SECONDS, random, least=0.25)
@@ -257,12 +226,12 @@ class JetStream:
             await self._connect(client, lost)
             self._client = client
             prefix = client.new_inbox() + "."
-            self._reply_prefix, self._prefix_size = prefix, len(prefix)
-            await client.route(prefix + "*", self._on_reply)
+            self._replies.begin(prefix)
+            await client.route(prefix + "*", self._replies.on_reply)
             watcher = asyncio.create_task(self._watch(client))
             await self._on_up()
             if not lost.done():
-                self._is_up()
+                self._is_up(_dotted(client.server_version))
             self.trouble = await lost
         finally:
             self._cut_off()
@@ -270,12 +239,10 @@ class JetStream:
                 watcher.cancel()
             await client.discard()
 
-    def _is_up(self) -> None:
+    def _is_up(self, version: str) -> None:
         self._up.set()
         self._lived = True
-        if self._told:
-            _log.info("nats.up", server=self.where)
-            self._told = False
+        self._connection_log.connected(version)
         if self._was_up:
             self._on_reconnect()
         self._was_up = True
@@ -316,11 +283,10 @@ class JetStream:
             raise OSError(
                 f"cannot connect: {errors[0] if errors else 'no server answers'}"
             ) from None
-        version = client.connected_server_version
-        if (version.major, version.minor) < self._oldest:
-            oldest = ".".join(str(number) for number in self._oldest)
+        if client.server_version < self._oldest:
             raise OSError(
-                f"the server is {version.major}.{version.minor}.{version.patch}; at least {oldest} is needed"
+                f"the server is {_dotted(client.server_version)}; "
+                f"at least {_dotted(self._oldest)} is needed"
             )
 
     def _cut_off(self) -> None:
@@ -331,55 +297,19 @@ class JetStream:
         self._client = None
         known = self._lost is not None and self._lost.done() and not self._lost.cancelled()
         reason = self._lost.result() if self._lost is not None and known else "disconnected"
-        self._fail(self._overdue, reason)
-        self._fail(self._waiting, reason)
+        self._replies.fail(reason)
         self._on_down()
 
-    def _fail(self, table: dict[bytes, asyncio.Future[Reply]], reason: str) -> None:
-        for future in table.values():
-            if not future.done():
-                future.set_exception(
-                    self._unavailable(f"no answer from NATS at {self.where}: {reason}")
-                )
-        table.clear()
-
-    def _on_reply(self, subject: bytes, _: bytes, body: bytes, block: bytes | None) -> None:
-        token = subject[self._prefix_size :]
-        future = self._waiting.pop(token, None) or self._overdue.pop(token, None)
-        if future is None or future.done():
-            return
-        if not body and status_of(block) == "503":
-            self.suspect("JetStream is not enabled, or what was set up in it is gone")
-            future.set_exception(
-                self._unavailable(f"nothing in NATS at {self.where} takes this: JetStream off?")
-            )
-            return
-        try:
-            answer = _read_json(body.decode())
-        except ValueError as error:
-            future.set_exception(
-                self._unavailable(f"NATS at {self.where} gave no JSON answer: {error}")
-            )
-            return
-        refusal = answer.get("error")
-        if refusal is None:
-            future.set_result(answer)
-        else:
-            future.set_exception(
-                JetStreamError(refusal.get("err_code", 0), refusal.get("description", "refused"))
-            )
-
     async def _watch(self, client: WireClient) -> None:
-        """Fail what waits too long (two tables by age: after half to all of `timeout`), let the adapter tick, and
-        notice a connection that hangs without being closed."""
-        last_turn = monotonic()
+        """Fail what waits too long, let the adapter tick, notice a connection that hangs."""
         while True:
             await asyncio.sleep(min(self._tick_seconds, self._timeout / 4))
-            if monotonic() - last_turn >= self._timeout / 2:
-                last_turn = monotonic()
-                self._fail(self._overdue, f"none within {self._timeout:g} s")
-                self._overdue, self._waiting = self._waiting, self._overdue
+            self._replies.tick()
             if self.up:
                 self._on_tick()
             if client.unanswered_pings >= _SILENT_PINGS:
                 self.suspect("the server does not answer pings")
+
+
+def _dotted(version: tuple[int, ...]) -> str:
+    return ".".join(map(str, version))

@@ -62,6 +62,12 @@ def status_of(block: bytes | None) -> str:
     return block[len(_FIRST_LINE) + 1 :][:3].decode("ascii", "replace")
 
 
+def status_line(block: bytes | None) -> str:
+    """The status in the server's words, such as `409 Consumer Deleted`."""
+    first = (block or b"").partition(b"\r\n")[0]
+    return first.removeprefix(_FIRST_LINE).decode("utf-8", "replace").strip()
+
+
 class WireClient(Client):
     """nats-py's client, which connects and speaks the protocol, without its queues and its header parser.
 
@@ -80,6 +86,11 @@ class WireClient(Client):
     def unanswered_pings(self) -> int:
         """How many pings, one every `ping_interval`, the server has left without an answer."""
         return self._pings_outstanding
+
+    @property
+    def server_version(self) -> tuple[int, int, int]:
+        version = self.connected_server_version
+        return version.major, version.minor, version.patch
 
     async def route(self, subject: str, on_message: OnMessage) -> Subscription:
         """Subscribe. The server knows of it when this returns, so replies to what is sent next are not missed."""
@@ -110,7 +121,7 @@ class WireClient(Client):
                 if not self.is_closed and self._transport is not None:
                     await self.close()
         except (OSError, RuntimeError, TimeoutError, nats.errors.Error) as error:
-            _log.debug("nats.close_failed", error=str(error))
+            _log.debug("a connection to NATS was not closed in order", error=str(error))
 
     def write_out(self) -> None:
         """Hand what was sent to the transport now, not at the end of the tick."""
@@ -122,7 +133,7 @@ class WireClient(Client):
         except (
             RuntimeError
         ) as error:  # uvloop's answer for a transport that closed within this very tick
-            _log.debug("nats.write_refused", error=str(error))
+            _log.debug("the transport of a connection to NATS has closed", error=str(error))
 
     def _push(self, command: bytes) -> None:
         if not self._commands:

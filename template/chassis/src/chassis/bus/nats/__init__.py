@@ -42,12 +42,12 @@ from chassis.bus.nats.copies import DEDUPLICATE, carried, originals, read_letter
 from chassis.bus.nats.lane import EVENTS, Lane
 from chassis.bus.nats.lanes import AloneLane, PrivateLane, SharedLane
 from chassis.contracts.envelope import CONTENT_TYPE, NATS_PREFIX, EncodedEvent, to_headers
-from chassis.jetstream.connection import (
+from chassis.jetstream.connection import JetStream
+from chassis.jetstream.errors import (
     NO_CONSUMER,
     NO_MESSAGE,
     NO_STREAM,
     STREAM_EXISTS,
-    JetStream,
     JetStreamError,
 )
 from chassis.jetstream.wire import encode_headers, header_block

@@ -19,8 +19,9 @@ from chassis.bus.history import History
 from chassis.bus.letters import in_brief, letter_id
 from chassis.bus.nats.copies import DEDUPLICATE, carried, letter_lines, named
 from chassis.bus.nats.delivery import NatsDelivery
-from chassis.jetstream.connection import WRONG_LAST_SEQUENCE, JetStream, JetStreamError
-from chassis.jetstream.wire import decode_headers, header_block, status_of
+from chassis.jetstream.connection import JetStream
+from chassis.jetstream.errors import WRONG_LAST_SEQUENCE, JetStreamError
+from chassis.jetstream.wire import decode_headers, header_block, status_line, status_of
 
 EVENTS = "EVENTS"
 HEADERS_AT_MOST = 65_535
@@ -259,7 +260,7 @@ class Lane:
         if status == "100":
             return
         if status not in _GOES_ON:
-            self.link.suspect(f"the consumer {self.consumer} stopped (status {status})")
+            self.link.suspect(f"the consumer {self.consumer} stopped: {status_line(block)}")
             return
         pending = decode_headers(block).get("Nats-Pending-Messages", "")
         self._asked_for = max(0, self._asked_for - int(pending)) if pending.isdecimal() else 0
@@ -270,12 +271,17 @@ class Lane:
             await self.hand_back(delivery)
         except BusUnavailable as error:
             _log.warning(
-                "nats.hand_back_failed", error=str(error), note="delivered again after the ack wait"
+                "an event could not be handed back; it comes again after the ack wait",
+                error=str(error),
             )
 
     async def _run(self, delivery: NatsDelivery) -> None:
         try:
             await self.receive(delivery)
         except Exception:  # noqa: BLE001 - a defect above must not take the event with it
-            _log.exception("nats.delivery_failed", consumer=self.consumer, type=delivery.type)
+            _log.exception(
+                "handling a delivery raised; the event stays unsettled",
+                consumer=self.consumer,
+                type=delivery.type,
+            )
             delivery.refuse(self._ack_wait)

@@ -18,7 +18,7 @@ from chassis.bus.nats.delivery import NatsDelivery
 from chassis.bus.nats.filters import united
 from chassis.bus.nats.lane import EVENTS, Lane
 from chassis.contracts.envelope import format_time
-from chassis.jetstream.connection import (
+from chassis.jetstream.errors import (
     CONSUMER_EXISTS,
     NO_CONSUMER,
     NO_CONSUMER_TO_UPDATE,
@@ -120,7 +120,8 @@ class SharedLane(Lane):
         except BusUnavailable as error:
             if delivery.in_hand:
                 _log.warning(
-                    "nats.later_failed", error=str(error), note="given back, attempt not counted"
+                    "an event could not be put off; it is given back and the attempt does not count",
+                    error=str(error),
                 )
                 delivery.refuse(delay)
 
@@ -151,9 +152,8 @@ class SharedLane(Lane):
         except BusUnavailable as error:
             if delivery.in_hand:
                 _log.warning(
-                    "nats.set_apart_failed",
+                    "a suspicious event could not be set apart; its next delivery tries again",
                     error=str(error),
-                    note="tried again at its next delivery",
                 )
                 delivery.refuse(self._ack_wait)
 
@@ -214,9 +214,8 @@ class AloneLane(SharedLane):
         except BusUnavailable as error:
             if delivery.in_hand:
                 _log.warning(
-                    "nats.dead_letter_failed",
+                    "a dead letter could not be stored; its next delivery tries again",
                     error=str(error),
-                    note="tried again at its next delivery",
                 )
                 delivery.refuse(self._ack_wait)
 

@@ -25,6 +25,7 @@ from chassis.bus.rabbitmq.messages import event_properties
 from chassis.bus.rabbitmq.sweep import Decide, sweep
 from chassis.bus.rabbitmq.topology import EXCHANGE, Version, dead_letter_name
 from chassis.contracts.envelope import EncodedEvent
+from chassis.telemetry.connections import ConnectionLog
 
 HEARTBEAT_SECONDS = 15
 CANCEL_SECONDS = 2.0
@@ -61,6 +62,7 @@ class RabbitBus:
     ) -> None:
         self._url = _with_heartbeat(url)
         self._shown_url = _without_secrets(url)
+        self._connection_log = ConnectionLog(self.system, self._shown_url, name)
         self._name = name
         self._backoff = backoff
         self._metrics = metrics or NoBusMetrics()
@@ -71,7 +73,6 @@ class RabbitBus:
         self._paused = False
         self._supervisor: asyncio.Task[None] | None = None
         self._handling: set[asyncio.Task[None]] = set()
-        self._complaint = ""
         logging.getLogger("aiormq.connection").addFilter(_is_not_ours_to_tell)
 
     @property
@@ -144,10 +145,10 @@ class RabbitBus:
             try:
                 await self._connect()
             except Exception as error:  # noqa: BLE001 - also a defect or a bad URL: the only way on is to try again
-                self._tell_waiting(error)
+                self._connection_log.unusable(_reason(error))
                 failures += 1
             else:
-                self._tell_connected()
+                self._connection_log.connected(".".join(map(str, self.server_version)))
                 if was_connected:
                     self._metrics.reconnected()
                 was_connected = True
@@ -166,7 +167,7 @@ class RabbitBus:
     async def _watch(self) -> None:
         if self._link is not None:
             await self._link.lost.wait()
-        _log.warning("lost RabbitMQ; connecting again", server=self._shown_url)
+            self._connection_log.lost(self._link.reason)
 
     async def _disconnect(self) -> None:
         self._ready.clear()
@@ -183,14 +184,9 @@ class RabbitBus:
             try:
                 await (link.cancel() if self._paused else link.consume())
             except BusUnavailable as error:
-                link.lost.set()
+                link.lose(str(error))
                 if raising:
                     raise
-                _log.warning(
-                    "lost RabbitMQ while switching consumers",
-                    server=self._shown_url,
-                    error=str(error),
-                )
 
     async def _stop_supervising(self) -> None:
         """Cancel until it holds: on Python 3.11 `asyncio.wait_for`, which aiormq uses, can swallow a cancellation."""
@@ -209,23 +205,9 @@ class RabbitBus:
         if not task.cancelled() and (error := task.exception()) is not None:
             _log.error("handling a delivery raised; the event stays unsettled", exc_info=error)
 
-    def _tell_waiting(self, error: Exception) -> None:
-        """Once for each cause, not once for each try."""
-        complaint = (
-            str(error) if isinstance(error, BusUnavailable) else f"{type(error).__name__}: {error}"
-        )
-        if complaint != self._complaint:
-            self._complaint = complaint
-            _log.warning(
-                "cannot use RabbitMQ yet; trying until it works",
-                server=self._shown_url,
-                error=complaint,
-            )
 
-    def _tell_connected(self) -> None:
-        self._complaint = ""
-        version = ".".join(map(str, self.server_version))
-        _log.info("connected to RabbitMQ", server=self._shown_url, version=version)
+def _reason(error: Exception) -> str:
+    return str(error) if isinstance(error, BusUnavailable) else f"{type(error).__name__}: {error}"
 
 
 def _with_heartbeat(url: str) -> str:

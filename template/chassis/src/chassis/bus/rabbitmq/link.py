@@ -40,12 +40,16 @@ _log = structlog.get_logger(__name__)
 
 
 class Link:
-    """`lost` is set once anything on the connection is gone; nothing is mended, a new link is built."""
+    """`lost` is set once anything on the connection is gone, and `reason` says what was first.
+
+    Nothing is mended: the supervisor builds a new link.
+    """
 
     def __init__(self, connection: Connection, publishing: Channel) -> None:
         self.connection = connection
         self.version: Version = server_version(connection.server_properties)
         self.lost = asyncio.Event()
+        self.reason = ""
         self._publishing = publishing
         self._consumers: list[Consumer] = []
         self._declared: set[str] = set()
@@ -97,7 +101,9 @@ class Link:
             publisher_confirms=False, frame_buffer_size=_FRAMES_BUFFERED
         )
         self._watch(channel)
-        channel.on_consumer_cancel_callbacks.add(self._on_cancelled_by_broker)
+        channel.on_consumer_cancel_callbacks.add(
+            lambda _: self.lose(f"RabbitMQ cancelled the consumer of {queue.name}: is it deleted?")
+        )
         self._consumers.append(
             Consumer(
                 link=self,
@@ -153,8 +159,8 @@ class Link:
                 await self._declare_once(queue)
                 queue = queue.name
             await self.send("", queue, properties, body, mandatory=True)
-        except QueueMissing:
-            self.lost.set()
+        except QueueMissing as error:
+            self.lose(str(error))
             raise
 
     async def length(self, queue: str) -> int:
@@ -178,7 +184,7 @@ class Link:
             _log.warning(
                 "RabbitMQ did not take the last acknowledgements in time; it will deliver those events again"
             )
-        self.lost.set()
+        self.lose("closed by this process")
         for consumer in self._consumers:
             consumer.acks.abandon()
         await self.connection.close(timeout=CLOSE_SECONDS)
@@ -207,8 +213,16 @@ class Link:
                     await declare(self.connection, queue, frozenset())
                 self._declared.add(queue.name)
 
-    def _watch(self, part: Connection | AbstractChannel) -> None:
-        part.closing.add_done_callback(lambda _: self.lost.set())
-
-    def _on_cancelled_by_broker(self, _: Basic.Cancel) -> None:
+    def lose(self, reason: str) -> None:
+        """Count the connection as lost."""
+        self.reason = self.reason or reason
         self.lost.set()
+
+    def _watch(self, part: Connection | AbstractChannel) -> None:
+        part.closing.add_done_callback(lambda closing: self.lose(_why(closing)))
+
+
+def _why(closing: "asyncio.Future[object]") -> str:
+    """Why aiormq closed a connection or a channel: the broker's own words if it said any."""
+    error = None if closing.cancelled() else closing.exception()
+    return "closed without a word" if error is None else str(error) or type(error).__name__
