@@ -14,7 +14,8 @@ from tests.chaos.remains import remains
 from tests.chaos.repeats import Effects
 from tests.chaos.world import World, victims
 from tests.e2e.publishers import bare_publisher, publish_all, signed_up
-from tests.e2e.replicas import Replica, eventually
+from tests.e2e.replicas import Replica
+from tests.waiting import until
 
 MARKED = "marked"
 AROUND = [f"around-{number}" for number in range(10)]
@@ -47,7 +48,7 @@ class Scene:
         asyncio.run(publish())
 
     def until_the_fault(self) -> None:
-        eventually(self.over.exists, "the event coming to the point of the fault")
+        until(self.over.exists, "the event coming to the point of the fault")
 
     def go_on(self) -> None:
         """End a fault of the kind `hold`."""
@@ -55,12 +56,12 @@ class Scene:
 
     def until_stopped(self) -> None:
         process = psutil.Process(self.victim.server.pid)
-        eventually(lambda: process.status() == psutil.STATUS_STOPPED, "the process being stopped")
+        until(lambda: process.status() == psutil.STATUS_STOPPED, "the process being stopped")
 
     def until_killed(self) -> None:
         """The victim has killed itself, and is started again."""
         process = self.victim.server._running()
-        eventually(lambda: process.poll() is not None, "the process killing itself")
+        until(lambda: process.poll() is not None, "the process killing itself")
         assert process.returncode == -signal.SIGKILL
         self.made.diary.killed[process.pid] = self.over.stat().st_mtime
         self.victim.server.kill()  # it has ended: only tidies up
@@ -70,9 +71,9 @@ class Scene:
         """Once all `events` and what was published because of them are handled, and nothing is left in the broker."""
         expected = set(events)
         sink = self.made.sink
-        eventually(lambda: sink.handled() >= expected, "every event being handled")
-        eventually(lambda: sink.published().keys() >= expected, "every publication being handled")
-        eventually(
+        until(lambda: sink.handled() >= expected, "every event being handled")
+        until(lambda: sink.published().keys() >= expected, "every publication being handled")
+        until(
             lambda: self.made.idle() and not remains(self.made.bus_url).dead,
             "the broker being empty",
         )

@@ -9,7 +9,7 @@ from tests.brokers.cable import Cable
 from tests.brokers.process import Server
 from tests.chaos.diary import Entry
 from tests.chaos.world import FREEZE_SECONDS, World
-from tests.e2e.replicas import happens
+from tests.waiting import happens
 
 Fault = Callable[[World, random.Random], None]
 

@@ -12,7 +12,8 @@ from pathlib import Path
 from tests.chaos.repeats import Effects
 from tests.chaos.world import victims
 from tests.e2e.publishers import bare_publisher, publish_all, signed_up
-from tests.e2e.replicas import Replica, eventually
+from tests.e2e.replicas import Replica
+from tests.waiting import until
 
 PATIENCE = 180.0
 BODY_BYTES = 16_000
@@ -49,7 +50,7 @@ def replay(
         asyncio.run(_publish(made.bus_url, oversize, broken))
         died = 'messaging_client_consumed_messages_total{outcome="dead",type="%s"}'
         types = ("unknown", "acme.signup.v1.UserSignedUp")
-        eventually(
+        until(
             lambda: sum(strict.metric(died % type_) for type_ in types) == oversize + broken,
             "all dead",
             PATIENCE,
@@ -63,15 +64,13 @@ def replay(
         chosen = lenient.command("dlq", "replay", "--reason", "oversize", "--dry-run")
         again = ["dlq", "replay", "--reason", "oversize", "--rate", str(rate)]
         with lenient.running(*again) as killed:
-            eventually(
+            until(
                 lambda: len(made.sink.handled()) >= oversize // 5, "a part being handled", PATIENCE
             )
             killed.kill()
         replaying, _ = _measured(lenient, *again)
-        eventually(lambda: len(made.sink.handled()) == oversize, "all being handled", PATIENCE)
-        eventually(
-            lambda: lenient.metric("chassis_in_flight_messages") == 0, "nothing being in flight"
-        )
+        until(lambda: len(made.sink.handled()) == oversize, "all being handled", PATIENCE)
+        until(lambda: lenient.metric("chassis_in_flight_messages") == 0, "nothing being in flight")
         return Letters(
             reasons=Counter(json.loads(line)["reason"] for line in listed.splitlines()),
             chosen=int(chosen.stdout.split()[-1]),

@@ -8,7 +8,8 @@ from typing import Literal
 from tests.chaos.load import load
 from tests.chaos.repeats import Effects
 from tests.chaos.world import victims
-from tests.e2e.replicas import Replica, eventually
+from tests.e2e.replicas import Replica
+from tests.waiting import until
 
 Of = Literal["broker", "store", "both"]
 PATIENCE = 180.0
@@ -34,11 +35,11 @@ def outage(
         pids = [replica.server.pid for replica in replicas]
         servers = {"broker": [made.broker], "store": [made.store], "both": made.servers}[of]
         with load(made.bus_url, lambda: len(made.sink.handled())) as confirmed:
-            eventually(lambda: len(made.sink.handled()) >= 200, "events being handled")
+            until(lambda: len(made.sink.handled()) >= 200, "events being handled")
             for server in servers:
                 server.stop()
             for replica in replicas:
-                eventually(
+                until(
                     lambda at=replica: _says_it_is_not_ready(at),
                     "the service saying that it is not ready",
                 )  # type: ignore[misc] # mypy cannot infer a lambda with a default
@@ -46,18 +47,16 @@ def outage(
             for server in servers:
                 server.start()
             answered = time.monotonic()
-            eventually(
+            until(
                 lambda: all(replica.ready() for replica in replicas),
                 "the service being ready again",
             )
             recovery = time.monotonic() - answered
             before = len(made.sink.handled())
-            eventually(
-                lambda: len(made.sink.handled()) >= before + 200, "events being handled again"
-            )
+            until(lambda: len(made.sink.handled()) >= before + 200, "events being handled again")
         expected = set(confirmed)
-        eventually(lambda: made.sink.handled() >= expected, "every event being handled", PATIENCE)
-        eventually(made.idle, "nothing being in hand", PATIENCE)
+        until(lambda: made.sink.handled() >= expected, "every event being handled", PATIENCE)
+        until(made.idle, "nothing being in hand", PATIENCE)
         effects = made.sink.effects(made.diary)
         same = [replica.server.alive and replica.server.pid for replica in replicas] == pids
         return Outage(len(confirmed), sorted(expected - effects.handled), effects, same, recovery)

@@ -12,7 +12,7 @@ from tests.chaos.repeats import out_of_turn
 from tests.chaos.report import Report
 from tests.chaos.world import World, world
 from tests.e2e.publishers import signed_up
-from tests.e2e.replicas import happens
+from tests.waiting import happens
 
 REPLICAS = 2
 BACKLOG = 400

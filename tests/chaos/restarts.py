@@ -6,7 +6,7 @@ from pathlib import Path
 from tests.chaos.load import load
 from tests.chaos.repeats import Effects
 from tests.chaos.world import victims
-from tests.e2e.replicas import eventually
+from tests.waiting import until
 
 PATIENCE = 120.0
 
@@ -29,7 +29,7 @@ def restart(bus: str, store: str, contracts: Path, folder: Path, *, times: int) 
         with load(made.bus_url, lambda: len(made.sink.handled())) as confirmed:
             for number in range(times):
                 replica = replicas[number % 2]
-                eventually(
+                until(
                     lambda at=replica: at.metric("chassis_in_flight_messages") > 0,
                     "events being in flight",
                 )  # type: ignore[misc] # mypy cannot infer a lambda with a default
@@ -37,7 +37,7 @@ def restart(bus: str, store: str, contracts: Path, folder: Path, *, times: int) 
                 replica.server.kill()  # it has ended: only tidies up
                 replica.server.start()
         expected = set(confirmed)
-        eventually(lambda: made.sink.handled() >= expected, "every event being handled", PATIENCE)
-        eventually(made.idle, "nothing being in hand", PATIENCE)
+        until(lambda: made.sink.handled() >= expected, "every event being handled", PATIENCE)
+        until(made.idle, "nothing being in hand", PATIENCE)
         effects = made.sink.effects(made.diary)
         return Restarts(len(confirmed), exits, sorted(expected - effects.handled), effects)

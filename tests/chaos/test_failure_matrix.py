@@ -10,7 +10,7 @@ import pytest
 
 from tests.chaos.failure_matrix import AROUND, BESIDE, MARKED, Outcome, scene
 from tests.chaos.world import LONG, PAIRS, SHORT_PAIRS
-from tests.e2e.replicas import eventually
+from tests.waiting import until
 
 
 @pytest.fixture(params=PAIRS if LONG else SHORT_PAIRS, ids="-".join)
@@ -66,12 +66,12 @@ def test_store_gone(pair: tuple[str, str], generated_contracts: Path, tmp_path: 
         played.until_the_fault()
         played.made.store.kill()
         played.publish(AROUND)
-        eventually(lambda: played.victim.get("/readyz")[0] == 503, "the service being not ready")
+        until(lambda: played.victim.get("/readyz")[0] == 503, "the service being not ready")
         assert not played.made.sink.handled() - {MARKED}, "nothing is handled without a claim"
         played.go_on()
         played.made.store.start()
         outcome = played.outcome([MARKED, *AROUND])
-        eventually(played.victim.ready, "the service being ready again")
+        until(played.victim.ready, "the service being ready again")
         assert played.victim.server.pid == pid
     _nothing_else_happened(outcome, AROUND)
     assert outcome.executions[MARKED] == 1
@@ -85,14 +85,14 @@ def test_broker_gone(pair: tuple[str, str], generated_contracts: Path, tmp_path:
     ) as played:
         pid = played.victim.server.pid
         played.publish(AROUND[:5])
-        eventually(lambda: len(played.made.sink.published()) == 5, "the first events being handled")
+        until(lambda: len(played.made.sink.published()) == 5, "the first events being handled")
         played.publish([MARKED])
         played.until_the_fault()
         played.made.broker.stop()
-        eventually(lambda: played.victim.get("/readyz")[0] == 503, "the service being not ready")
+        until(lambda: played.victim.get("/readyz")[0] == 503, "the service being not ready")
         played.go_on()
         played.made.broker.start()
-        eventually(played.victim.ready, "the service being ready again")
+        until(played.victim.ready, "the service being ready again")
         played.publish(AROUND[5:])
         outcome = played.outcome([MARKED, *AROUND])
         assert played.victim.server.pid == pid
@@ -121,12 +121,12 @@ def test_lease_lost_while_the_handler_still_runs(
         played.publish(
             [MARKED, *AROUND]
         )  # RabbitMQ keeps a message for a process that stands still: hence a copy
-        eventually(
+        until(
             lambda: played.made.sink.executions()[MARKED] == 2,
             "the other process taking the event over",
         )
         stopped.resume()
-        eventually(
+        until(
             lambda: played.victim.metric("chassis_inbox_leases_lost_total") == 1,
             "the loss being noticed",
         )

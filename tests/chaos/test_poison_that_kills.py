@@ -11,7 +11,8 @@ from tests.brokers.process import ServerError
 from tests.chaos.load import publish_until_confirmed
 from tests.chaos.world import SHORT_PAIRS, World, victims
 from tests.e2e.publishers import signed_up
-from tests.e2e.replicas import Replica, eventually
+from tests.e2e.replicas import Replica
+from tests.waiting import until
 
 KILLER = "killer"
 INNOCENT = [f"e-{number}" for number in range(20)]
@@ -63,5 +64,5 @@ def _restarted_until_at_rest(made: World, replica: Replica) -> int:
         except OSError:  # it has just died
             return False
 
-    eventually(rests, "the event being a dead letter", patience=300)
+    until(rests, "the event being a dead letter", patience=300)
     return deaths

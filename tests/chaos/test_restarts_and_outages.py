@@ -16,7 +16,7 @@ from tests.chaos.outages import Of, outage
 from tests.chaos.restarts import restart
 from tests.chaos.world import LONG, ONE_SERVER, PAIRS, SHORT_PAIRS, victims
 from tests.e2e.publishers import signed_up
-from tests.e2e.replicas import eventually
+from tests.waiting import until
 
 TIMES = 20 if LONG else 4
 SECONDS = 30.0 if LONG else 3.0
@@ -83,9 +83,7 @@ def test_a_handler_that_ignores_its_cancellation_does_not_keep_the_process_from_
         env = {"PYTHONPATH": str(generated_contracts), "CHASSIS_DRAIN_SECONDS": "1"}
         (replica,) = made.start_replicas(1, **env)
         asyncio.run(publish_until_confirmed(made.bus_url, [("stubborn", signed_up("u"))]))
-        eventually(
-            lambda: replica.metric("chassis_in_flight_messages") == 1, "the event being in hand"
-        )
+        until(lambda: replica.metric("chassis_in_flight_messages") == 1, "the event being in hand")
         assert replica.terminate() == 0
 
 

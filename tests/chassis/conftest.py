@@ -1,8 +1,8 @@
-"""The log lines that a test caused."""
+"""The log lines that a test caused, and the PostgreSQL that the tests share."""
 
 import json
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import redirect_stderr
 from io import StringIO
 from typing import Any
@@ -11,6 +11,9 @@ import pytest
 import structlog
 
 from chassis.telemetry import logs
+from tests.brokers.postgres import postgres_server
+from tests.brokers.process import Server
+from tests.chassis.postgres_lab import Database, database
 
 _UNCACHED = {"cache_logger_on_first_use": False}
 
@@ -48,3 +51,18 @@ def log_lines() -> Iterator[LogLines]:
     root.removeHandler(handler)
     root.setLevel(level)
     structlog.reset_defaults()
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Server]]:
+    """Its URL, and the server: a test that stops it starts it again."""
+    with postgres_server(tmp_path_factory.mktemp("postgres")) as server:
+        yield server
+
+
+@pytest.fixture
+async def db(postgres: tuple[str, Server]) -> AsyncIterator[Database]:
+    """A schema of the test's own."""
+    url, _ = postgres
+    async with database(url) as made:
+        yield made

@@ -26,16 +26,9 @@ from chassis.replica.assemble import wire
 from chassis.retry import RetryPolicy
 from chassis.telemetry.metrics import Metrics
 from chassis.telemetry.traces import NoTraces, Traces
-
-PATIENCE = 20.0  # seconds until a test gives up; never a measure of speed
+from tests.waiting import PATIENCE
 
 Handler = Callable[[Any, Context], Awaitable[None]]
-
-
-async def eventually(true: Callable[[], bool]) -> None:
-    async with asyncio.timeout(PATIENCE):
-        while not true():
-            await asyncio.sleep(0.001)
 
 
 class Delivered:

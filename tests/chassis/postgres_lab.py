@@ -18,7 +18,8 @@ from chassis.replica.assemble import consumer_of
 from chassis.settings import load
 from chassis.telemetry.metrics import Metrics
 from chassis.telemetry.traces import NoTraces
-from tests.chassis.pipeline import PATIENCE, Bus, Delivered
+from tests.chassis.pipeline import Bus, Delivered
+from tests.waiting import PATIENCE
 
 Connection = psycopg.AsyncConnection[tuple[Any, ...]]
 

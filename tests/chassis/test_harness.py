@@ -1,7 +1,6 @@
 """The harness: what a service's own tests look like."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
 
 import pytest
 from acme.billing.v1.account_opened_pb2 import AccountOpened
@@ -10,8 +9,7 @@ from acme.signup.v1.user_signed_up_pb2 import UserSignedUp
 from chassis import Context, Reject, RetryAfter, Service
 from chassis.settings import SettingsError
 from chassis.testing import Harness
-from tests.brokers.postgres import postgres_server
-from tests.chassis.postgres_lab import Database, database
+from tests.chassis.postgres_lab import Database
 
 pytestmark = pytest.mark.usefixtures("log_lines")
 
@@ -159,18 +157,6 @@ def writing() -> Service:
     return service
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with postgres_server(tmp_path_factory.mktemp("postgres")) as (url, _):
-        yield url
-
-
-@pytest.fixture
-async def db(server: str) -> AsyncIterator[Database]:
-    async with database(server) as made:
-        yield made
-
-
 async def test_with_a_database_a_handler_writes_in_its_transaction(db: Database) -> None:
     async with Harness(writing(), database=db.url) as harness:
         assert await harness.send(UserSignedUp(user_id="twice"), id="e-1") == "done"
@@ -195,7 +181,8 @@ async def test_a_harness_leaves_nothing_of_its_own_in_the_database_and_knows_not
     )
     assert (
         await db.value(
-            "SELECT count(*) FROM information_schema.tables WHERE table_name LIKE 'chassis%'"
+            "SELECT count(*) FROM information_schema.tables "
+            "WHERE table_name LIKE 'chassis%' AND table_schema = current_schema()"
         )
         == 0
     )

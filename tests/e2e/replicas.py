@@ -7,18 +7,17 @@ import subprocess
 import urllib.error
 import urllib.request
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from time import monotonic, sleep
 from typing import Any
 
 import psutil
 
 from tests.brokers.process import Server, free_port
-
-PATIENCE = 60.0  # seconds until a test gives up; never a measure of speed
+from tests.waiting import PATIENCE_WITH_PROCESSES as PATIENCE
+from tests.waiting import until
 
 HANDLERS = '''"""The handler under test: an effect that somebody outside counts."""
 
@@ -64,22 +63,8 @@ class Effects:
 
     def until(self, events: int) -> Counter[str]:
         """The counts once `events` different ones were handled."""
-        eventually(lambda: len(self.counts()) >= events, f"{events} events being handled")
+        until(lambda: len(self.counts()) >= events, f"{events} events being handled")
         return self.counts()
-
-
-def eventually(true: Callable[[], bool], what: str, patience: float = PATIENCE) -> None:
-    assert happens(true, patience), f"{what} did not happen within {patience:g} s"
-
-
-def happens(true: Callable[[], bool], patience: float) -> bool:
-    """Whether `true` gets true within `patience` seconds."""
-    deadline = monotonic() + patience
-    while not true():
-        if monotonic() >= deadline:
-            return False
-        sleep(0.05)
-    return True
 
 
 @dataclass

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 from uv import find_uv_bin
 
-from tests.e2e.replicas import PATIENCE, eventually
 from tests.template import lab
+from tests.waiting import PATIENCE_WITH_PROCESSES as PATIENCE
+from tests.waiting import until
 
 DOCKYARD = Path(sys.executable).with_name("dockyard")
 
@@ -50,7 +51,7 @@ def test_a_new_service_handles_its_first_event_without_a_broker_to_install(
             ["make", "dev"], cwd=service, env=env, stdout=output, stderr=output, process_group=0
         )
     try:
-        eventually(lambda: "ready" in log.read_text(), "the service being ready", PATIENCE * 2)
+        until(lambda: "ready" in log.read_text(), "the service being ready", PATIENCE * 2)
         command = [
             service / ".venv/bin/billing-svc",
             "publish",
@@ -60,7 +61,7 @@ def test_a_new_service_handles_its_first_event_without_a_broker_to_install(
         ]
         said = lab.run([*command, "--id", "e-1"], service, env)
         assert said == "published acme.signup.v1.UserSignedUp e-1\n"
-        eventually(lambda: "signed up" in log.read_text(), "the event being handled")
+        until(lambda: "signed up" in log.read_text(), "the event being handled")
         os.killpg(dev.pid, signal.SIGINT)
         dev.wait(PATIENCE)
     finally:

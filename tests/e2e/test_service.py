@@ -8,7 +8,9 @@ from pathlib import Path
 
 from tests.e2e.conftest import Start
 from tests.e2e.publishers import SIGNED_UP, bare_publisher, publish_all, signed_up
-from tests.e2e.replicas import PATIENCE, Effects, Replica, eventually
+from tests.e2e.replicas import Effects, Replica
+from tests.waiting import PATIENCE_WITH_PROCESSES as PATIENCE
+from tests.waiting import until
 
 MEGABYTE = 1024 * 1024
 
@@ -26,7 +28,7 @@ async def test_a_thousand_events_each_sent_three_times_to_two_replicas_have_a_th
     async with bare_publisher(bus_url) as publisher:
         await publish_all(publisher, [(id_, signed_up(id_)) for id_ in ids for _ in range(3)])
     assert effects.until(1000) == Counter(ids)
-    eventually(
+    until(
         lambda: sum(_settled(replica) for replica in replicas) == 3000,
         "three thousand being settled",
     )
@@ -61,7 +63,7 @@ async def test_garbage_goes_to_the_dead_letters_and_the_next_good_event_is_handl
         await publisher.publish("truncated", signed_up("u")[:-1])
         await publisher.publish("good", signed_up("good"))
         effects.until(101)
-    eventually(lambda: len(replica.dead_letters()) >= 501, "every one being in the dead letters")
+    until(lambda: len(replica.dead_letters()) >= 501, "every one being in the dead letters")
     letters = replica.dead_letters()
     assert len(letters) == 501
     assert Counter(letter["reason"] for letter in letters) == Counter(
@@ -78,7 +80,7 @@ async def test_sigterm_with_two_hundred_in_flight_ends_in_order_and_every_event_
     ids = [f"e-{number}" for number in range(400)]
     async with bare_publisher(bus_url) as publisher:
         await publish_all(publisher, [(id_, signed_up(id_)) for id_ in ids])
-        eventually(
+        until(
             lambda: first.metric("chassis_in_flight_messages") == 200, "two hundred being in flight"
         )
         assert first.terminate() == 0
@@ -94,9 +96,7 @@ async def test_the_drain_deadline_hands_back_what_is_not_finished(
     slow = start(pause=25, DRAIN_SECONDS=1)
     async with bare_publisher(bus_url) as publisher:
         await publisher.publish("slow", signed_up("slow"))
-        eventually(
-            lambda: slow.metric("chassis_in_flight_messages") == 1, "the event being in flight"
-        )
+        until(lambda: slow.metric("chassis_in_flight_messages") == 1, "the event being in flight")
     assert slow.terminate() == 0
     assert not effects.counts()
     start()
@@ -114,7 +114,7 @@ async def test_the_commands_of_a_service_publish_show_replay_and_discard(
     assert effects.until(3) == Counter(["e-1-1", "e-1-2", "e-1-3"])
     for id_ in ("bad-1", "bad-2"):
         replica.command("publish", SIGNED_UP, "--json", '{"email": "poison"}', "--id", id_)
-    eventually(lambda: len(replica.dead_letters()) == 2, "the dead letters")
+    until(lambda: len(replica.dead_letters()) == 2, "the dead letters")
     letter = replica.dead_letters()[0]
     assert (letter["reason"], letter["error"], letter["attempts"]) == (
         "attempts_exhausted",
@@ -126,9 +126,7 @@ async def test_the_commands_of_a_service_publish_show_replay_and_discard(
     assert "Traceback" in shown.stdout
     assert replica.command("dlq", "replay", "--all", "--dry-run").stdout == "would replay 2\n"
     assert replica.command("dlq", "replay", letter["id"]).stdout == "replayed 1\n"
-    eventually(
-        lambda: len(replica.dead_letters()) == 2, "the poison being back in the dead letters"
-    )
+    until(lambda: len(replica.dead_letters()) == 2, "the poison being back in the dead letters")
     assert replica.command("dlq", "discard", "--all").returncode != 0, "nobody is there to confirm"
     assert (
         replica.command("dlq", "discard", "--reason", "attempts_exhausted", "--yes").stdout

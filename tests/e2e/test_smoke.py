@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.brokers.nats import Nats
-from tests.e2e.replicas import PATIENCE, Effects
+from tests.e2e.replicas import Effects
+from tests.waiting import PATIENCE_WITH_PROCESSES as PATIENCE
 
 Smoke = Callable[..., subprocess.CompletedProcess[str]]
 

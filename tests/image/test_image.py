@@ -22,10 +22,12 @@ from tests.brokers.binaries import MissingProgramError, find
 from tests.brokers.nats import nats
 from tests.brokers.process import Server
 from tests.e2e.publishers import SIGNED_UP, bare_publisher, signed_up
-from tests.e2e.replicas import PATIENCE, Replica, eventually
+from tests.e2e.replicas import Replica
 from tests.image.bases import PYTHON_IMAGE, UV_CACHE, UV_IMAGE, Buildah, build_bases
 from tests.image.container import Image, first_process, missing
 from tests.template import lab
+from tests.waiting import PATIENCE_WITH_PROCESSES as PATIENCE
+from tests.waiting import until
 
 TAG = "registry.example.com/acme/billing-svc"
 TEMPLATE_VERSION = "v1.2.3"
@@ -192,7 +194,7 @@ async def test_it_handles_an_event_and_drains_on_a_root_file_system_that_nobody_
             async with bare_publisher(broker.url) as publisher:
                 await publisher.publish("e-1", signed_up("ada"))
             done = f'messaging_client_consumed_messages_total{{outcome="done",type="{SIGNED_UP}"}}'
-            eventually(lambda: service.metric(done) == 1, "the event being handled")
+            until(lambda: service.metric(done) == 1, "the event being handled")
             process.terminate()
             assert service.server._running().wait(PATIENCE) == 0
         finally:

@@ -8,7 +8,7 @@ service on PostgreSQL, ScalerAtMaximum a cluster.
 import asyncio
 import json
 import re
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +21,7 @@ from tests.brokers.rabbitmq import shared_rabbitmq
 from tests.e2e.publishers import Publisher, bare_publisher, publish_all, signed_up
 from tests.e2e.rendering import render_service
 from tests.e2e.replicas import Replica
+from tests.waiting import until
 
 PATIENCE = 120.0  # seconds until a test gives up; never a measure of speed
 SHORTER = 20
@@ -99,9 +100,11 @@ class World:
         before = self.prometheus.values("process_start_time_seconds")
         await asyncio.to_thread(self.replica.server.kill)
         await asyncio.to_thread(self.replica.server.start)
-        await eventually(
+        await asyncio.to_thread(
+            until,
             lambda: self.prometheus.values("process_start_time_seconds") not in ([], before),
-            lambda: "the new process was not scraped",
+            lambda: "the new process being scraped",
+            PATIENCE,
         )
 
     async def crashes_until_fires(self, name: str) -> None:
@@ -122,7 +125,9 @@ class World:
             missing.difference_update(self.prometheus.firing())
             return not missing
 
-        await eventually(seen, lambda: f"the alerts {sorted(missing)} did not fire")
+        await asyncio.to_thread(
+            until, seen, lambda: f"the alerts {sorted(missing)} firing", PATIENCE
+        )
 
 
 async def _publish_for_ever(publisher: Publisher) -> None:
@@ -132,14 +137,6 @@ async def _publish_for_ever(publisher: Publisher) -> None:
             number += 1
             await publisher.publish(f"e-{number}", signed_up("u-1", email))
         await asyncio.sleep(0.3)  # the pace, not a wait for anything
-
-
-async def eventually(true: Callable[[], bool], what: Callable[[], str]) -> None:
-    clock = asyncio.get_running_loop().time
-    deadline = clock() + PATIENCE
-    while not await asyncio.to_thread(true):
-        assert clock() < deadline, f"{what()} within {PATIENCE:g} s"
-        await asyncio.sleep(0.2)
 
 
 def shortened(rules: str) -> str:
@@ -212,16 +209,20 @@ async def test_every_query_of_the_dashboard_has_data(world: World) -> None:
         return not missing
 
     async with world.under_load():
-        await eventually(answered, lambda: "\n".join(["no data for", *sorted(missing)]))
+        await asyncio.to_thread(
+            until, answered, lambda: "\n".join(["data for", *sorted(missing)]), PATIENCE
+        )
 
 
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("world", ["rabbitmq"], indirect=True)
 async def test_alerts_fire_for_what_they_are_about_and_for_nothing_before(world: World) -> None:
     node = shared_rabbitmq()
-    await eventually(
+    await asyncio.to_thread(
+        until,
         lambda: world.prometheus.values("chassis_ready") == [1.0],
-        lambda: "the service was not ready",
+        lambda: "the service being ready",
+        PATIENCE,
     )
     assert world.prometheus.firing() == {}
 
@@ -239,13 +240,15 @@ async def test_alerts_fire_for_what_they_are_about_and_for_nothing_before(world:
         )
     await world.fires("StoreUnreachable", "ConsumerStalled", "NotReady", "NoReplicaReady")
     await asyncio.to_thread(world.store.server.start)
-    await eventually(world.replica.ready, lambda: "the service did not come back")
+    await asyncio.to_thread(until, world.replica.ready, lambda: "the service coming back", PATIENCE)
 
     await world.crashes_until_fires("CrashLoop")
 
     async with bare_publisher(world.bus_url) as publisher:
         await publisher.publish("stay", signed_up("u-1", "stay"))
-    await eventually((world.done / "stay").exists, lambda: "the handler that stays was not called")
+    await asyncio.to_thread(
+        until, (world.done / "stay").exists, lambda: "the handler that stays being called", PATIENCE
+    )
     assert await asyncio.to_thread(world.replica.terminate) == 0
     await world.fires("DrainOverrun")
 

@@ -36,7 +36,8 @@ from chassis.bus import Failure
 from chassis.bus.rabbitmq.topology import shared_queue
 from chassis.replica.lifecycle import STUCK_SECONDS, Lifecycle
 from chassis.settings import VARIABLES
-from tests.chassis.pipeline import Delivered, Handler, Pipeline, delivered, eventually
+from tests.chassis.pipeline import Delivered, Handler, Pipeline, delivered
+from tests.waiting import eventually
 
 TESTS = Path(__file__).parents[1]
 CHASSIS = TESTS.parent / "template/chassis/src/chassis"

@@ -14,7 +14,8 @@ from chassis.contracts.envelope import AMQP_PREFIX, to_headers
 from chassis.contracts.event_types import event_type, to_event
 from chassis.handling.breaker import Breaker, State
 from tests.chassis.conftest import LogLines
-from tests.chassis.pipeline import PATIENCE, Handler, Pipeline, delivered, eventually
+from tests.chassis.pipeline import Handler, Pipeline, delivered
+from tests.waiting import PATIENCE, eventually
 
 pytestmark = pytest.mark.usefixtures("log_lines")
 

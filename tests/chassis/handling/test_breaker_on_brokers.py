@@ -15,7 +15,7 @@ from chassis.replica.assemble import consumer_of, metrics_of
 from chassis.settings import load
 from chassis.telemetry.traces import NoTraces
 from tests.chassis.bus_labs import LABS, Lab
-from tests.chassis.pipeline import PATIENCE, eventually
+from tests.waiting import PATIENCE, eventually
 
 IDS = [f"e-{number}" for number in range(200)]
 

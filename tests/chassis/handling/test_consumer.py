@@ -14,7 +14,8 @@ from chassis.contracts.envelope import EncodedEvent
 from chassis.handling.attempts import BUSY_SECONDS
 from chassis.inbox import InboxUnavailable, Lease, LeaseLost
 from tests.chassis.conftest import LogLines
-from tests.chassis.pipeline import Handler, Pipeline, delivered, eventually
+from tests.chassis.pipeline import Handler, Pipeline, delivered
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.usefixtures("log_lines")
 

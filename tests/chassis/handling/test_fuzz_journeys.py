@@ -13,8 +13,9 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from chassis.bus import DeadLetter, Delivery, Verdict
-from tests.chassis.bus.test_bus_conformance import FAILURE, SIGNED_UP, Replica, eventually
+from tests.chassis.bus.test_bus_conformance import FAILURE, SIGNED_UP, Replica
 from tests.chassis.bus_labs import NatsLab, RabbitLab, nats_lab, rabbitmq_lab
+from tests.waiting import eventually
 
 BODIES = st.one_of(
     st.binary(max_size=200),

@@ -13,7 +13,8 @@ from chassis import Context, Reject, RetryAfter
 from chassis.handling.breaker import Breaker, State
 from chassis.handling.turns import Slots, Turns
 from chassis.inbox import Lease
-from tests.chassis.pipeline import PATIENCE, Delivered, Handler, Pipeline, delivered, eventually
+from tests.chassis.pipeline import Delivered, Handler, Pipeline, delivered
+from tests.waiting import PATIENCE, eventually
 
 pytestmark = pytest.mark.usefixtures("log_lines")
 

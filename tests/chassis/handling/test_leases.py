@@ -7,7 +7,7 @@ import pytest
 
 from chassis.handling.leases import LeaseKeeper, Work
 from chassis.inbox import InboxUnavailable, Lease, LeaseLost, Refusal, Refused
-from tests.chassis.pipeline import eventually
+from tests.waiting import eventually
 
 TERM = 60.0
 

@@ -22,7 +22,7 @@ from chassis.settings import load
 from chassis.telemetry.traces import NoTraces
 from tests.chassis import inbox_labs
 from tests.chassis.bus_labs import LABS, Lab
-from tests.chassis.pipeline import PATIENCE, eventually
+from tests.waiting import PATIENCE, eventually
 
 KEYS = 4
 EVENTS = 80

@@ -1,7 +1,7 @@
 """`ctx.transaction()`: a handler's writes, its events and its completion are committed together or not at all."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import psycopg
@@ -13,9 +13,9 @@ from psycopg.rows import dict_row
 from chassis import Context, Reject, Service
 from chassis.contracts.envelope import derived_id
 from chassis.inbox import Refusal, Refused, inbox_key, payload_digest
-from tests.brokers.postgres import postgres_server
-from tests.chassis.pipeline import PATIENCE, Pipeline, delivered
-from tests.chassis.postgres_lab import Database, database, replica
+from tests.chassis.pipeline import Pipeline, delivered
+from tests.chassis.postgres_lab import Database, replica
+from tests.waiting import PATIENCE
 
 pytestmark = pytest.mark.usefixtures("log_lines")
 
@@ -23,18 +23,6 @@ Handle = Callable[[UserSignedUp, Context], Awaitable[None]]
 EVENT = UserSignedUp(user_id="ada")
 KEY = inbox_key("billing-svc", "open_account", "shop\0e-1")
 DIGEST = payload_digest(EVENT.SerializeToString())
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with postgres_server(tmp_path_factory.mktemp("postgres")) as (url, _):
-        yield url
-
-
-@pytest.fixture
-async def db(server: str) -> AsyncIterator[Database]:
-    async with database(server) as made:
-        yield made
 
 
 def service(handle: Handle) -> Service:

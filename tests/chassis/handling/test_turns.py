@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from chassis.handling.turns import LONGEST_SECONDS, Lines, NoTurn, Slots
-from tests.chassis.pipeline import PATIENCE, eventually
+from tests.waiting import PATIENCE, eventually
 
 
 async def settled() -> None:

@@ -3,7 +3,7 @@
 import asyncio
 import os
 import socket
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from typing import Any
 from uuid import uuid4
@@ -14,15 +14,14 @@ import pytest
 from chassis.inbox import InboxUnavailable, Lease
 from chassis.inbox.postgres.database import Database
 from chassis.inbox.postgres.inbox import PostgresInbox
-from tests.brokers.postgres import postgres_server
+from tests.brokers.process import Server
 
 Connection = psycopg.AsyncConnection[tuple[Any, ...]]
 
 
-@pytest.fixture(scope="module")
-def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with postgres_server(tmp_path_factory.mktemp("postgres")) as (url, _):
-        yield url
+@pytest.fixture
+def url(postgres: tuple[str, Server]) -> str:
+    return postgres[0]
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """The chassis' tables in PostgreSQL: made, changed and taken over, by many at once."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
 
 import pytest
@@ -9,8 +8,7 @@ import pytest
 from chassis.inbox import InboxUnavailable, Lease, Refusal, Refused
 from chassis.inbox.postgres.inbox import PostgresInbox
 from chassis.inbox.postgres.schema import STEPS, SchemaOutdated
-from tests.brokers.postgres import postgres_server
-from tests.chassis.postgres_lab import Database, database
+from tests.chassis.postgres_lab import Database
 
 pytestmark = pytest.mark.usefixtures("log_lines")
 
@@ -27,18 +25,6 @@ FORMER = (
     "INSERT INTO chassis_inbox VALUES ('held', 'd', nextval('chassis_inbox_fence'), false, now() + interval '1 day')",
 )
 """What the chassis made before it numbered its steps, with two claims in it."""
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with postgres_server(tmp_path_factory.mktemp("postgres")) as (url, _):
-        yield url
-
-
-@pytest.fixture
-async def db(server: str) -> AsyncIterator[Database]:
-    async with database(server) as made:
-        yield made
 
 
 async def test_migrating_says_what_it_did_and_a_second_time_does_nothing(db: Database) -> None:

@@ -11,7 +11,7 @@ from chassis.bus.memory import MemoryBus
 from chassis.replica.backlog import watch
 from chassis.telemetry.metrics import Metrics
 from tests.chassis.conftest import LogLines
-from tests.chassis.pipeline import eventually
+from tests.waiting import eventually
 
 
 class Bus(MemoryBus):

@@ -20,7 +20,7 @@ from chassis.replica.assemble import metrics_of
 from chassis.replica.process import run
 from chassis.settings import load
 from tests.chassis.conftest import LogLines
-from tests.chassis.pipeline import PATIENCE, eventually
+from tests.waiting import PATIENCE, eventually
 
 SETTINGS = load(
     {"CHASSIS_BUS_URL": "memory://", "CHASSIS_HTTP_HOST": "127.0.0.1", "CHASSIS_HTTP_PORT": "0"}

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 
 import pytest
@@ -19,26 +19,14 @@ from chassis.publishing.publisher import Publisher
 from chassis.replica.relay import Relay
 from chassis.telemetry.metrics import Metrics
 from chassis.telemetry.traces import NoTraces
-from tests.brokers.postgres import postgres_server
 from tests.brokers.process import Server
-from tests.chassis.pipeline import PATIENCE, Bus, eventually
-from tests.chassis.postgres_lab import Database, database
+from tests.chassis.pipeline import Bus
+from tests.chassis.postgres_lab import Database
+from tests.waiting import PATIENCE, eventually
 
 pytestmark = pytest.mark.usefixtures("log_lines")
 
 NEVER = 1e6  # seconds
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Server]]:
-    with postgres_server(tmp_path_factory.mktemp("postgres")) as server:
-        yield server
-
-
-@pytest.fixture
-async def db(server: tuple[str, Server]) -> AsyncIterator[Database]:
-    async with database(server[0]) as made:
-        yield made
 
 
 @pytest.fixture
@@ -364,16 +352,16 @@ async def test_what_was_published_while_the_drain_ended_stays_for_the_next_relay
 
 
 async def test_a_store_that_goes_away_and_comes_back_loses_nothing(
-    db: Database, inbox: PostgresInbox, server: tuple[str, Server]
+    db: Database, inbox: PostgresInbox, postgres: tuple[str, Server]
 ) -> None:
     await store(inbox, names(50))
     broker, begun, go_on = held()
     async with relaying(inbox, broker) as one:
         await begun.wait()
-        await asyncio.to_thread(server[1].kill)
+        await asyncio.to_thread(postgres[1].kill)
         go_on.set()
         await eventually(lambda: not one.relay.working)
-        await asyncio.to_thread(server[1].start)
+        await asyncio.to_thread(postgres[1].start)
         await eventually(lambda: one.relay.working)
 
         async def gone() -> bool:
@@ -391,18 +379,18 @@ async def test_a_store_that_goes_away_and_comes_back_loses_nothing(
 
 
 async def test_a_store_that_hangs_between_publishing_and_removing_is_not_waited_for(
-    db: Database, inbox: PostgresInbox, server: tuple[str, Server]
+    db: Database, inbox: PostgresInbox, postgres: tuple[str, Server]
 ) -> None:
     await store(inbox, names(3))
     broker, begun, go_on = held()
     async with relaying(inbox, broker) as one:
         await begun.wait()
-        await asyncio.to_thread(server[1].suspend)
+        await asyncio.to_thread(postgres[1].suspend)
         try:
             go_on.set()
             await eventually(lambda: not one.relay.working)
         finally:
-            server[1].resume()
+            postgres[1].resume()
         await eventually(lambda: one.relay.working)
         await db.until("SELECT count(*) = 0 FROM chassis_outbox")
     assert set(broker.ids) == set(names(3))

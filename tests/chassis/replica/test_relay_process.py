@@ -18,10 +18,9 @@ from chassis.contracts.event_types import to_event
 from chassis.inbox import Lease
 from chassis.inbox.postgres.inbox import PostgresInbox
 from tests.brokers.nats import Nats, nats
-from tests.brokers.postgres import postgres_server
 from tests.brokers.process import Server, free_port
-from tests.chassis.pipeline import PATIENCE
-from tests.chassis.postgres_lab import Database, database
+from tests.chassis.postgres_lab import Database
+from tests.waiting import PATIENCE
 
 EVENTS = 3000
 
@@ -47,18 +46,6 @@ if name == "welcome-svc":
 
 main(service)
 '''
-
-
-@pytest.fixture(scope="module")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with postgres_server(tmp_path_factory.mktemp("postgres")) as (url, _):
-        yield url
-
-
-@pytest.fixture
-async def db(postgres: str) -> AsyncIterator[Database]:
-    async with database(postgres) as made:
-        yield made
 
 
 @pytest.fixture
@@ -111,11 +98,15 @@ class Programs:
 
 @pytest.fixture
 def programs(
-    tmp_path: Path, generated_contracts: Path, broker: Nats, db: Database, postgres: str
+    tmp_path: Path,
+    generated_contracts: Path,
+    broker: Nats,
+    db: Database,
+    postgres: tuple[str, Server],
 ) -> Programs:
     schema = db.url.rsplit("search_path=", 1)[1].rstrip("'")
     return Programs(
-        tmp_path, generated_contracts, broker.url, f"{postgres}?options=-csearch_path%3D{schema}"
+        tmp_path, generated_contracts, broker.url, f"{postgres[0]}?options=-csearch_path%3D{schema}"
     )
 
 

@@ -7,7 +7,8 @@ from prometheus_client import generate_latest
 
 from chassis import Context
 from chassis.telemetry.metrics import Metrics
-from tests.chassis.pipeline import Pipeline, delivered, eventually
+from tests.chassis.pipeline import Pipeline, delivered
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.usefixtures("log_lines")
 

@@ -16,7 +16,8 @@ from opentelemetry.trace import SpanKind, StatusCode
 from chassis import Context, Reject
 from chassis.telemetry.traces import NoTraces, OtelTraces, TracesError, open_traces
 from tests.chassis.conftest import LogLines
-from tests.chassis.pipeline import PATIENCE, Pipeline, delivered
+from tests.chassis.pipeline import Pipeline, delivered
+from tests.waiting import PATIENCE
 
 TRACE_ID, PARENT_ID = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 TRACEPARENT = f"00-{TRACE_ID}-{PARENT_ID}-01"
