@@ -6,7 +6,6 @@ or left over is an error. Describes, decides nothing.
 """
 
 import argparse
-import ast
 import json
 import re
 import sys
@@ -25,10 +24,12 @@ from pamqp.commands import Basic
 import chassis.cli
 import dockyard.cli
 from chassis.bus import Failure
+from chassis.bus.history import History
 from chassis.bus.nats.copies import letter_lines
 from chassis.bus.rabbitmq.messages import Received, dead_properties, retry_properties
 from chassis.calls.counts import counts_of
 from chassis.contracts.envelope import AMQP_PREFIX, NATS_PREFIX, Envelope, to_headers
+from chassis.reasons import REASONS as GIVEN
 from chassis.service import Service
 from chassis.settings import VARIABLES
 from chassis.telemetry.metrics import Metrics
@@ -188,7 +189,7 @@ def attributes() -> Iterator[str]:
 
 
 def retry_headers() -> Iterator[str]:
-    headers = retry_properties(_RECEIVED, 2, "2026-01-01T00:00:00Z").headers or {}
+    headers = retry_properties(_RECEIVED, History(2, "2026-01-01T00:00:00Z")).headers or {}
     meanings = {
         "chassis-attempt": "Number of the coming attempt, from 1.",
         "chassis-first-failure": "RFC 3339 time of the first failed attempt.",
@@ -202,7 +203,7 @@ def retry_headers() -> Iterator[str]:
 
 
 def reasons() -> Iterator[str]:
-    meant = _meant(REASONS, _reasons_in_code(), "reasons of dead letters")
+    meant = _meant(REASONS, GIVEN, "reasons of dead letters")
     yield from _table(
         ("Reason", "Meaning"), ((f"`{name}`", meaning) for name, meaning in meant.items())
     )
@@ -342,36 +343,6 @@ def _labels(samples: Sequence[Any]) -> str:
         f"`{name}`" + (f": {', '.join(found)}" if len(found) > 1 else "")
         for name, found in sorted(values.items())
     )
-
-
-def _reasons_in_code() -> set[str]:
-    """Every string in the chassis that stands where a reason belongs."""
-    found = set()
-    for path in CHASSIS.rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
-            if isinstance(node, ast.FunctionDef) and node.name.endswith("_reason"):
-                found |= {
-                    each.value
-                    for each in ast.walk(node)
-                    if isinstance(each, ast.Return) and each.value
-                }
-            elif isinstance(node, ast.Call):
-                found |= set(_reason_of(node))
-    return {
-        node.value
-        for node in found
-        if isinstance(node, ast.Constant) and isinstance(node.value, str)
-    }
-
-
-def _reason_of(call: ast.Call) -> Iterator[ast.expr]:
-    """The argument of `call` that is a reason."""
-    called = ast.unparse(call.func).rpartition(".")[2]
-    place = {"Dead": 0, "dead": 1}.get(called)
-    if place is not None and len(call.args) > place:
-        yield call.args[place]
-    if called == "Failure":
-        yield from (keyword.value for keyword in call.keywords if keyword.arg == "reason")
 
 
 def _meant(meanings: Mapping[str, str], named: Iterable[str], what: str) -> Mapping[str, str]:

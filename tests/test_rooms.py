@@ -26,7 +26,7 @@ ROOT = Path(__file__).parents[1]
 # is the type of the connection that a handler is given, nothing more.
 CHASSIS: Table = {
     "cli": "tools replica service adapters deadletters publishing inbox bus contracts settings"
-    " telemetry urls",
+    " telemetry urls reasons",
     "testing": "replica service bus.memory inbox.memory inbox.postgres inbox bus contracts"
     " settings telemetry",
     "tools": "replica service publishing bus contracts settings urls",
@@ -35,7 +35,7 @@ CHASSIS: Table = {
     " contracts retry backoff settings telemetry",
     "service": "registration context contracts bus",
     "registration": "context contracts bus",
-    "handling": "context publishing inbox bus contracts retry backoff telemetry psycopg",
+    "handling": "context publishing inbox bus contracts retry backoff telemetry reasons psycopg",
     "context": "contracts psycopg",
     "deadletters": "bus",
     "adapters": "settings inbox bus",
@@ -52,12 +52,13 @@ CHASSIS: Table = {
     "inbox": "contracts psycopg",
     "bus": "contracts",
     "calls": "telemetry",
-    "telemetry": "",
-    "contracts": "",
+    "telemetry": "reasons",
+    "contracts": "reasons",
     "settings": "urls",
     "urls": "",
-    "retry": "backoff",
+    "retry": "backoff reasons",
     "backoff": "",
+    "reasons": "",
     # Libraries
     "aiormq": "",
     "nats": "",
@@ -99,7 +100,6 @@ packages = pytest.mark.parametrize(("package", "table"), PACKAGES.values(), ids=
 KNOWN = (
     "chassis/jetstream/connection.py:1:",
     "chassis/telemetry/metrics.py:",
-    "chassis/cli/load.py:",
     "chassis/tools/scrape.py:",
     "dockyard.hindrances ",
     "dockyard/errors.py:1:",

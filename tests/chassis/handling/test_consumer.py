@@ -447,7 +447,7 @@ async def test_an_event_too_large_to_publish_is_a_dead_letter_at_once_and_nothin
     line = pipeline(verbose)
     failure = (await line.take(delivered(EVENT))).buried
     assert failure.reason == "unpublishable"
-    assert failure.error == "chassis.publishing.publisher.TooLarge"
+    assert failure.error == "chassis.publishing.size.TooLarge"
     assert "CHASSIS_MAX_BODY_BYTES" in failure.message
     assert line.bus.published == []
 

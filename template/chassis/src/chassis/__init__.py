@@ -1,7 +1,28 @@
-"""What a service imports. Everything else of the chassis is its own affair."""
+"""What a service imports. Everything else of the chassis is its own affair.
 
-from chassis.context import Context
-from chassis.retry import Reject, RetryAfter
-from chassis.service import Service
+Each name is imported when it is first used: commands that need no handler start without the runtime.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from chassis.context import Context
+    from chassis.retry import Reject, RetryAfter
+    from chassis.service import Service
+else:
+    _HOMES = {
+        "Context": "chassis.context",
+        "Reject": "chassis.retry",
+        "RetryAfter": "chassis.retry",
+        "Service": "chassis.service",
+    }
+
+    def __getattr__(name):
+        if name not in _HOMES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        globals()[name] = getattr(import_module(_HOMES[name]), name)
+        return globals()[name]
+
 
 __all__ = ["Context", "Reject", "RetryAfter", "Service"]

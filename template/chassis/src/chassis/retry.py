@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from chassis.backoff import backoff
+from chassis.reasons import Reason
 
 
 class Reject(Exception):
@@ -28,9 +29,9 @@ class Later:
 
 @dataclass(frozen=True, slots=True)
 class Dead:
-    """No further attempt; `reason` is one of a few words, fit for a metric label."""
+    """No further attempt, for one of the chassis' own reasons."""
 
-    reason: str
+    reason: Reason
 
 
 @dataclass(frozen=True, slots=True)

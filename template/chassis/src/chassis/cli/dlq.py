@@ -6,18 +6,21 @@ from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
-from chassis import deadletters
-from chassis.bus import Bus, DeadLetter
 from chassis.cli import export, letters
+from chassis.cli.output import say
 from chassis.cli.session import Session, UsageError
-from chassis.deadletters import Filter
+from chassis.reasons import REASONS
+
+if TYPE_CHECKING:
+    from chassis.bus import Bus, DeadLetter
+    from chassis.deadletters import Filter
 
 Result = TypeVar("Result")
-Act = Callable[[Bus, str, Filter], Awaitable[Result]]
+Act = Callable[["Bus", str, "Filter"], Awaitable[Result]]
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
@@ -27,13 +30,16 @@ ReasonOption = Annotated[
 ]
 OlderOption = Annotated[
     str | None,
-    typer.Option("--older-than", help="Only those that last failed so long ago: 90s, 15m, 2h, 7d."),
+    typer.Option("--older-than", help="Only entries that last failed before: 90s, 15m, 2h, 7d."),
 ]
 NewerOption = Annotated[
-    str | None, typer.Option("--newer-than", help="Only those that last failed since: 90s, 15m, …")
+    str | None,
+    typer.Option("--newer-than", help="Only entries that last failed since: 90s, 15m, …"),
 ]
 EveryOption = Annotated[bool, typer.Option("--all", help="Every entry.")]
-IdArgument = Annotated[str, typer.Argument(metavar="[ID]", help="Beginning of an entry's id.")]
+IdArgument = Annotated[
+    str, typer.Argument(metavar="[ID]", help="The first characters of an entry's id.")
+]
 
 
 def app(session: Session) -> typer.Typer:
@@ -58,10 +64,11 @@ def _list(session: Session) -> Callable[..., None]:
         newer_than: NewerOption = None,
         as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
     ) -> None:
-        """What is there, oldest first."""
+        """List the dead letters, oldest first."""
+        session.settings()  # a mistake in them is told before anything heavy is imported
         which = _filter("", type_, reason, older_than, newer_than)
         if as_json:
-            _visit(session, which, lambda letter: typer.echo(json.dumps(letters.summary(letter))))
+            _visit(session, which, lambda letter: say(json.dumps(letters.summary(letter))))
             return
         found: list[dict[str, object]] = []
         _visit(session, which, lambda letter: found.append(letters.summary(letter)))
@@ -72,18 +79,22 @@ def _list(session: Session) -> Callable[..., None]:
 
 def _show(session: Session) -> Callable[..., None]:
     def command(
-        id_: Annotated[str, typer.Argument(metavar="ID", help="Beginning of an entry's id.")],
+        id_: Annotated[
+            str, typer.Argument(metavar="ID", help="The first characters of an entry's id.")
+        ],
     ) -> None:
-        """One entry: why it died, and the event, decoded where that is possible."""
+        """Show one entry: why it died, and the event, decoded if its contract is known."""
+        from chassis import deadletters
+
         session.load_contracts()
-        found = _sweep(session, deadletters.select, Filter(id_prefix=id_))
+        found = _sweep(session, deadletters.select, _filter(id_))
         if not found:
             raise UsageError(
-                f"no dead letter's id begins with {id_!r}: see `{session.service.name} dlq list`"
+                f"no dead letter's id begins with {id_!r}: see `{session.name} dlq list`"
             )
         if len(found) > 1:
             raise UsageError(f"{len(found)} ids begin with {id_!r}: give more of it")
-        typer.echo(letters.described(found[0]))
+        say(letters.described(found[0]))
 
     return command
 
@@ -101,15 +112,15 @@ def _export(session: Session) -> Callable[..., None]:
         newer_than: NewerOption = None,
         force: Annotated[bool, typer.Option("--force", help="Overwrite FILE.")] = False,
     ) -> None:
-        """Copy entries to a file, one JSON object a line with everything in it. Changes nothing in the dead letters."""
+        """Copy whole entries to a file, one JSON object a line. The dead letters stay as they are."""
         which = _filter(id_, type_, reason, older_than, newer_than)
         session.load_contracts()
         if file == "-":
-            _visit(session, which, lambda letter: typer.echo(export.line(letter)))
+            _visit(session, which, lambda letter: say(export.line(letter)))
             return
         with export.replacing(Path(file), force=force) as write:
             count = _visit(session, which, lambda letter: write(export.line(letter)))
-        typer.echo(f"exported {count}")
+        say(f"exported {count}")
 
     return command
 
@@ -124,21 +135,23 @@ def _replay(session: Session) -> Callable[..., None]:
         newer_than: NewerOption = None,
         every: EveryOption = False,
         rate: Annotated[
-            float | None, typer.Option(min=0.01, help="At most so many a second.")
+            float | None, typer.Option(min=0.01, help="Entries a second, at most.")
         ] = None,
         dry_run: Annotated[
             bool, typer.Option("--dry-run", help="Only say what would be replayed.")
         ] = False,
     ) -> None:
-        """Put entries into this service's own queue again. Other services see nothing; what was handled is ignored."""
+        """Put entries into this service's own queue again. What was handled is ignored."""
         which = _chosen(
             session, "replay", _filter(id_, type_, reason, older_than, newer_than), every=every
         )
+        from chassis import deadletters
+
         if dry_run:
-            typer.echo(f"would replay {_visit(session, which, _ignore)}")
+            say(f"would replay {_visit(session, which, _ignore)}")
         else:
             act = partial(deadletters.replay, per_second=rate)
-            typer.echo(f"replayed {_sweep(session, act, which)}")
+            say(f"replayed {_sweep(session, act, which)}")
 
     return command
 
@@ -158,46 +171,56 @@ def _discard(session: Session) -> Callable[..., None]:
         which = _chosen(
             session, "discard", _filter(id_, type_, reason, older_than, newer_than), every=every
         )
+        from chassis import deadletters
+
         if not yes:
             count = _visit(session, which, _ignore)
             typer.confirm(f"Discard {count} dead letters for good?", abort=True)
-        typer.echo(f"discarded {_sweep(session, deadletters.discard, which)}")
+        say(f"discarded {_sweep(session, deadletters.discard, which)}")
 
     return command
 
 
-def _visit(session: Session, which: Filter, see: Callable[[DeadLetter], object]) -> int:
-    """Show each that fits to `see`, keeping none: there may be many, and large ones. Returns how many."""
+def _visit(session: Session, which: "Filter", see: "Callable[[DeadLetter], object]") -> int:
+    """Call `see` with each letter that fits, and keep none: they may be many and large. Returns how many."""
+    from chassis import deadletters
+
     return _sweep(session, partial(deadletters.visit, see=see), which)
 
 
-def _sweep(session: Session, act: Act[Result], which: Filter) -> Result:
+def _sweep(session: Session, act: Act[Result], which: "Filter") -> Result:
     results: list[Result] = []
 
     async def sweep() -> None:
         async with session.bus() as bus:
-            results.append(await act(bus, session.service.name, which))
+            results.append(await act(bus, session.name, which))
 
     session.run(sweep())
     return results[0]
 
 
-def _ignore(_: DeadLetter) -> None:
-    """For those who only count."""
+def _ignore(_: "DeadLetter") -> None:
+    """For a command that only counts."""
 
 
-def _chosen(session: Session, verb: str, which: Filter, *, every: bool) -> Filter:
-    """`which`, if anything was chosen: nothing happens to all entries by an empty command."""
-    if which == Filter() and not every:
-        raise UsageError(
-            f"say which: `{session.service.name} dlq {verb} ID`, --type, --reason, … or --all"
-        )
+def _chosen(session: Session, verb: str, which: "Filter", *, every: bool) -> "Filter":
+    """`which`, if it chooses anything: an empty command must not touch every entry."""
+    if which == _filter("") and not every:
+        raise UsageError(f"say which: `{session.name} dlq {verb} ID`, --type, --reason, … or --all")
     return which
 
 
 def _filter(
-    id_: str, type_: str | None, reason: str | None, older_than: str | None, newer_than: str | None
-) -> Filter:
+    id_: str,
+    type_: str | None = None,
+    reason: str | None = None,
+    older_than: str | None = None,
+    newer_than: str | None = None,
+) -> "Filter":
+    from chassis.deadletters import Filter
+
+    if reason is not None and reason not in REASONS:
+        raise UsageError(f"{reason!r} is not a reason: it is one of {', '.join(REASONS)}")
     return Filter(id_, type_, reason, _duration(older_than), _duration(newer_than))
 
 

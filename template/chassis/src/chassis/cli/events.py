@@ -1,17 +1,20 @@
 """`publish` and `tail`: events in and out from the command line."""
 
-import asyncio
 import sys
 from collections.abc import Callable
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from chassis.bus import Delivery, Subscription
+from chassis.cli.output import say
 from chassis.cli.session import Session
-from chassis.contracts import event_types
-from chassis.contracts.envelope import EnvelopeError, format_time
-from chassis.publishing.publisher import check_size
+from chassis.telemetry.text import harmless_line
+
+if TYPE_CHECKING:
+    from google.protobuf.message import Message
+
+    from chassis.bus import Delivery
+    from chassis.settings import Settings
 
 IN_FLIGHT = 100
 
@@ -33,7 +36,9 @@ def publish(session: Session) -> Callable[..., None]:
         ] = 1,
     ) -> None:
         """Publish events, confirmed by the broker."""
-        session.run(_publish(session, type_, sys.stdin.read() if json == "-" else json, id_, count))
+        settings = session.settings()
+        message = _message(session, type_, sys.stdin.read() if json == "-" else json)
+        session.run(_publish(session, settings, message, id_, count))
 
     return command
 
@@ -48,6 +53,7 @@ def tail(session: Session) -> Callable[..., None]:
         ] = None,
     ) -> None:
         """Show events as they are published, without taking them from anybody. Ends with Ctrl-C."""
+        session.settings()  # a mistake in them is told before anything heavy is imported
         try:
             session.run(_tail(session, types or [], limit))
         except KeyboardInterrupt:
@@ -56,57 +62,81 @@ def tail(session: Session) -> Callable[..., None]:
     return command
 
 
-async def _publish(session: Session, type_: str, json: str, id_: str | None, count: int) -> None:
-    message_type = session.resolve_type(type_)
-    message = event_types.from_json(event_types.event_type(message_type), json)
-    check_size(
-        event_types.event_type(message), message.ByteSize(), session.settings().max_body_bytes
-    )
-    source = f"{session.service.name}-cli"
+def _message(session: Session, type_: str, json: str) -> "Message":
+    """The event to publish. Raises ContractError."""
+    from chassis.contracts import event_types
+
+    name = event_types.event_type(session.resolve_type(type_))
+    try:
+        return event_types.from_json(name, json)
+    except event_types.ContractError:  # an Any in it may hold a type of another package
+        session.load_contracts()
+        return event_types.from_json(name, json)
+
+
+async def _publish(
+    session: Session, settings: "Settings", message: "Message", id_: str | None, count: int
+) -> None:
+    import asyncio
+
+    from chassis.contracts import event_types
+    from chassis.publishing.size import check_size
+
+    type_ = event_types.event_type(message)
+    check_size(type_, message.ByteSize(), settings.max_body_bytes)
     limit = asyncio.Semaphore(IN_FLIGHT)
     async with session.bus() as bus:
 
         async def one(number: int) -> str:
             name = id_ if id_ is None or count == 1 else f"{id_}-{number}"
-            event = event_types.to_event(message, source=source, id_=name)
+            event = event_types.to_event(message, source=f"{session.name}-cli", id_=name)
             async with limit:
                 await bus.publish(event)
             return event.envelope.id
 
         ids = await asyncio.gather(*(one(number) for number in range(1, count + 1)))
-    what = event_types.event_type(message)
-    typer.echo(f"published {what} {ids[0]}" if count == 1 else f"published {count} of {what}")
+    say(f"published {type_} {ids[0]}" if count == 1 else f"published {count} of {type_}")
 
 
 async def _tail(session: Session, names: list[str], limit: int | None) -> None:
-    types = frozenset(event_types.event_type(session.resolve_type(name)) for name in names) or None
+    import asyncio
+
+    from chassis.bus import Subscription
+    from chassis.contracts import event_types
+
     session.load_contracts()
+    types = frozenset(event_types.event_type(session.resolve_type(name)) for name in names) or None
     seen = 0
     enough = asyncio.Event()
 
-    async def show(delivery: Delivery) -> None:
+    async def show(delivery: "Delivery") -> None:
         nonlocal seen
         delivery.done()
         if enough.is_set():
             return
         seen += 1
-        typer.echo(_described(delivery))
+        say(_described(delivery))
         if seen == limit:
             enough.set()
 
-    async with session.bus(Subscription(session.service.name, types, mode="every_replica"), show):
-        typer.echo("waiting for events, Ctrl-C ends", err=True)
+    subscription = Subscription(session.name, types, mode="every_replica")
+    async with session.bus(subscription, show):
+        say("waiting for events, Ctrl-C ends", err=True)
         await enough.wait()
 
 
-def _described(delivery: Delivery) -> str:
+def _described(delivery: "Delivery") -> str:
+    from chassis.contracts import event_types
+    from chassis.contracts.envelope import EnvelopeError, format_time
+
     try:
         envelope = delivery.envelope()
     except EnvelopeError as error:
-        return f"not a CloudEvent ({error}), {len(delivery.body)} bytes"
+        return f"not a CloudEvent ({harmless_line(str(error))}), {len(delivery.body)} bytes"
     time = "" if envelope.time is None else f"{format_time(envelope.time)}  "
     try:
         body = event_types.to_json(envelope.type, delivery.body)
     except event_types.ContractError as error:
-        body = f"{len(delivery.body)} bytes ({error})"
-    return f"{time}{envelope.type}  {envelope.id}  from {envelope.source}\n{body}"
+        body = f"{len(delivery.body)} bytes ({harmless_line(str(error))})"
+    about = harmless_line(f"{envelope.type}  {envelope.id}  from {envelope.source}")
+    return f"{time}{about}\n{body}"

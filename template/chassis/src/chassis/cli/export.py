@@ -7,11 +7,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import mkstemp
+from typing import TYPE_CHECKING
 
-from chassis.bus import DeadLetter
 from chassis.cli import letters
 from chassis.cli.session import UsageError
-from chassis.contracts import event_types
+
+if TYPE_CHECKING:
+    from chassis.bus import DeadLetter
 
 
 @contextmanager
@@ -47,8 +49,10 @@ def replacing(path: Path, *, force: bool) -> Iterator[Callable[[str], object]]:
         raise UsageError(f"cannot write {path}: {error.strerror}") from error
 
 
-def line(letter: DeadLetter) -> str:
-    """All there is of `letter`, as JSON: `body` in base64, `event` decoded, null where that is not possible."""
+def line(letter: "DeadLetter") -> str:
+    """All of `letter` as JSON: `body` in base64, `event` decoded, or null if it cannot be decoded."""
+    from chassis.contracts import event_types
+
     try:
         event = json.loads(event_types.to_json(letter.type, letter.body))
     except event_types.ContractError:

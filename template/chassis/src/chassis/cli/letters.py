@@ -1,17 +1,21 @@
 """How a dead letter is shown: as JSON, as a row, in full."""
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
-from rich.console import Console
-from rich.table import Table
+from chassis.cli.output import in_a_terminal, say, table
+from chassis.telemetry.text import harmless_line
 
-from chassis.bus import DeadLetter
-from chassis.contracts import event_types
+if TYPE_CHECKING:
+    from chassis.bus import DeadLetter
 
-ID_SHOWN = 12
+COLUMNS = ("id", "reason", "type", "attempts", "last_failure", "message")
+"""The parts of a summary that a row shows."""
+_SHORT_ID = 12
+_SHORT_TIME = len("2026-01-02T03:04:05")
 
 
-def summary(letter: DeadLetter) -> dict[str, object]:
+def summary(letter: "DeadLetter") -> dict[str, object]:
     """What is known of it, without headers and body."""
     failure = letter.failure
     return {
@@ -30,27 +34,35 @@ def summary(letter: DeadLetter) -> dict[str, object]:
 
 
 def print_table(rows: Sequence[Mapping[str, object]]) -> None:
-    """A row for each of the summaries, and how many there are."""
-    table = Table(box=None, pad_edge=False)
-    for column in ("id", "reason", "type", "attempts", "last failure", "message"):
-        table.add_column(column, no_wrap=column in {"id", "reason", "last failure"})
-    for row in rows:
-        message = str(row["message"]).partition("\n")[0]
-        id_, last_failure = str(row["id"])[:ID_SHOWN], str(row["last_failure"])[:19]
-        table.add_row(
-            id_, str(row["reason"]), str(row["type"]), str(row["attempts"]), last_failure, message
-        )
-    console = Console(highlight=False, markup=False, emoji=False)
-    console.print(table)
-    console.print(f"{len(rows)} dead letter{'' if len(rows) == 1 else 's'}")
+    """A row for each of the summaries, and how many there are. Short on a terminal, whole in a pipe."""
+    shown = _shortened if in_a_terminal() else _whole
+    headings = [name.replace("_", " ") for name in COLUMNS]
+    table([shown({name: str(row[name]) for name in COLUMNS}) for row in rows], headings)
+    say(f"{len(rows)} dead letter{'' if len(rows) == 1 else 's'}")
 
 
-def described(letter: DeadLetter) -> str:
+def _whole(row: Mapping[str, str]) -> Sequence[str]:
+    return list(row.values())
+
+
+def _shortened(row: Mapping[str, str]) -> Sequence[str]:
+    short = {
+        "id": row["id"][:_SHORT_ID],
+        "last_failure": row["last_failure"][:_SHORT_TIME],
+        "message": row["message"].partition("\n")[0],
+    }
+    return list((dict(row) | short).values())
+
+
+def described(letter: "DeadLetter") -> str:
     """Why it died, its headers, and its body: decoded where a contract allows it, else raw."""
-    lines = [f"{name:<14}{value}" for name, value in summary(letter).items()]
+    from chassis.contracts import event_types
+
+    lines = [f"{name:<14}{_indented(value)}" for name, value in summary(letter).items()]
     if letter.failure.stack:
         lines += ["", letter.failure.stack.rstrip()]
-    lines += ["", *(f"{name}: {_text(value)}" for name, value in letter.headers.items()), ""]
+    headers = letter.headers.items()
+    lines += ["", *(f"{harmless_line(name)}: {_text(value)}" for name, value in headers), ""]
     try:
         lines.append(event_types.to_json(letter.type, letter.body))
     except event_types.ContractError:
@@ -58,5 +70,10 @@ def described(letter: DeadLetter) -> str:
     return "\n".join(lines)
 
 
+def _indented(value: object) -> str:
+    """A message of several lines cannot pretend to be the next field."""
+    return str(value).replace("\n", "\n" + " " * 14)
+
+
 def _text(value: object) -> str:
-    return value if isinstance(value, str) else repr(value)
+    return harmless_line(value if isinstance(value, str) else repr(value))

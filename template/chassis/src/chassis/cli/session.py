@@ -1,22 +1,20 @@
-"""What the commands beside `run` share: settings that may come from a running `dev`, and a bus for a moment."""
+"""What the commands share: the service, the settings, contracts, and a bus for a moment."""
 
-import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from google.protobuf.message import Message
-
-from chassis import adapters
 from chassis import settings as settings_module
-from chassis.bus import Bus, BusUnavailable, NoBusMetrics, OnDelivery, Subscription
-from chassis.contracts import event_types
-from chassis.service import Service
 from chassis.settings import Settings, SettingsError
-from chassis.telemetry import logs
-from chassis.tools import dev
 from chassis.urls import masked
+
+if TYPE_CHECKING:
+    from google.protobuf.message import Message
+
+    from chassis.bus import Bus, OnDelivery, Subscription
+    from chassis.service import Service
 
 CONNECT_SECONDS = 5.0
 
@@ -26,33 +24,81 @@ class UsageError(Exception):
 
 
 class Session:
-    """Commands of `service`; `run` runs a coroutine to its end."""
+    """The commands of the service `name`.
 
-    def __init__(self, service: Service, run: Callable[[Coroutine[Any, Any, None]], None]) -> None:
-        self.service = service
-        self.run = run
+    `service` may be `module:attribute`: its handlers are imported only by a command that needs them.
+    """
+
+    def __init__(self, service: "Service | str", name: str = "") -> None:
+        self._service = service
+        self.name = name or (service if isinstance(service, str) else service.name)
+
+    @cached_property
+    def service(self) -> "Service":
+        """The service with its handlers. Raises UsageError when `module:attribute` names none."""
+        if not isinstance(self._service, str):
+            return self._service
+        from importlib import import_module
+
+        from chassis.service import Service
+
+        module, _, attribute = self._service.partition(":")
+        found = getattr(import_module(module), attribute, None)
+        if not isinstance(found, Service):
+            raise UsageError(
+                f"{self._service} is not a Service: main() in __main__.py takes module:attribute"
+            )
+        return found
+
+    @property
+    def version(self) -> str:
+        """The service's version, from its installed distribution."""
+        if not isinstance(self._service, str):
+            return self._service.version
+        from importlib.metadata import PackageNotFoundError, version
+
+        try:
+            return version(self.name)
+        except PackageNotFoundError:
+            return "0"
+
+    def run(self, main: Coroutine[Any, Any, None]) -> None:
+        """Run a coroutine to its end."""
+        from chassis.cli import loop
+
+        loop.run(main)
 
     def settings(self) -> Settings:
-        """The environment's settings; without CHASSIS_BUS_URL those of the `dev` that runs in this folder."""
+        """The environment's settings; without CHASSIS_BUS_URL with the URL of this folder's `dev`."""
         settings = settings_module.load()
         if settings.bus_url is not None:
             return settings
-        url = dev.running(Path(".dockyard"))
+        from chassis.tools import address
+
+        url = address.of_running(Path(".dockyard"))
         if url is None:
             raise SettingsError(
-                f"CHASSIS_BUS_URL is not set and no `{self.service.name} dev` is running in this folder: "
+                f"CHASSIS_BUS_URL is not set and no `{self.name} dev` is running in this folder: "
                 "set it, or start one"
             )
         return settings_module.load(bus_url=url)
 
     @asynccontextmanager
     async def bus(
-        self, subscription: Subscription | None = None, on_delivery: OnDelivery | None = None
-    ) -> AsyncIterator[Bus]:
-        """A connected bus, with a subscription if one is given. Raises BusUnavailable when no broker answers soon."""
+        self,
+        subscription: "Subscription | None" = None,
+        on_delivery: "OnDelivery | None" = None,
+    ) -> "AsyncIterator[Bus]":
+        """A connected bus, subscribed if asked for. Raises BusUnavailable if no broker answers soon."""
+        import asyncio
+
+        from chassis import adapters
+        from chassis.bus import BusUnavailable, NoBusMetrics
+        from chassis.telemetry import logs
+
         settings = self.settings()
-        logs.configure(settings.log_format, "error", self.service.name)
-        bus = adapters.open_bus(settings, f"{self.service.name}-cli", NoBusMetrics())
+        logs.configure(settings.log_format, "error", self.name)
+        bus = adapters.open_bus(settings, f"{self.name}-cli", NoBusMetrics())
         if subscription is not None and on_delivery is not None:
             bus.subscribe(subscription, on_delivery)
         await bus.start()
@@ -68,12 +114,21 @@ class Session:
 
     def load_contracts(self) -> None:
         """Import all generated contracts of the service."""
+        from chassis.contracts import event_types
+
         messages = self.service.registry.messages
         if messages:
             event_types.load_contracts(messages[0])
 
-    def resolve_type(self, name: str) -> type[Message]:
-        """The message class of a full type name, or of a bare one such as UserSignedUp when that is enough."""
+    def resolve_type(self, name: str) -> "type[Message]":
+        """The message class of a full type name, or of a bare one such as UserSignedUp if it is unique.
+
+        A full name needs the contracts of its package alone, and no handler.
+        """
+        from chassis.contracts import event_types
+
+        if "." in name and event_types.load_package(name):
+            return event_types.message_class(name)
         self.load_contracts()
         if "." in name:
             return event_types.message_class(name)

@@ -7,24 +7,25 @@ from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 from secrets import token_hex
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 from urllib.parse import urlsplit
 
 import typer
-from google.protobuf.message import Message
 
 from chassis import settings as settings_module
+from chassis.cli.output import say
 from chassis.cli.session import Session, UsageError
-from chassis.contracts import event_types
 from chassis.settings import Settings
-from chassis.tools.smoke import replica
 from chassis.urls import masked
+
+if TYPE_CHECKING:
+    from google.protobuf.message import Message
 
 _LOCAL = {"localhost", "127.0.0.1", "::1"}
 
 
-def smoke(session: Session) -> Callable[..., None]:
-    def command(
+def command(session: Session) -> Callable[..., None]:
+    def smoke(
         events: Annotated[
             list[Path] | None,
             typer.Argument(
@@ -36,37 +37,40 @@ def smoke(session: Session) -> Callable[..., None]:
             bool, typer.Option("--yes", help="Send events also to a broker that is not local.")
         ] = False,
     ) -> None:
-        """Run a replica on the configured broker and store: ready, events handled, drained on SIGTERM, exit code 0."""
+        """Run a replica on the configured broker and store: ready, events handled, drained, exit code 0."""
         settings = settings_module.load()
         _refuse_what_others_would_notice(settings, bool(events) and not yes)
         session.load_contracts()
         messages = [_event(path) for path in events or []]
         session.run(_smoke(session, settings, messages, seconds))
 
-    return command
+    return smoke
 
 
 async def _smoke(
-    session: Session, settings: Settings, messages: Sequence[Message], seconds: float
+    session: Session, settings: Settings, messages: "Sequence[Message]", seconds: float
 ) -> None:
+    from chassis.contracts import event_types
+    from chassis.tools.smoke import replica
+
     async with AsyncExitStack() as stack:
         one = await stack.enter_async_context(
             replica([sys.executable, sys.argv[0], "run"], seconds)
         )
         await one.ready()
-        typer.echo("ready")
+        say("ready")
         if messages:
             bus = await stack.enter_async_context(session.bus())
             for message in messages:
                 event = event_types.to_event(
-                    message, source=f"{session.service.name}-cli", id_=f"smoke-{token_hex(8)}"
+                    message, source=f"{session.name}-cli", id_=f"smoke-{token_hex(8)}"
                 )
                 await bus.publish(event)
         for type_, count in Counter(map(event_types.event_type, messages)).items():
             await one.handles(type_, count)
-            typer.echo(f"handled {count} of {type_}")
+            say(f"handled {count} of {type_}")
         await one.drains(settings.drain_seconds)
-        typer.echo("drained")
+        say("drained")
 
 
 def _refuse_what_others_would_notice(settings: Settings, sends: bool) -> None:
@@ -83,7 +87,9 @@ def _refuse_what_others_would_notice(settings: Settings, sends: bool) -> None:
         )
 
 
-def _event(path: Path) -> Message:
+def _event(path: Path) -> "Message":
+    from chassis.contracts import event_types
+
     try:
         entry = json.loads(path.read_text("utf-8"))
         type_, body = str(entry["type"]), json.dumps(entry["event"])

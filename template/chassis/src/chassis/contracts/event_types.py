@@ -8,6 +8,7 @@ import re
 import sys
 from datetime import UTC, datetime
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from uuid import uuid4
 
@@ -16,6 +17,7 @@ from google.protobuf.internal import api_implementation
 from google.protobuf.message import DecodeError, Message
 
 from chassis.contracts.envelope import EncodedEvent, Envelope
+from chassis.reasons import Reason
 
 __all__ = ["ContractError", "DecodeError", "Message"]
 
@@ -55,7 +57,7 @@ def is_newer(type_: str, *, than: str) -> bool:
     return _ages(than, frozenset({type_})) == [True]
 
 
-def unknown_type_reason(type_: str, known: frozenset[str]) -> str:
+def unknown_type_reason(type_: str, known: frozenset[str]) -> Reason:
     """Why nobody takes `type_`: the service may be behind it, or have left it behind, or has nothing to do with it.
 
     `outdated_version` when all versions of it in `known` are newer, `unsupported_version` when one is older,
@@ -112,6 +114,20 @@ def load_contracts(near: type[Message]) -> None:
     root = Path(module.__file__).parents[depth - 1]
     for path in sorted(root.rglob("*_pb2.py")):
         importlib.import_module(".".join(path.relative_to(root).with_suffix("").parts))
+
+
+def load_package(type_: str) -> bool:
+    """Import the generated modules of the package of `type_`; False when there is no such package."""
+    package = type_.rpartition(".")[0]
+    try:
+        spec = find_spec(package)
+    except (ImportError, ValueError):
+        return False
+    folders = [] if spec is None else spec.submodule_search_locations or []
+    modules = [path.stem for folder in folders for path in sorted(Path(folder).glob("*_pb2.py"))]
+    for module in modules:
+        importlib.import_module(f"{package}.{module}")
+    return bool(modules)
 
 
 def message_class(type_: str) -> type[Message]:

@@ -11,6 +11,7 @@ from random import random
 
 from chassis.bus import Delivery, Failure
 from chassis.contracts.envelope import format_time
+from chassis.reasons import Reason
 from chassis.retry import Later, RetryPolicy, age_since
 
 STACK_BYTES = 4096
@@ -67,12 +68,12 @@ class Judge:
     def dead(
         self,
         delivery: Delivery,
-        reason: str,
+        reason: Reason,
         message: str,
         error: BaseException | None = None,
         handler: str = "",
     ) -> Failure:
-        """No attempt will help: why, for the dead letters. `reason` is one of the chassis' own few words."""
+        """No attempt will help: why, for the dead letters."""
         now = format_time(datetime.now(UTC))
         return Failure(
             reason=reason,

@@ -21,6 +21,7 @@ from chassis.handling.in_turn import InTurn
 from chassis.handling.settling import Settling
 from chassis.handling.surroundings import Surroundings
 from chassis.handling.turns import NoTurn, Turns
+from chassis.reasons import Reason
 from chassis.telemetry.metrics import TypeMetrics
 
 
@@ -125,7 +126,7 @@ class _NeverHandled(Exception):
     """No attempt at this delivery can work. `error` is in the dead letter with its stack."""
 
     def __init__(
-        self, metrics: TypeMetrics, reason: str, why: str, error: Exception | None = None
+        self, metrics: TypeMetrics, reason: Reason, why: str, error: Exception | None = None
     ) -> None:
         super().__init__(why)
         self.metrics = metrics

@@ -6,25 +6,13 @@ from time import monotonic
 
 import structlog
 
-from chassis.bus import Bus, BusUnavailable, Unpublishable
+from chassis.bus import Bus, BusUnavailable
 from chassis.contracts.envelope import EncodedEvent
+from chassis.publishing.size import check_size
 from chassis.telemetry.metrics import Metrics
 from chassis.telemetry.traces import Carrier, Traces
 
 _log = structlog.get_logger(__name__)
-
-
-class TooLarge(Unpublishable):
-    """The encoded event is larger than CHASSIS_MAX_BODY_BYTES."""
-
-
-def check_size(type_: str, size: int, limit: int) -> None:
-    """Raises TooLarge when `size` bytes are more than `limit`."""
-    if size > limit:
-        raise TooLarge(
-            f"{type_} has {size} bytes, at most {limit} allowed (CHASSIS_MAX_BODY_BYTES): "
-            "publish a reference to the data instead"
-        )
 
 
 class Publisher:

@@ -21,6 +21,7 @@ from prometheus_client import (
     ProcessCollector,
 )
 
+from chassis.reasons import REASONS
 from chassis.telemetry.collectors import Imported
 
 DURATION_BUCKETS = (
@@ -40,23 +41,9 @@ DURATION_BUCKETS = (
     30.0,
 )
 AGE_BUCKETS = (0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0, 21600.0, 86400.0)
-REASONS = (
-    "attempts_exhausted",
-    "bad_envelope",
-    "bad_key",
-    "expired",
-    "outdated_version",
-    "oversize",
-    "payload_mismatch",
-    "rejected",
-    "undecodable",
-    "unknown_type",
-    "unpublishable",
-    "unsupported_version",
-    "upcast_failed",
-)
-"""Why the service itself moves a message to the dead letters. There from the start, so that Prometheus sees the first
-of its kind as an increase and not as a new series."""
+COUNTED_REASONS = tuple(reason for reason in REASONS if reason != "crash_loop")
+"""Why the service itself moves a message to the dead letters; the bus does so for `crash_loop`. There
+from the start, so that Prometheus sees the first of its kind as an increase and not as a new series."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +128,7 @@ class Metrics:
             ("reason",),
             registry=registry,
         )
-        for reason in REASONS:
+        for reason in COUNTED_REASONS:
             self._dead.labels(reason)
         self._published = Counter(
             "messaging_client_sent_messages",

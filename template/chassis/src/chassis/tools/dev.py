@@ -1,6 +1,5 @@
 """`dev`: the service with an embedded NATS, its data in a folder that git ignores."""
 
-import os
 import socket
 from dataclasses import replace
 from pathlib import Path
@@ -10,11 +9,10 @@ import structlog
 from chassis.replica import process
 from chassis.service import Service
 from chassis.settings import Settings
+from chassis.tools import address
 from chassis.tools.embedded import embedded_nats
 
 _log = structlog.get_logger(__name__)
-
-_URL_FILE = "dev.url"
 
 
 async def develop(service: Service, settings: Settings, data: Path) -> None:
@@ -24,24 +22,10 @@ async def develop(service: Service, settings: Settings, data: Path) -> None:
         return
     async with embedded_nats(data / "nats") as url:
         (data / ".gitignore").write_text("*\n")
-        address = data / _URL_FILE
-        address.write_text(f"{os.getpid()} {url}\n")
-        try:
+        with address.announced(data, url):
             _log.info("embedded NATS", url=url, data=str(data))
             port = settings.http_port if _free(settings.http_port) else 0
             await process.run(service, replace(settings, bus_url=url, http_port=port))
-        finally:
-            address.unlink(missing_ok=True)
-
-
-def running(data: Path) -> str | None:
-    """The URL of the NATS of a `dev` that runs now with `data`, if there is one."""
-    try:
-        pid, url = (data / _URL_FILE).read_text().split()
-        os.kill(int(pid), 0)
-    except (OSError, ValueError):
-        return None
-    return url
 
 
 def _free(port: int) -> bool:

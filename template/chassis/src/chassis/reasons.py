@@ -1,0 +1,22 @@
+"""Why an event goes to the dead letters: the one list, for the code that gives a reason and for the user."""
+
+from typing import Literal, get_args
+
+Reason = Literal[
+    "attempts_exhausted",
+    "bad_envelope",
+    "bad_key",
+    "crash_loop",
+    "expired",
+    "outdated_version",
+    "oversize",
+    "payload_mismatch",
+    "rejected",
+    "undecodable",
+    "unknown_type",
+    "unpublishable",
+    "unsupported_version",
+    "upcast_failed",
+]
+"""Why the chassis moves a message to the dead letters; short and few, so also a metric's label."""
+REASONS: tuple[Reason, ...] = get_args(Reason)
