@@ -34,7 +34,6 @@ setup: $(READY) ## make the environment; leaves .venv/bin/dockyard
 
 .PHONY: demo
 demo: $(READY) ## two services and a broker on this machine, step by step
-	@echo "==> Demo: dockyard demo"
 	@$(BIN)/dockyard demo $(ARGS)
 
 .PHONY: test
@@ -51,6 +50,7 @@ check: $(READY) ## lint, format, types, workflows, generated reference and dashb
 	@echo "==> Types: mypy --strict"
 	@$(BIN)/mypy
 	@$(BIN)/mypy docs/reference.py
+	@$(BIN)/mypy -p docs.drawing
 	@$(BIN)/mypy -p monitoring
 	@$(BIN)/mypy .ci/release.py
 	@echo "==> Workflows: actionlint, their schema, zizmor"
@@ -60,6 +60,8 @@ check: $(READY) ## lint, format, types, workflows, generated reference and dashb
 	@$(BIN)/zizmor --offline --quiet --pedantic .github
 	@echo "==> Reference: docs/reference says what the code says"
 	@$(BIN)/python docs/reference.py --check
+	@echo "==> Pictures: those of the README are what docs/drawing draws"
+	@$(BIN)/python -m docs.drawing --check
 	@echo "==> Dashboard: the one in the template is the one that monitoring/ describes"
 	@$(BIN)/python -m monitoring.dashboard --check
 
@@ -77,6 +79,14 @@ format: $(READY) ## format the code, mend what can be mended
 docs: $(READY) ## write docs/reference and the dashboard from the code
 	$(BIN)/python docs/reference.py
 	$(BIN)/python -m monitoring.dashboard
+
+.PHONY: pictures
+pictures: $(READY) ## draw the pictures of the README
+	@$(BIN)/python -m docs.drawing
+
+.PHONY: recording
+recording: $(READY) ## run the demo and keep what it prints for the README; ARGS=--check compares
+	@$(BIN)/python -m docs.drawing --record $(ARGS)
 
 .PHONY: bench
 bench: $(READY) ## events per second against yardsticks in the same run

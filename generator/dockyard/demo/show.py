@@ -38,6 +38,11 @@ class Show:
         for line in text.rstrip().splitlines():
             self._line(Text(f"     {line.rstrip()}", style="dim"))
 
+    def change(self, before: str, after: str) -> None:
+        """A line of code that is replaced by another."""
+        self._line(Text(f"     - {before}", style="red"))
+        self._line(Text(f"     + {after}", style="green"))
+
     def fact(self, text: str, *, good: bool = True) -> None:
         """Something that was checked."""
         self.all_good &= good

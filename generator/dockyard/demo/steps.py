@@ -19,9 +19,6 @@ OUTCOMES = {
 }
 """The outcomes of a delivery that the last step counts, and their meaning."""
 
-_LETTER_LINES = 7
-"""Of what `dlq show` knows about a dead letter, so much is shown."""
-
 
 class Steps:
     """The steps, in order, and the ids of the events published in them."""
@@ -106,10 +103,10 @@ class Steps:
         entry = welcome.dead_letters()[0]["id"][:12]
         self._show.command([welcome.name, "dlq", "show", entry])
         shown = welcome.run("dlq", "show", entry)
-        self._show.output(_in_short(shown.replace(f"{welcome.folder.parent}/", "")))
+        self._show.output(_end_of_traceback(shown).replace(f"{welcome.folder.parent}/", ""))
         self._show.note("the team mends the handler and deploys it")
         before, after = team.fix_handler(welcome.folder)
-        self._show.output(f"- {before}\n+ {after}")
+        self._show.change(before, after)
         welcome.stop()
         welcome.start()
         self._command(welcome, "dlq", "replay", entry)
@@ -175,10 +172,12 @@ class Steps:
         )
 
 
-def _in_short(letter: str) -> str:
-    """The first lines of what `dlq show` says, and the last lines of the traceback."""
-    known, traceback, rest = letter.partition("Traceback (most recent call last):\n")
-    stack = rest.partition("\n\n")[0].splitlines()
+def _end_of_traceback(letter: str) -> str:
+    """The last frame and the error of the traceback in what `dlq show` says."""
+    head = "Traceback (most recent call last):"
+    stack = letter.partition(f"{head}\n")[2].partition("\n\n")[0].splitlines()
     last_frame = max((n for n, line in enumerate(stack) if "File " in line), default=0)
-    first = known.splitlines()[:_LETTER_LINES]
-    return "\n".join([*first, "…", traceback.strip(), "  …", *stack[last_frame:]])
+    marks = set(" ^~")  # under the code, different in each version of Python
+    return "\n".join(
+        ["…", head, "  …", *(line for line in stack[last_frame:] if set(line) - marks)]
+    )
