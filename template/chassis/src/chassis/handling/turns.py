@@ -1,7 +1,7 @@
-"""Whose turn it is: at most so many handlings of a handler at a time, and one at a time for each key.
+"""Whose turn it is: a bounded number of handlings of a handler at a time, and one at a time for each key.
 
-Whoever waits here waits in memory, in the order of coming, and has neither a claim nor a deadline. Knows no event, no
-bus and no store.
+Callers wait here in memory, in the order of their arrival, with neither a claim nor a deadline. Knows no event,
+no bus and no store.
 """
 
 import asyncio
@@ -12,13 +12,13 @@ from time import monotonic
 from typing import Any
 
 HOLD_SECONDS = 600.0
-"""So long an event is kept in hand before it has been handled. RabbitMQ ends a channel after 30 minutes of that."""
+"""How long an event is kept in hand before it is handled. RabbitMQ ends a channel after 30 minutes of that."""
 
 SOON_SECONDS = 1.0
-"""Whose turn comes within this time waits for it here, however many others do."""
+"""A caller whose turn comes within this time waits for it here, however many others wait."""
 
 LONGEST_SECONDS = 300.0
-"""Nobody is told to come back later than this."""
+"""No appointment is later than this."""
 
 
 class NoTurn(Exception):
@@ -28,9 +28,8 @@ class NoTurn(Exception):
 class Slots:
     """At most `limit` at a time, first come, first served.
 
-    Of those that wait at most `room` have to be waited for for long (None: all may): the rest is told when to come
-    back. They would otherwise take all of the prefetch, and starve the handlers that have nothing to do with it.
-    `clock` gives seconds; tests pass their own.
+    At most `room` callers wait for long (None: no limit). The others get a time to come back: waiting, they would
+    take all of the prefetch and starve the other handlers. `clock` gives seconds.
     """
 
     def __init__(
@@ -43,7 +42,7 @@ class Slots:
         self._waiting: dict[asyncio.Future[None], None] = {}
         self._closed = False
         self._took = 0.0  # seconds that one turn takes, a moving average
-        self._booked = 0.0  # the clock's time until which others have been told to come
+        self._booked = 0.0  # the clock's time of the last appointment
 
     @property
     def available(self) -> bool:
@@ -53,7 +52,7 @@ class Slots:
     async def take(self, *, patient: bool = False) -> float:
         """0 when the turn has come: `free` it afterwards. Otherwise the seconds after which to come back.
 
-        Who is `patient` is not sent away for want of room. Raises NoTurn.
+        A `patient` caller is not sent away for want of room. Raises NoTurn.
         """
         if self.available:
             self._taken += 1
@@ -83,7 +82,7 @@ class Slots:
         self._pass_on()
 
     def close(self) -> None:
-        """Nobody who waits gets a turn any more."""
+        """No caller that waits gets a turn any more."""
         self._closed = True
         for turn in self._waiting:
             if not turn.done():
@@ -106,11 +105,10 @@ class Slots:
         )
 
     def _appointment(self) -> float:
-        """Seconds until the next time that is not promised to anybody else."""
+        """Seconds until the next appointment. Two are given for each turn: a free slot costs more than a second try."""
         now = self._clock()
-        self._booked = max(self._booked, now + len(self._waiting) * self._between) + self._between
-        if self._booked - now > LONGEST_SECONDS:
-            self._booked = now + LONGEST_SECONDS
+        free = max(self._booked, now + len(self._waiting) * self._between) + self._between / 2
+        self._booked = min(free, now + LONGEST_SECONDS)
         return max(SOON_SECONDS, self._booked - now)
 
     @property
@@ -120,7 +118,7 @@ class Slots:
 
 
 class Lines:
-    """A line for each key, in the order of `join`. A key takes memory only while somebody stands in its line."""
+    """A line for each key, in the order of `join`. A key takes memory only while its line has a place."""
 
     def __init__(self) -> None:
         self._lines: dict[str, deque[Place]] = {}
@@ -138,7 +136,7 @@ class Lines:
         return place
 
     def close(self) -> None:
-        """All who wait are sent away, in order."""
+        """Send every place away, in order."""
         self._closed = True
         for line in self._lines.values():
             for place in line:
@@ -168,17 +166,17 @@ class Place:
         return self.line[0] is self
 
     async def reached(self, until: float) -> None:
-        """Return when it is the first one. Raises NoTurn, also when that is not so at `until` (the loop's clock)."""
+        """Return when this is the first place. Raises NoTurn when it is sent away, or not first at `until` (the loop's clock)."""
         while not self.first:
             if not await self._rung(until):
                 self.dismiss_line()
 
     async def pause(self, seconds: float) -> None:
-        """Stay the first for so long. Raises NoTurn when it is sent away meanwhile."""
+        """Stay the first for `seconds`. Raises NoTurn when it is sent away meanwhile."""
         await self._rung(asyncio.get_running_loop().time() + seconds)
 
     async def _rung(self, until: float) -> bool:
-        """Whether somebody rang before `until`. Raises NoTurn."""
+        """Whether the bell rang before `until`. Raises NoTurn."""
         if not self.dismissed:
             try:
                 async with asyncio.timeout_at(until):
@@ -191,12 +189,12 @@ class Place:
         return True
 
     def dismiss(self) -> None:
-        """Send it away, if it waits or as soon as it does."""
+        """Send this place away, now or as soon as it waits."""
         self.dismissed = True
         self.bell.set()
 
     def dismiss_line(self) -> None:
-        """This one is given back, so nobody behind it may come before it."""
+        """Send this place and all behind it away: its event is given back, and none may overtake it."""
         found = False
         for place in self.line:
             found = found or place is self
@@ -204,7 +202,7 @@ class Place:
                 place.dismiss()
 
     def leave(self) -> None:
-        """Let the next one come. Does nothing the second time."""
+        """Let the next place come. Does nothing the second time."""
         if self in self.line:
             self.left(self)
 
@@ -218,7 +216,7 @@ class Turns:
     lines: Lines = field(default_factory=Lines)
 
     def close(self) -> None:
-        """The service drains: whoever waits is to be handed back."""
+        """The service drains: events that wait are to be handed back."""
         if self.slots is not None:
             self.slots.close()
         self.lines.close()
