@@ -75,6 +75,25 @@ async def test_a_dead_event_says_why() -> None:
         assert harness.published == []
 
 
+async def test_a_failed_assertion_shows_why_the_event_is_dead() -> None:
+    async with Harness(billing(), max_attempts=2) as harness:
+        with pytest.raises(AssertionError, match="assert 'dead': rejected == 'done'"):
+            assert await harness.send(UserSignedUp(user_id="nobody")) == "done"
+        with pytest.raises(AssertionError, match="'dead': bad_envelope"):
+            assert await harness.send_raw({}, b"\xff") == "done"
+
+
+async def test_an_outcome_is_its_word_to_code_and_to_people() -> None:
+    async with Harness(billing()) as harness:
+        outcome = await harness.send(UserSignedUp(user_id="1"))
+    assert (outcome, f"{outcome}", repr(outcome), outcome.failure) == (
+        "done",
+        "done",
+        "'done'",
+        None,
+    )
+
+
 async def test_a_raw_message_goes_in_as_it_is() -> None:
     async with Harness(billing()) as harness:
         assert await harness.send_raw({}, b"\xff") == "dead"

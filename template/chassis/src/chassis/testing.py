@@ -39,7 +39,27 @@ from chassis.telemetry.traces import NoTraces
 
 __all__ = ["Harness", "Outcome", "golden"]
 
-Outcome = Literal["done", "duplicate", "dead"]
+
+class Outcome(str):
+    """`"done"`, `"duplicate"` or `"dead"`. A failed assertion shows the reason of a dead event.
+
+    `failure` is what the dead letter says, None for the other outcomes.
+    """
+
+    __slots__ = ("failure",)
+
+    failure: Failure | None
+
+    def __new__(
+        cls, word: Literal["done", "duplicate", "dead"], failure: Failure | None = None
+    ) -> Self:
+        outcome = super().__new__(cls, word)
+        outcome.failure = failure
+        return outcome
+
+    def __repr__(self) -> str:
+        """The word, with a dead letter's reason; short, because pytest cuts what is longer than 30."""
+        return super().__repr__() + ("" if self.failure is None else f": {self.failure.reason}")
 
 
 class Harness:
@@ -157,7 +177,7 @@ class _Delivery:
         return from_headers(self.headers, AMQP_PREFIX)
 
     def done(self) -> None:
-        self.outcome = "done" if self.handled else "duplicate"
+        self.outcome = Outcome("done" if self.handled else "duplicate")
 
     async def later(self, delay: float, *, counted: bool) -> None:
         if counted:
@@ -168,7 +188,7 @@ class _Delivery:
 
     async def dead(self, failure: Failure) -> None:
         self._harness.dead_letters.append(failure)
-        self.outcome = "dead"
+        self.outcome = Outcome("dead", failure)
 
     async def hand_back(self) -> None:
         await asyncio.sleep(0)

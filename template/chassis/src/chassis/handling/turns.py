@@ -166,7 +166,10 @@ class Place:
         return self.line[0] is self
 
     async def reached(self, until: float) -> None:
-        """Return when this is the first place. Raises NoTurn when it is sent away, or not first at `until` (the loop's clock)."""
+        """Return when this is the first place. Raises NoTurn when it is sent away meanwhile.
+
+        A place that is not first at `until` (the loop's clock) is sent away.
+        """
         while not self.first:
             if not await self._rung(until):
                 self.dismiss_line()
