@@ -25,7 +25,8 @@ from time import monotonic
 import psutil
 from tests.template import lab
 
-from dockyard.rendering.render import Recorded, render_tree, store
+from dockyard.answers import Recorded
+from dockyard.rendering.render import render_tree, store
 from dockyard.rendering.template import Template, open_template
 
 OLD, NEW = "v1.0.0", "v2.0.0"

@@ -1,7 +1,7 @@
-"""The command line: the only room that asks, prints and exits.
+"""The command line: declares the commands, prints and exits. All work is a call into the core.
 
-Exit codes: 0 done, 1 done and something is left for a person, 2 bad input or cannot, 130 interrupted. Every command's
-work is a call into the core.
+Exit codes: 0 done, 1 done and something is left for a person, 2 bad input or cannot, 130
+interrupted. A command imports what it needs when it runs: nothing heavy comes before it is used.
 """
 
 import os
@@ -9,14 +9,10 @@ import shlex
 import signal
 import sys
 from collections.abc import Iterable, Mapping
-from importlib.metadata import version
-from json import dumps
 from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
-from rich.console import Console
-from rich.text import Text
 
 from dockyard.errors import Defect, DockyardError, NobodyToAsk, Refused
 from dockyard.fleet import cli as fleet
@@ -27,14 +23,17 @@ app = typer.Typer(
     help="Lays down an organisation's event-driven services and keeps them alike.",
     no_args_is_help=True,
     add_completion=False,
-    pretty_exceptions_show_locals=False,
+    pretty_exceptions_enable=False,
+    # Rich help costs more time to import than all the rest of the command.
+    rich_markup_mode=None,
+    context_settings={"max_content_width": 100},
 )
 
 app.add_typer(fleet.app, name="fleet")
 
 
 def main() -> None:
-    """The console entry: runs a command and turns an error into its sentence on stderr and its exit code."""
+    """The console entry: runs a command; turns an error into its sentence and its exit code."""
     for ending in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(ending) is signal.SIG_DFL:
             signal.signal(ending, signal.default_int_handler)
@@ -59,8 +58,18 @@ def _fail(error: DockyardError) -> NoReturn:
 
 def _print_version(wanted: bool) -> None:
     if wanted:
+        from importlib.metadata import version  # noqa: PLC0415 - no other command needs it
+
         typer.echo(f"dockyard {version('dockyard')}")
         raise typer.Exit
+
+
+_Service = Annotated[Path, typer.Argument(metavar="PATH", help="The service's folder.")]
+_Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of words.")]
+_Template = Annotated[
+    str | None,
+    typer.Option(metavar="SRC", help="The template: a folder, a git URL or gh:owner/name."),
+]
 
 
 @app.callback()
@@ -81,7 +90,7 @@ def new(
         str, typer.Argument(help="The service's name in kebab-case, such as billing-svc.")
     ],
     *,
-    into: Annotated[Path, typer.Option(help="The folder to put the service in.")] = Path(),
+    into: Annotated[Path, typer.Option(help="The folder for the service.")] = Path(),
     data: Annotated[
         list[str] | None,
         typer.Option(metavar="QUESTION=ANSWER", help="An answer; may be given many times."),
@@ -89,10 +98,7 @@ def new(
     defaults: Annotated[
         bool, typer.Option("--defaults", help="Ask nothing: take the defaults.")
     ] = False,
-    template: Annotated[
-        str | None,
-        typer.Option(metavar="SRC", help="The template: a folder, a git URL or gh:owner/name."),
-    ] = None,
+    template: _Template = None,
     ref: Annotated[
         str | None,
         typer.Option(
@@ -101,12 +107,13 @@ def new(
     ] = None,
 ) -> None:
     """Lay down a new service: rendered, locked and committed, or nothing at all."""
-    from dockyard import new as services  # noqa: PLC0415 - other commands need not wait for it
+    from dockyard import new as services  # noqa: PLC0415 - nothing heavy before it is used
+    from dockyard.answers import parse_data  # noqa: PLC0415 - as above
     from dockyard.rendering.source import default_source  # noqa: PLC0415 - as above
     from dockyard.rendering.template import open_template  # noqa: PLC0415 - as above
 
     path = services.place(name, into)
-    answers = services.parse_data(data or [])
+    answers = parse_data(data or [])
     _say("reading the template", style="dim")
     opened = open_template(template or default_source(), ref)
     questions = services.open_questions(opened, answers)
@@ -114,8 +121,8 @@ def new(
         raise NobodyToAsk(questions)
     if uncommitted := opened.uncommitted:
         _say(
-            f"{uncommitted} uncommitted changes in {opened.source.recorded} are not part of the service: "
-            f"it is rendered from {opened.version} as committed.",
+            f"{uncommitted} uncommitted changes in {opened.source.recorded} are not part of the "
+            f"service: it is rendered from {opened.version} as committed.",
             style="yellow",
         )
     created = services.create(
@@ -123,24 +130,26 @@ def new(
     )
     if created.fallback_identity:
         _say(
-            "git knows no author, so the first commit bears a neutral one; set user.name and user.email, "
-            "then make it yours with `git commit --amend --reset-author`.",
+            "git knows no author, so the first commit bears a neutral one; set user.name and "
+            "user.email, then make it yours with `git commit --amend --reset-author`.",
             style="yellow",
         )
-    folder = shlex.quote(os.path.relpath(created.path))
+    _print_next_steps(created.path, name, opened.version, created.branch)
+
+
+def _print_next_steps(path: Path, name: str, version: str, branch: str) -> None:
+    from rich.console import Console  # noqa: PLC0415 - as above
+    from rich.text import Text  # noqa: PLC0415 - as above
+
     out = Console(highlight=False, soft_wrap=True)
     out.print(
         Text.assemble(
             (f"{name} is there", "bold green"),
-            f", from {opened.version}, one commit on {created.branch}. Try next:\n",
+            f", from {version}, one commit on {branch}. Try next:\n",
         )
     )
-    for command in (f"cd {folder}", "make test", "make dev"):
+    for command in (f"cd {shlex.quote(os.path.relpath(path))}", "make test", "make dev"):
         out.print(Text(f"  {command}", style="bold"))
-
-
-_Service = Annotated[Path, typer.Argument(metavar="PATH", help="The service's folder.")]
-_Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of words.")]
 
 
 @app.command()
@@ -170,13 +179,9 @@ def update(
     ] = None,
     json: _Json = False,
 ) -> None:
-    """Bring a service to a newer version of its template, as a commit on the branch dockyard/VERSION."""
-    from dockyard import (  # noqa: PLC0415 - other commands need not wait for it
-        commands,
-        record,
-        show,
-    )
-    from dockyard.new import parse_data  # noqa: PLC0415 - as above
+    """Bring a service to a newer version of its template, as a commit on dockyard/VERSION."""
+    from dockyard import commands, record, show  # noqa: PLC0415 - nothing heavy before it is used
+    from dockyard.answers import parse_data  # noqa: PLC0415 - as above
 
     answers = parse_data(data or [])
     done = commands.update(
@@ -199,11 +204,7 @@ def update(
 @app.command()
 def check(path: _Service = Path(), *, json: _Json = False) -> None:
     """Say whether a service is outdated or has drifted; for CI."""
-    from dockyard import (  # noqa: PLC0415 - other commands need not wait for it
-        commands,
-        record,
-        show,
-    )
+    from dockyard import commands, record, show  # noqa: PLC0415 - nothing heavy before it is used
 
     found = commands.check(path)
     code = 0 if found.is_well else 1
@@ -228,7 +229,7 @@ def diff(
     json: _Json = False,
 ) -> None:
     """Show the drift of a service as a patch: what it has made of its managed files."""
-    from dockyard import commands, record  # noqa: PLC0415 - other commands need not wait for it
+    from dockyard import commands, record  # noqa: PLC0415 - nothing heavy before it is used
 
     found = commands.diff(path, to, colour=sys.stdout.isatty() and not json)
     code = 1 if found.patch else 0
@@ -252,11 +253,7 @@ def restore(
     json: _Json = False,
 ) -> None:
     """Bring managed files back to what the recorded version rendered."""
-    from dockyard import (  # noqa: PLC0415 - other commands need not wait for it
-        commands,
-        record,
-        show,
-    )
+    from dockyard import commands, record, show  # noqa: PLC0415 - nothing heavy before it is used
 
     done = commands.restore(path, [os.path.normpath(name) for name in files or ()])
     _warn(done.warnings)
@@ -270,10 +267,7 @@ def restore(
 def adopt(
     path: _Service = Path(),
     *,
-    template: Annotated[
-        str | None,
-        typer.Option(metavar="SRC", help="The template: a folder, a git URL or gh:owner/name."),
-    ] = None,
+    template: _Template = None,
     data: Annotated[
         list[str] | None,
         typer.Option(
@@ -286,10 +280,10 @@ def adopt(
     force: Annotated[bool, typer.Option("--force", help="Replace a valid answers file.")] = False,
     json: _Json = False,
 ) -> None:
-    """Take in a service without an answers file: find the version and the answers nearest to it, and record them."""
-    from dockyard import record, show  # noqa: PLC0415 - as above
-    from dockyard.adopting import adopt as services  # noqa: PLC0415 - other commands need not wait for it
-    from dockyard.new import parse_data  # noqa: PLC0415 - as above
+    """Take in a service without an answers file: find the nearest version and answers."""
+    from dockyard import record, show  # noqa: PLC0415 - nothing heavy before it is used
+    from dockyard.adopting import adopt as services  # noqa: PLC0415 - as above
+    from dockyard.answers import parse_data  # noqa: PLC0415 - as above
     from dockyard.rendering.source import default_source  # noqa: PLC0415 - as above
 
     answers = parse_data(data or [])
@@ -309,20 +303,18 @@ def adopt(
 
 
 @app.command()
-def demo(
-    template: Annotated[
-        str | None,
-        typer.Option(metavar="SRC", help="The template: a folder, a git URL or gh:owner/name."),
-    ] = None,
-) -> None:
-    """The whole story on this machine: two services, an embedded broker, kills, dead letters, a ledger."""
-    from dockyard.demo.story import play  # noqa: PLC0415 - other commands need not wait for it
+def demo(template: _Template = None) -> None:
+    """The whole story on this machine: two services, a broker, kills, dead letters, a ledger."""
+    from dockyard.demo.story import play  # noqa: PLC0415 - nothing heavy before it is used
 
     if not play(template):
         raise typer.Exit(1)
 
 
 def _say(sentence: str, style: str) -> None:
+    from rich.console import Console  # noqa: PLC0415 - nothing heavy before it is used
+    from rich.text import Text  # noqa: PLC0415 - as above
+
     Console(stderr=True, highlight=False, soft_wrap=True).print(Text(sentence, style=style))
 
 
@@ -332,5 +324,7 @@ def _warn(warnings: Iterable[str]) -> None:
 
 
 def _print_json(record: Mapping[str, object]) -> None:
+    from json import dumps  # noqa: PLC0415 - as above
+
     # Answers may be what only YAML knows, such as a date.
     typer.echo(dumps(record, indent=2, default=str))

@@ -1,7 +1,7 @@
 """The commands of one service, without their words: update, check, diff, restore.
 
-Each opens the service, does its work on a bench and returns a frozen result; `show` and `record` say it to people and
-programs. Prints nothing and asks nothing.
+Each opens the service, works in a scratch repository and returns a frozen result. `show` says the
+result to people, `record` to programs. Prints nothing and asks nothing.
 """
 
 from collections.abc import Collection, Iterator, Mapping
@@ -10,16 +10,25 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from dockyard.errors import CannotGoTogether
-from dockyard.hindrances import DirtyService
+from dockyard.adopting.nearest import nearest
+from dockyard.errors import CannotGoTogether, DirtyService
 from dockyard.programs.tree import Entries, shown
 from dockyard.rendering.source import Source
 from dockyard.service import Service, files, open_service, place, require_clean
 from dockyard.updating import apply, objects, worktree
+from dockyard.updating.changes import changes
 from dockyard.updating.drift import Drift, chosen, drift, patch
 from dockyard.updating.plan import Plan, after, plan
-from dockyard.updating.scratch_repository import Bench, open_bench
-from dockyard.updating.versions import Step, behind, recorded_template, source_of, step, steps
+from dockyard.updating.scratch_repository import ScratchRepository, open_scratch
+from dockyard.updating.versions import (
+    Step,
+    VersionLost,
+    behind,
+    recorded_template,
+    source_of,
+    step,
+    steps,
+)
 
 
 class Outcome(StrEnum):
@@ -32,9 +41,9 @@ class Outcome(StrEnum):
     COMMITTED = "committed"
     """On the branch."""
     WRITTEN = "written"
-    """In the working tree; conflicts, if there are any, are left to solve."""
+    """In the working tree, with the conflicts, if any, left to solve."""
     BLOCKED = "blocked"
-    """Conflicts, which no branch can hold: nothing was written."""
+    """A branch cannot hold conflicts: nothing was written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +53,7 @@ class Updated:
     service: Service
     outcome: Outcome
     plans: tuple[Plan, ...]
-    """One, or with `by_release` one for each release; none when there was nothing to do."""
+    """One, or with `by_release` one a release; none if there was nothing to do."""
     committed: apply.Committed | None
     warnings: tuple[str, ...]
 
@@ -66,7 +75,7 @@ class Checked:
     service: Service
     step: Step
     behind: int
-    """Releases between; 0 when it has the newest version."""
+    """Releases between; 0 if it has the newest version."""
     drift: Drift
     warnings: tuple[str, ...]
 
@@ -103,15 +112,16 @@ def update(
     in_place: bool = False,
     by_release: bool = False,
 ) -> Updated:
-    """Bring the service in `path` to the version `to`, or the newest release, as a commit on a branch of its own.
+    """Bring the service in `path` to the version `to`, by default the newest release.
 
-    `in_place` writes to the working tree instead; `by_release` takes a commit for each release between. The dry run
-    gives the very result, conflicts included, of the same update done next. With conflicts a branch is not written.
-    Raises a DockyardError when it cannot; then the service is as it was.
+    The result is a commit on a branch of its own; with `by_release`, a commit for each release
+    between; with `in_place`, changes in the working tree. With conflicts no branch is written. The
+    dry run gives the result of the same update done next, conflicts included. Raises a
+    DockyardError if it cannot; then the service is as it was.
     """
     if in_place and by_release:
         raise CannotGoTogether("--in-place", "--step", "the one makes no commit, the other several")
-    with _opened(path) as (service, bench, source, warnings):
+    with _opened(path) as (service, scratch, source, warnings):
         require_clean(service)
         ways = steps(service, source, to) if by_release else [step(service, source, to)]
         if uncommitted := ways[-1].target.uncommitted:
@@ -120,22 +130,22 @@ def update(
             )
         if ways[0].is_none and not data:
             return Updated(service, Outcome.NOTHING, (), None, tuple(warnings))
-        plans = tuple(_plans(bench, service, ways, data or {}))
+        plans = tuple(_plans(scratch, service, ways, data or {}))
         if all(each.is_empty for each in plans):
             return Updated(service, Outcome.NOTHING, (), None, tuple(warnings))
-        outcome, committed = _applied(bench, plans, dry_run=dry_run, in_place=in_place)
+        outcome, committed = _applied(scratch, plans, dry_run=dry_run, in_place=in_place)
         return Updated(service, outcome, plans, committed, tuple(warnings))
 
 
 def check(path: Path, to: str | None = None) -> Checked:
-    """Whether the service in `path` is older than `to`, or the newest release, and which managed files drifted.
+    """Whether the service in `path` is older than `to`, and which of its managed files drifted.
 
-    Files count as they lie on the disk.
+    `to` is the newest release by default. Files count as they lie on the disk.
     """
-    with _opened(path) as (service, bench, source, warnings):
+    with _opened(path) as (service, scratch, source, warnings):
         way = step(service, source, to)
         return Checked(
-            service, way, behind(way), drift(bench, service, way.recorded), tuple(warnings)
+            service, way, behind(way), drift(scratch, service, way.recorded), tuple(warnings)
         )
 
 
@@ -144,57 +154,68 @@ def diff(
 ) -> Difference:
     """The drift of the service in `path`; with `to`, what an update to that version would change.
 
-    Paths of the patch begin with `folder`, if there is one.
+    Paths of the patch begin with `folder`.
     """
-    with _opened(path) as (service, bench, source, warnings):
+    with _opened(path) as (service, scratch, source, warnings):
         if to is None:
-            found = drift(bench, service, recorded_template(service, source))
-            text = patch(bench, found.rendered, found.present, colour=colour, folder=folder)
+            found = drift(scratch, service, recorded_template(service, source))
+            before, now = found.rendered, found.present
         else:
-            merged = plan(bench, service, step(service, source, to)).merge
-            text = patch(bench, merged.before, merged.after, colour=colour, folder=folder)
+            merged = plan(scratch, service, step(service, source, to)).merge
+            before, now = merged.before, merged.after
+        text = patch(scratch, before, now, colour=colour, folder=folder)
         return Difference(service, text, tuple(warnings))
 
 
 def restore(path: Path, names: Collection[str] = ()) -> Restored:
-    """Make the managed files `names` of the service in `path`, or all, what was rendered, and stage them.
+    """Bring managed files of the service in `path` back to what was rendered, and stage them.
 
-    Names are relative to the service. Raises NotManaged for one that is none, DirtyService when work would be lost
-    that is not committed.
+    `names` are relative to the service; without any, all files. Raises NotManaged for another path,
+    DirtyService if uncommitted work would be lost.
     """
-    with _opened(path) as (service, bench, source, warnings):
-        found = drift(bench, service, recorded_template(service, source))
+    with _opened(path) as (service, scratch, source, warnings):
+        found = drift(scratch, service, recorded_template(service, source))
         paths = chosen(found, names)
         require_clean(service, paths)
         wanted = {name: found.rendered[name] for name in paths}
         before = _committed(
             service, {name: found.present[name] for name in paths if name in found.present}
         )
-        objects.bring(bench, service, [entry.oid for entry in wanted.values()])
-        worktree.write(service, worktree.changes(service, before, wanted), among=paths)
+        objects.bring(scratch, service, [entry.oid for entry in wanted.values()])
+        worktree.write(service, changes(service, before, wanted), among=paths)
         return Restored(service, tuple(paths), tuple(warnings))
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[tuple[Service, Bench, Source, list[str]]]:
-    """The service in `path`, a bench for it, its template's repository, and what is worth saying so far."""
+def _opened(path: Path) -> Iterator[tuple[Service, ScratchRepository, Source, list[str]]]:
+    """The service in `path`, a scratch repository for it, its template, and warnings so far.
+
+    A version that the template no longer has gets a hint: the version nearest to the service.
+    """
     warnings = []
     kept = worktree.recover(place(path))
     if kept is not None:
         since = f"; what was saved there since is in {', '.join(map(shown, kept))}" if kept else ""
         warnings.append(
-            f"an earlier command was killed while it wrote to {path}: what it had done is undone{since}"
+            f"an earlier command was killed while it wrote to {path}: "
+            f"what it had done is undone{since}"
         )
     service = open_service(path)
     source = source_of(service)
     if source.stale is not None:
         warnings.append(f"{source.recorded} does not answer; its copy from the last time is used")
-    with open_bench(service) as bench:
-        yield service, bench, source, warnings
+    with open_scratch(service) as scratch:
+        try:
+            yield service, scratch, source, warnings
+        except VersionLost as error:
+            found = nearest(service, source)
+            if found is None:
+                raise
+            raise error.hinted(str(found)) from error
 
 
 def _committed(service: Service, present: Entries) -> Entries:
-    """Those files of `present` that the commit has. Raises DirtyService when it has another version of one."""
+    """The files of `present` that the commit has. Raises DirtyService if one differs there."""
     known = files(service)
     changed = [name for name, entry in present.items() if name in known and known[name] != entry]
     if changed:
@@ -203,16 +224,16 @@ def _committed(service: Service, present: Entries) -> Entries:
 
 
 def _plans(
-    bench: Bench, service: Service, ways: Collection[Step], data: Mapping[str, str]
+    scratch: ScratchRepository, service: Service, ways: Collection[Step], data: Mapping[str, str]
 ) -> Iterator[Plan]:
     for number, way in enumerate(ways, start=1):
-        # A question that a later release asks first is answered there; a name nobody knows is refused at the end.
+        # A later release may be the first to ask. A name that nobody knows is refused at the end.
         own = (
             data
             if number == len(ways)
             else {key: data[key] for key in way.target.questions if key in data}
         )
-        made = plan(bench, service, way, own)
+        made = plan(scratch, service, way, own)
         yield made
         if made.merge.conflicts:
             return
@@ -220,13 +241,13 @@ def _plans(
 
 
 def _applied(
-    bench: Bench, plans: tuple[Plan, ...], *, dry_run: bool, in_place: bool
+    scratch: ScratchRepository, plans: tuple[Plan, ...], *, dry_run: bool, in_place: bool
 ) -> tuple[Outcome, apply.Committed | None]:
     if dry_run:
         return Outcome.PREDICTED, None
     if in_place:
-        apply.in_place(bench, plans[0])
+        apply.in_place(scratch, plans[0])
         return Outcome.WRITTEN, None
     if plans[-1].merge.conflicts:
         return Outcome.BLOCKED, None
-    return Outcome.COMMITTED, apply.commit(bench, plans)
+    return Outcome.COMMITTED, apply.commit(scratch, plans)

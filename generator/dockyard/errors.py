@@ -1,9 +1,12 @@
-"""What a user can get wrong: one class a mistake, whose sentence says what is wrong, where, and how to mend it.
+"""What ends a command: one class a mistake. Its sentence says what, where, and how to mend it.
 
-Knows nothing of git, Copier or the terminal. The command line prints the sentence and exits with `exit_code`.
+The errors of more than one room are here; an error of one room is in the module that raises it.
+Knows nothing of git, Copier or the terminal. The command line prints the sentence and exits with
+`exit_code`.
 """
 
 import re
+import shlex
 import traceback
 from collections.abc import Iterable
 from pathlib import Path
@@ -13,7 +16,7 @@ _LONGEST_REASON = 600
 
 
 def one_line(text: str) -> str:
-    """`text` of another program as part of a sentence: one line, without credentials, cut when it rambles."""
+    """Another program's `text` for a sentence: one line, without credentials, cut if it is long."""
     line = _CREDENTIALS.sub("://***@", " ".join(text.split())).rstrip(".")
     return line if len(line) <= _LONGEST_REASON else f"{line[:_LONGEST_REASON]} …"
 
@@ -25,22 +28,26 @@ class DockyardError(Exception):
 
 
 class Refused(DockyardError):
-    """The operating system refuses something, where nothing is known of what that was for."""
+    """The operating system refuses something, and nobody knows what that was for."""
 
     def __init__(self, error: OSError) -> None:
         where = f"{error.filename}: " if error.filename else ""
         super().__init__(
-            f"cannot go on: {where}{one_line(error.strerror or str(error))}. Mend that and run this again."
+            f"cannot go on: {where}{one_line(error.strerror or str(error))}. "
+            "Mend that and run this again."
         )
 
 
 class Defect(DockyardError):
-    """An error that nobody foresaw; the code 1 of a traceback would say that something is left for a person."""
+    """An error that nobody foresaw. Exit code 1 would say that something is left for a person."""
 
     def __init__(self, error: Exception) -> None:
         at = traceback.extract_tb(error.__traceback__)[-1]
         reason = one_line(f"{type(error).__name__}: {error} ({Path(at.filename).name}:{at.lineno})")
         super().__init__(f"a defect of dockyard: {reason}; please report it.")
+
+
+# What a person types.
 
 
 class BadName(DockyardError):
@@ -58,55 +65,8 @@ class NameTaken(DockyardError):
 
     def __init__(self, path: Path) -> None:
         super().__init__(
-            f"{path} exists already: choose another name, another folder with --into, or move it away."
-        )
-
-
-class CannotWrite(DockyardError):
-    """The operating system refuses to write: permission, space, a file where a folder should be."""
-
-    def __init__(self, path: Path, error: OSError) -> None:
-        super().__init__(
-            f"cannot write to {path}: {one_line(error.strerror or str(error))}. "
-            "Mend that, or choose another folder with --into."
-        )
-
-
-class CannotCache(DockyardError):
-    """The operating system refuses to write to Dockyard's cache of templates and renders."""
-
-    def __init__(self, folder: Path, error: OSError) -> None:
-        super().__init__(
-            f"cannot write to Dockyard's cache {folder}: {one_line(error.strerror or str(error))}. "
-            "Mend that, or name another folder in DOCKYARD_CACHE_DIR."
-        )
-
-
-class BrokenCache(DockyardError):
-    """The cache holds something else than was put there; nothing of it was used."""
-
-    def __init__(self, folder: Path, reason: str) -> None:
-        super().__init__(
-            f"Dockyard's cache {folder} is damaged: {one_line(reason)}. Delete that folder, which is made anew, "
-            "and run this again."
-        )
-
-
-class BadData(DockyardError):
-    """A `--data` that is not `question=answer`."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__(
-            f"--data {text!r} is not of the form question=answer: write for example --data owner=payments."
-        )
-
-
-class UnknownQuestion(DockyardError):
-    """A `--data` for a question that the template does not ask."""
-
-    def __init__(self, key: str, source: str, questions: Iterable[str]) -> None:
-        super().__init__(
-            f"--data {key}=…: the template {source} does not ask {key!r}; it asks {', '.join(sorted(questions))}."
+            f"{path} exists already: choose another name, another folder with --into, "
+            "or move it away."
         )
 
 
@@ -117,16 +77,24 @@ class NameGivenTwice(DockyardError):
         super().__init__("--data service_name=…: NAME says it already, leave this --data out.")
 
 
-class BadAnswer(DockyardError):
-    """The template refuses an answer."""
+class BadData(DockyardError):
+    """A `--data` that is not `question=answer`."""
 
-    def __init__(self, question: str | None, reason: str) -> None:
-        if question == "service_name":
-            mend = "choose another NAME"
-        else:
-            mend = f"give another answer with --data {question or 'question'}=…"
-        about = f"the answer to {question} is refused" if question else "an answer is refused"
-        super().__init__(f"{about}: {one_line(reason)}; {mend}.")
+    def __init__(self, text: str) -> None:
+        super().__init__(
+            f"--data {text!r} is not of the form question=answer: "
+            "write for example --data owner=payments."
+        )
+
+
+class UnknownQuestion(DockyardError):
+    """A `--data` for a question that the template does not ask."""
+
+    def __init__(self, key: str, source: str, questions: Iterable[str]) -> None:
+        super().__init__(
+            f"--data {key}=…: the template {source} does not ask {key!r}; "
+            f"it asks {', '.join(sorted(questions))}."
+        )
 
 
 class NobodyToAsk(DockyardError):
@@ -139,67 +107,14 @@ class NobodyToAsk(DockyardError):
         )
 
 
-class NoTemplate(DockyardError):
-    """No template was named and none can be found."""
+class CannotGoTogether(DockyardError):
+    """Two options exclude each other."""
 
-    def __init__(self) -> None:
-        super().__init__(
-            "no template is known: pass --template with a folder or a git URL, or set DOCKYARD_TEMPLATE to one."
-        )
+    def __init__(self, one: str, other: str, why: str) -> None:
+        super().__init__(f"{one} and {other} cannot go together: {why}; choose one.")
 
 
-class CredentialsInSource(DockyardError):
-    """The template's URL carries credentials, which would be recorded in every service."""
-
-    def __init__(self, host: str) -> None:
-        super().__init__(
-            f"the template's URL on {host} carries credentials, which would be recorded in the service: "
-            "leave them out and let a git credential helper or an SSH key give them."
-        )
-
-
-class SourceUnreachable(DockyardError):
-    """The template's repository does not answer or does not exist."""
-
-    def __init__(self, source: str, reason: str, named: str) -> None:
-        super().__init__(
-            f"cannot reach the template {source}: {one_line(reason)}. "
-            f"Check the address in {named}, the network, and your access."
-        )
-
-
-class NotATemplate(DockyardError):
-    """The source is there, but it is no template that Dockyard can render and later update."""
-
-    def __init__(self, source: str, why: str, mend: str) -> None:
-        super().__init__(
-            f"{source} is not a template that Dockyard can use: {one_line(why)}. {mend}"
-        )
-
-
-class UnknownRef(DockyardError):
-    """The wanted version is nothing in the template's repository."""
-
-    def __init__(self, option: str, ref: str, source: str, releases: Iterable[str]) -> None:
-        known = ", ".join(releases)
-        super().__init__(
-            f"{option} {ref!r} is no tag, branch or commit of {source}; "
-            + (
-                f"its newest releases are {known}."
-                if known
-                else f"it has no releases: leave {option} out for its HEAD."
-            )
-        )
-
-
-class RenderFailed(DockyardError):
-    """The template itself is at fault: Copier cannot render it."""
-
-    def __init__(self, source: str, version: str, reason: str) -> None:
-        super().__init__(
-            f"the template {source} at {version} cannot be rendered: {one_line(reason)}. "
-            "Mend the template, or choose another version, of a new service with --ref, else by `dockyard update --to`."
-        )
+# Programs.
 
 
 class ToolMissing(DockyardError):
@@ -207,7 +122,8 @@ class ToolMissing(DockyardError):
 
     def __init__(self, tool: str) -> None:
         super().__init__(
-            f"{tool} is needed and not found: install it, or put its folder on PATH, and run this again."
+            f"{tool} is needed and not found: install it, or put its folder on PATH, "
+            "and run this again."
         )
 
 
@@ -220,17 +136,11 @@ class ToolFailed(DockyardError):
         super().__init__(f"cannot {doing}: {one_line(reason)}. {mend}")
 
 
-class GitTooOld(DockyardError):
-    """The git in PATH lacks what an update needs."""
-
-    def __init__(self, found: str, needed: str) -> None:
-        super().__init__(
-            f"git {found} is too old: updates need git {needed} or newer. Install one and put it first in PATH."
-        )
+# The service.
 
 
 class NotAService(DockyardError):
-    """The folder has no answers file, so that nobody knows what rendered it."""
+    """The folder has no answers file, or git does not know it."""
 
     def __init__(self, folder: Path, why: str, mend: str) -> None:
         super().__init__(
@@ -244,155 +154,103 @@ class BrokenAnswers(DockyardError):
     def __init__(self, file: Path, why: str) -> None:
         super().__init__(
             f"{file} cannot be used: {one_line(why)}. Restore it from git, for example with "
-            f"`git checkout HEAD -- {file.name}`, or let `dockyard adopt` write a new one."
+            f"`git checkout HEAD -- {shlex.quote(file.name)}`, "
+            "or let `dockyard adopt` write a new one."
         )
 
 
-class CommitGone(DockyardError):
-    """The template's repository does not have the commit that the service was rendered from."""
+# What stops a write, so that nobody's work is lost.
 
-    def __init__(self, version: str, source: str, file: str, nearest: str | None) -> None:
+
+class CannotWrite(DockyardError):
+    """The operating system refuses a new service: permission, space, a file in a folder's place."""
+
+    def __init__(self, path: Path, error: OSError) -> None:
         super().__init__(
-            f"{source} does not have {version}, which rendered this service: its history was rewritten, or the tag "
-            "was deleted. "
-            + (
-                f"Nearest to the service is {nearest}: write that version as _commit into {file}, and commit it."
-                if nearest
-                else f"Name the version that rendered it as _commit in {file}."
-            )
+            f"cannot write to {path}: {one_line(error.strerror or str(error))}. "
+            "Mend that, or choose another folder with --into."
         )
 
 
-class FloatingVersion(DockyardError):
-    """The recorded version is a tag that moves, or a branch, so that what rendered the service is not known."""
+class CannotApply(DockyardError):
+    """The operating system refused to write to the service, which is as it was."""
 
-    def __init__(self, version: str, why: str, file: str, nearest: str | None) -> None:
+    def __init__(self, folder: Path, reason: str) -> None:
         super().__init__(
-            f"the service records {version}, {why}: what rendered the service is not known. "
-            f"Write the precise version as _commit into {file}, and commit it"
-            + (f"; nearest to the service is {nearest}." if nearest else ".")
+            f"cannot write the update to {folder}: {one_line(reason)}. Everything there is as it "
+            "was; mend that and run this again."
         )
 
 
-class Downgrade(DockyardError):
-    """The wanted version is older than the service's."""
+class DirtyService(DockyardError):
+    """Uncommitted changes would be left out of the update or mixed with it."""
 
-    def __init__(self, wanted: str, recorded: str) -> None:
+    def __init__(self, folder: Path, changed: int) -> None:
         super().__init__(
-            f"{wanted} is older than {recorded}, which the service has: updates go forward only. To go back, revert "
-            "the commit of the update."
+            f"{folder} has {changed} uncommitted {'change' if changed == 1 else 'changes'}: "
+            "commit them, or put them aside with `git stash`, and run this again."
         )
 
 
-class CannotGoTogether(DockyardError):
-    """Two options exclude each other."""
+class UnmergedService(DockyardError):
+    """A merge in the service is not finished."""
 
-    def __init__(self, one: str, other: str, why: str) -> None:
-        super().__init__(f"{one} and {other} cannot go together: {why}; choose one.")
-
-
-class NotManaged(DockyardError):
-    """A path that the recorded version of the template does not manage cannot be restored from it."""
-
-    def __init__(self, path: str) -> None:
+    def __init__(self, folder: Path) -> None:
         super().__init__(
-            f"{path} is no managed file of this service: it is the team's, or the recorded version does not have it. "
-            "Name a file that `dockyard diff` shows, or a folder with some."
+            f"{folder} has a merge that is not finished: solve its conflicts and commit, "
+            "or give it up with `git merge --abort` or `git checkout HEAD -- .`, "
+            "and run this again."
         )
 
 
-class NoFleet(DockyardError):
-    """There is neither a fleet file nor a service where a fleet was said to be."""
+class HiddenChanges(DockyardError):
+    """Files that would be replaced have changes, and git was told not to look at them."""
 
-    def __init__(self, place: Path) -> None:
+    def __init__(self, paths: Iterable[str]) -> None:
+        names = " ".join(map(shlex.quote, paths))
         super().__init__(
-            f"there is no fleet at {place}: name a fleet.toml, or a folder that has services "
-            "(folders with an answers file of Copier) in it."
+            f"this would write over changes in {names} that `git status` does not show: "
+            f"let git see them again with `git update-index --no-skip-worktree {names}` "
+            f"and `git update-index --no-assume-unchanged {names}`, "
+            "commit them or put them aside, and run this again."
         )
 
 
-class BadFleetFile(DockyardError):
-    """A fleet file that cannot be read, or asks for what it does not have."""
+class InTheWay(DockyardError):
+    """Files that git does not know are where the update would write."""
 
-    def __init__(self, file: Path, problem: str) -> None:
+    def __init__(self, paths: Iterable[str]) -> None:
         super().__init__(
-            f"{file}: {one_line(problem)}. The fields of a fleet file are in docs/reference/fleet-file.md."
+            f"this would write over {', '.join(paths)}, unknown to git: "
+            "commit or move that, and run this again."
         )
 
 
-class RecordedAlready(DockyardError):
-    """The service to adopt has a valid answers file."""
+class MovedOn(DockyardError):
+    """Another commit is checked out than at the beginning of the work."""
 
-    def __init__(self, file: Path, version: str) -> None:
+    def __init__(self, folder: Path) -> None:
         super().__init__(
-            f"{file} says already that {version} rendered this service: nothing to adopt. "
-            "To replace what it says, add --force."
+            f"another commit was checked out in {folder} meanwhile: "
+            "nothing was written; run this again."
         )
 
 
-class NothingNear(DockyardError):
-    """No version of the template resembles the service."""
+class SavedMeanwhile(DockyardError):
+    """Somebody saved work where the command was writing. The write is undone, the work is kept."""
 
-    def __init__(self, folder: Path, source: str, nearest: str) -> None:
+    def __init__(self, folder: Path, kept: Iterable[str]) -> None:
         super().__init__(
-            f"{folder} does not look like a service of {source}: {nearest}. Name another template with --template, "
-            "give answers that you know with --data, or lay down a new service with `dockyard new` and move the code "
-            "there."
+            f"files in {folder} were saved while this wrote there, so it is undone. "
+            f"What was saved is in {', '.join(kept)}: put it where it belongs, commit it, "
+            "and run this again."
         )
 
 
-class FleetBusy(DockyardError):
-    """Another update of the same fleet is at work."""
+class Occupied(DockyardError):
+    """Another process writes to the service."""
 
-    def __init__(self, fleet: Path, by: str) -> None:
+    def __init__(self, folder: Path, why: str) -> None:
         super().__init__(
-            f"the fleet {fleet} is being updated already, by {by}: wait until that is done, or run this with --wait."
-        )
-
-
-class BadTimeout(DockyardError):
-    """The setting of how long a network may take is no such time."""
-
-    def __init__(self, setting: str, said: str) -> None:
-        super().__init__(
-            f"{setting}={said!r} is no time: give the seconds after which a network is given up, such as 120."
-        )
-
-
-class ServiceUnreachable(DockyardError):
-    """The repository of a service cannot be brought here."""
-
-    def __init__(self, name: str, url: str, reason: str) -> None:
-        super().__init__(
-            f"cannot bring {name} here from {one_line(url)}: {one_line(reason)}. "
-            "Check the address in the fleet file, the network and your access."
-        )
-
-
-class CannotPush(DockyardError):
-    """The update is made, and its repository refuses it."""
-
-    def __init__(self, branch: str, reason: str) -> None:
-        super().__init__(
-            f"the update is on {branch}, but cannot be pushed: {one_line(reason)}. Mend that and run this again."
-        )
-
-
-class CannotWithdraw(DockyardError):
-    """The update is pushed, and the branch of an earlier one cannot be deleted."""
-
-    def __init__(self, branch: str, reason: str) -> None:
-        super().__init__(
-            f"{branch} is pushed, but the branch of an earlier update cannot be deleted: {one_line(reason)}. "
-            "Delete it yourself, or mend that and run this again."
-        )
-
-
-class CannotWriteReport(DockyardError):
-    """The page cannot be put where it was asked for."""
-
-    def __init__(self, file: Path, error: OSError) -> None:
-        super().__init__(
-            f"cannot write the report to {file}: {one_line(error.strerror or str(error))}. "
-            "Mend that, or choose another file with --html."
+            f"cannot write to {folder}: {why}. Wait until it is done, then run this again."
         )

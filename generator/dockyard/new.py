@@ -1,7 +1,7 @@
-"""Lays down a new service: rendered, locked, its contracts' code generated, committed — or nothing at all.
+"""Lays down a new service: rendered, locked, its contracts' code generated, committed. Or nothing.
 
-All work happens in a temporary folder beside the destination; one rename at the end makes it real. Prints nothing:
-`progress` is told what begins.
+All work happens in a temporary folder beside the destination; one rename at the end makes it real.
+Prints nothing: `progress` is told what begins.
 """
 
 import os
@@ -9,13 +9,12 @@ import re
 import shutil
 import signal
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from dockyard.errors import (
-    BadData,
     BadName,
     CannotWrite,
     NameGivenTwice,
@@ -38,7 +37,7 @@ class NewService:
     template: Template
     branch: str
     fallback_identity: bool
-    """Whether git knew no author, so that the first commit bears a neutral one."""
+    """Whether git knows no author, so that the first commit bears a neutral one."""
 
 
 def place(name: str, into: Path) -> Path:
@@ -51,19 +50,11 @@ def place(name: str, into: Path) -> Path:
     return path
 
 
-def parse_data(texts: Iterable[str]) -> dict[str, str]:
-    """The answers in `question=answer` texts. Raises BadData."""
-    answers = {}
-    for text in texts:
-        question, equals, answer = text.partition("=")
-        if not equals or not question:
-            raise BadData(text)
-        answers[question] = answer
-    return answers
-
-
 def open_questions(template: Template, data: Mapping[str, str]) -> list[str]:
-    """What the template asks beyond the service's name and `data`. Raises UnknownQuestion and NameGivenTwice."""
+    """The questions that `data` leaves open, besides the service's name.
+
+    Raises UnknownQuestion and NameGivenTwice.
+    """
     for question in data:
         if question == "service_name":
             raise NameGivenTwice
@@ -84,10 +75,10 @@ def create(
     ask: bool,
     progress: Callable[[str], None],
 ) -> NewService:
-    """Lay down a service at `path` from `template`; `ask` prompts for the answers that `data` leaves open.
+    """Lay down a service at `path` from `template`. `ask` prompts for answers that `data` lacks.
 
-    Raises BadAnswer, RenderFailed, ToolMissing, ToolFailed, CannotWrite and NameTaken. Then, and when it is
-    interrupted, nothing is left behind.
+    Raises BadAnswer, RenderFailed, ToolMissing, ToolFailed, CannotWrite and NameTaken. After an
+    error, and after an interrupt, nothing is left behind.
     """
     existing = next(folder for folder in path.parents if os.path.lexists(folder))
     # Missing folders on the way are built in the workspace too: one rename brings them all.
@@ -115,7 +106,11 @@ def create(
 
 
 def _message(name: str, template: Template) -> str:
-    return f"Lay down {name}\n\nTemplate: {template.source.recorded}\nVersion: {template.version} ({template.commit})\n"
+    return (
+        f"Lay down {name}\n\n"
+        f"Template: {template.source.recorded}\n"
+        f"Version: {template.version} ({template.commit})\n"
+    )
 
 
 @contextmanager
@@ -131,7 +126,7 @@ def _workspace(beside: Path) -> Iterator[Path]:
 
 
 def _remove(folder: Path) -> None:
-    # A second Ctrl-C must not stop the tidying up; it is delivered afterwards.
+    # A second Ctrl-C waits until everything is removed.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDINGS)
     try:
         # A program that was just killed may have written a last file behind the first pass.

@@ -1,6 +1,6 @@
 """Results as JSON, for programs. The schema is docs/reference/records.schema.json.
 
-A field is never renamed, retyped or removed under the same schema number; new ones may come.
+Under one schema number no field is renamed, retyped or removed; new fields may come.
 """
 
 from collections.abc import Mapping

@@ -7,15 +7,12 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
-
-from dockyard.errors import BrokenAnswers, NotAService
-from dockyard.hindrances import DirtyService, UnmergedService
+from dockyard import answers
+from dockyard.answers import ANSWERS_FILE, Recorded
+from dockyard.errors import DirtyService, NotAService, UnmergedService
 from dockyard.programs import git
 from dockyard.programs.tree import Entries, entries
-from dockyard.rendering.render import Recorded
 
-_ANSWERS = ".copier-answers.yml"
 _SHA1_LENGTH = 40
 
 
@@ -30,11 +27,11 @@ class Service:
     prefix: str
     """The service's folder in the repository: empty at the top, else with a slash at its end."""
     git_dir: Path
-    """Where git keeps this working tree's index and HEAD."""
+    """Where git keeps the index and HEAD of this working tree."""
     objects: Path
     """The repository's object database."""
     head: str
-    """Id of the commit that is checked out."""
+    """Id of the checked-out commit."""
     tree: str
     """Id of the tree of the service's folder in that commit."""
     recorded: Recorded
@@ -46,25 +43,28 @@ class Service:
 
 
 def place(path: Path) -> Path:
-    """`path` from the root, with the name that its folder has: `..` is none."""
+    """`path` from the root. `..` is resolved, because the folder's name counts."""
     return path.resolve() if ".." in path.parts else path.absolute()
 
 
 def open_service(path: Path) -> Service:
     """The service in the folder `path`.
 
-    Raises NotAService when it is no folder of a git repository with a commit, or has no answers file; BrokenAnswers
-    when that file cannot be used.
+    Raises NotAService if it has no answers file or is in no git repository with a commit, and
+    BrokenAnswers if the answers file cannot be used.
     """
     root = place(path)
     if not root.is_dir():
         raise NotAService(root, "there is no such folder", "Name the folder of a service.")
     file = _answers_file(root)
-    return _at(root, read_answers(root, file))
+    return _at(root, answers.read(root, file))
 
 
 def open_unrecorded(path: Path, recorded: Recorded) -> Service:
-    """The folder `path` as a service that records `recorded`, whatever its answers file says. Raises NotAService."""
+    """The folder `path` as a service that records `recorded`, not what its answers file says.
+
+    Raises NotAService.
+    """
     root = place(path)
     if not root.is_dir():
         raise NotAService(root, "there is no such folder", "Name the folder of a service.")
@@ -97,35 +97,16 @@ def _at(root: Path, recorded: Recorded) -> Service:
     return Service(root, Path(top), prefix, Path(git_dir), Path(objects), head, tree, recorded)
 
 
-def read_answers(root: Path, file: str) -> Recorded:
-    """What the answers file `file` of the service in `root` says. Raises BrokenAnswers."""
-    path = root / file
-    try:
-        said = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise BrokenAnswers(path, str(error)) from error
-    if not isinstance(said, dict):
-        raise BrokenAnswers(path, "it holds no answers")
-    missing = [
-        key
-        for key in ("_src_path", "_commit")
-        if not isinstance(said.get(key), str) or not said[key]
-    ]
-    if missing:
-        raise BrokenAnswers(path, f"{' and '.join(missing)} is missing, or no text")
-    answers = {str(key): value for key, value in said.items() if not str(key).startswith("_")}
-    return Recorded(said["_src_path"], said["_commit"], answers, file)
-
-
 def files(service: Service) -> Entries:
     """The service's files as of its commit, by their path in the service."""
     return entries(service.tree, service.root, git.isolated_environment())
 
 
 def require_clean(service: Service, among: Collection[str] | None = None) -> None:
-    """Raises UnmergedService or DirtyService when files that git knows differ from the commit, in this folder.
+    """Raises UnmergedService or DirtyService if files that git knows differ from the commit.
 
-    With `among` only these files count, and one that is merely deleted has nothing to lose.
+    Only files in the service's folder count; with `among`, only these. Of `among`, a file that is
+    merely deleted has nothing to lose.
     """
     env = git.environment() | {"GIT_OPTIONAL_LOCKS": "0"}
     options = (
@@ -149,13 +130,13 @@ def require_clean(service: Service, among: Collection[str] | None = None) -> Non
 
 def _answers_file(root: Path) -> str:
     found = sorted(path.name for path in root.glob(".copier-answers*.y*ml"))
-    if _ANSWERS in found:
-        return _ANSWERS
+    if ANSWERS_FILE in found:
+        return ANSWERS_FILE
     if len(found) == 1:
         return found[0]
     raise NotAService(
         root,
-        f"it has no {_ANSWERS}" + (f", but {' and '.join(found)}" if found else ""),
+        f"it has no {ANSWERS_FILE}" + (f", but {' and '.join(found)}" if found else ""),
         "Name the folder of a service, or take this one in with `dockyard adopt`.",
     )
 

@@ -49,7 +49,8 @@ def checked(result: Checked) -> None:
         releases = f"{result.behind} {'version' if result.behind == 1 else 'versions'}"
         out.print(
             Text(
-                f"{name} is {releases} behind: {way.recorded.version}, the newest is {way.target.version}."
+                f"{name} is {releases} behind: {way.recorded.version}, "
+                f"the newest is {way.target.version}."
             )
         )
     if result.drift.files:
@@ -70,13 +71,14 @@ def restored(result: Restored) -> None:
     _rows(out, ("restored",), [(shown(path),) for path in result.paths])
     out.print(
         Text(
-            f"{_files(len(result.paths))} restored and staged: look with `git diff --cached`, then commit."
+            f"{_files(len(result.paths))} restored and staged: "
+            "look with `git diff --cached`, then commit."
         )
     )
 
 
 def comparing(versions: Sequence[Template]) -> Iterable[Template]:
-    """`versions`, with a bar on a terminal that says how many have been compared."""
+    """`versions`, with a progress bar on a terminal."""
     console = Console(stderr=True)
     return track(
         versions,
@@ -88,14 +90,15 @@ def comparing(versions: Sequence[Template]) -> Iterable[Template]:
 
 
 def adopted(result: Adopted) -> None:
-    """What a service was found to be, and how sure that is."""
+    """What rendered a service, and how sure that is."""
     out = _console()
     equal = len(result.managed) - len(result.drifted)
     version = result.template.version
     out.print(
         Text(
-            f"Nearest of {result.candidates} versions is {version}: {equal} of {len(result.managed)} managed files "
-            f"are just as it renders them, {result.share:.1%} of their lines."
+            f"Nearest of {result.candidates} versions is {version}: "
+            f"{equal} of {len(result.managed)} managed files are as it renders them, "
+            f"{result.share:.1%} of their lines."
         )
     )
     _rows(
@@ -112,7 +115,8 @@ def adopted(result: Adopted) -> None:
     if result.is_written:
         out.print(
             Text(
-                f"Written to {file}: commit it, then look with `dockyard check` and `dockyard diff`.",
+                f"Written to {file}: commit it, "
+                "then look with `dockyard check` and `dockyard diff`.",
                 style="bold green",
             )
         )
@@ -164,7 +168,10 @@ def _ending(result: Updated) -> str:
         where = f"the branch {result.committed.branch}"
         return f"Committed on {where}." if result.committed.is_new else f"It is on {where} already."
     if result.conflicts:
-        return f"Written and staged, with {conflicts} left to solve: `git status` names them, `git add` settles them."
+        return (
+            f"Written and staged, with {conflicts} left to solve: "
+            "`git status` names them, `git add` settles them."
+        )
     return "Written and staged: look with `git diff --cached`, run the tests, then commit."
 
 

@@ -1,52 +1,71 @@
-"""Takes in a service that never had an answers file, or lost it: finds the version and the answers that are nearest.
+"""Takes in a service without an answers file: finds the version and the answers nearest to it.
 
-Answers are searched at one version, then versions with these answers, until neither changes. Writes the answers file
-alone. Knows how renders are made and compared; knows nothing of merging or of updates.
+Searches the answers at one version, then the version with these answers, until neither changes.
+Writes the answers file alone. Knows how renders are made and compared; knows nothing of merging or
+of updates.
 """
 
-import os
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from dockyard.adopting.evidence import Likeness, Shelf, likeness, nearness, readings, share
+from dockyard.answers import Recorded
 from dockyard.errors import (
     BrokenAnswers,
-    CannotCache,
+    CannotApply,
     DockyardError,
     NotAService,
-    NothingNear,
-    RecordedAlready,
     UnknownQuestion,
 )
-from dockyard.hindrances import CannotApply
 from dockyard.programs import git
+from dockyard.programs.cache import CannotCache
+from dockyard.programs.scratch import write_whole
 from dockyard.programs.tree import Entries
-from dockyard.rendering.render import Recorded, Render, render_tree
+from dockyard.rendering.render import Render, render_tree
 from dockyard.rendering.source import Source, locate
 from dockyard.rendering.template import (
     Template,
-    newest_first,
+    newest_commits,
     recorded_version,
     template_at,
-    version_tags,
 )
 from dockyard.service import Service, files, open_service, open_unrecorded
 from dockyard.updating.merge import owned
-from dockyard.updating.scratch_repository import Bench, open_bench
+from dockyard.updating.scratch_repository import ScratchRepository, open_scratch
 
 _MOST_RELEASES = 60
 _MOST_COMMITS = 30
 _MOST_ROUNDS = 4
 _NEAR_ENOUGH = 0.5
-"""Of the lines of managed files: below it the resemblance is that of any two Python services."""
+"""Share of the lines of managed files. Any two Python services have less in common."""
+
+
+class RecordedAlready(DockyardError):
+    """The service to adopt has a valid answers file."""
+
+    def __init__(self, file: Path, version: str) -> None:
+        super().__init__(
+            f"{file} says already that {version} rendered this service: nothing to adopt. "
+            "To replace what it says, add --force."
+        )
+
+
+class NothingNear(DockyardError):
+    """No version of the template resembles the service."""
+
+    def __init__(self, folder: Path, source: str, nearest: str) -> None:
+        super().__init__(
+            f"{folder} does not look like a service of {source}: {nearest}. "
+            "Name another template with --template, give answers that you know with --data, "
+            "or lay down a new service with `dockyard new` and move the code there."
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class Adopted:
-    """What was found, and written unless it was a dry run."""
+    """What was found, and unless it was a dry run written."""
 
     service: Service
     template: Template
@@ -59,7 +78,7 @@ class Adopted:
 
     @property
     def share(self) -> float:
-        """From 0 to 1: how many of the lines of managed files the service has just so."""
+        """From 0 to 1: how many lines of managed files the service has unchanged."""
         return share(self.managed)
 
     @property
@@ -72,14 +91,14 @@ class Adopted:
 class _Found:
     template: Template
     answers: Mapping[str, Any]
-    """Those that were searched for; the template's defaults answer the others."""
+    """The answers that were searched for. The template's defaults answer the others."""
     render: Render
     managed: tuple[Likeness, ...]
     nearness: int
 
 
 Watch = Callable[[Sequence[Template]], Iterable[Template]]
-"""Gives the versions one by one, as they are compared: a place for a progress bar."""
+"""Gives the versions one by one, while they are compared: a place for a progress bar."""
 
 
 def adopt(
@@ -91,10 +110,11 @@ def adopt(
     dry_run: bool = False,
     watch: Watch = iter,
 ) -> Adopted:
-    """Find what of the template at `source` rendered the service in `path`, as committed, and write its answers file.
+    """Find what rendered the service in `path`, as committed, and write its answers file.
 
-    `data` are answers that are known. Raises RecordedAlready when a valid answers file is there and `force` is not
-    given, NothingNear, UnknownQuestion, NotAService, CannotApply, and what `source.locate` raises.
+    `source` is the template, `data` are answers that are known. Raises RecordedAlready without
+    `force` if there is a valid answers file, NothingNear, UnknownQuestion, NotAService,
+    CannotApply, and what `source.locate` raises.
     """
     if not force:
         _refuse_recorded(path)
@@ -106,32 +126,32 @@ def adopt(
     recorded = Recorded(located.recorded, recorded_version(newest), {}, newest.answers_file)
     service = open_unrecorded(path, recorded)
     versions = _versions(located)
-    with open_bench(service) as bench:
-        search = _Search(bench, service, data or {}, watch)
+    with open_scratch(service) as scratch:
+        search = _Search(scratch, service, data or {}, watch)
         found = search.nearest(newest, versions)
         if found is None or share(found.managed) < _NEAR_ENOUGH:
             raise NothingNear(service.root, located.recorded, _how_far(found))
         if not dry_run:
-            _write(bench, service, found)
+            _write(scratch, service, found)
     return Adopted(
         service, found.template, found.render.answers, found.managed, len(versions), not dry_run
     )
 
 
 class _Search:
-    """Renders of one service that are tried, compared with what it has."""
+    """Tries renders of one service, and compares them with what it has."""
 
     def __init__(
-        self, bench: Bench, service: Service, data: Mapping[str, str], watch: Watch
+        self, scratch: ScratchRepository, service: Service, data: Mapping[str, str], watch: Watch
     ) -> None:
-        self._bench, self._service, self._data, self._watch = bench, service, data, watch
-        self._shelf = Shelf(bench)
+        self._scratch, self._service, self._data, self._watch = scratch, service, data, watch
+        self._shelf = Shelf(scratch)
         self._present: Entries = {
             path: entry for path, entry in files(service).items() if path != service.recorded.file
         }
 
     def nearest(self, start: Template, versions: Mapping[str, Template]) -> _Found | None:
-        """The nearest render of all, None when none can be made; `start` is where the answers are read first."""
+        """The nearest render, None if none can be made. The first answers are read at `start`."""
         best = self._answered(start, {})
         for _ in range(_MOST_ROUNDS):
             known = best.answers if best else {}
@@ -150,7 +170,7 @@ class _Search:
         return best
 
     def _answered(self, template: Template, known: Mapping[str, Any]) -> _Found | None:
-        """The nearest answers at this version: question by question, until no other answer comes nearer."""
+        """The nearest answers at this version, question by question, until none comes nearer."""
         options = self._options(template)
         best = self._tried(template, known)
         for _ in range(_MOST_ROUNDS):
@@ -167,7 +187,7 @@ class _Search:
         return best
 
     def _options(self, template: Template) -> dict[str, list[Any]]:
-        """What each question may have been answered: its choices, or what the service's files say."""
+        """Possible answers to each question: its choices, or what the service's files say."""
         options: dict[str, list[Any]] = {}
         marks: dict[str, str] = {}
         for question in template.questions:
@@ -186,11 +206,11 @@ class _Search:
 
     def _read(self, template: Template, marks: Mapping[str, str]) -> dict[str, list[Any]]:
         options: dict[str, list[Any]] = {question: [] for question in marks}
-        # As data, so that a mark that the template refuses is an error and not silently its default.
+        # As data: a mark that the template refuses is then an error, not silently its default.
         marked = self._render(template, {**self._data, **marks}, data=True)
         if marked is not None:
             for question, values in readings(
-                self._shelf, self._bench.entries(marked.tree), self._present, marks
+                self._shelf, self._scratch.entries(marked.tree), self._present, marks
             ).items():
                 options[question] += [
                     other for value in values for other in (value, value.replace("_", "-"))
@@ -206,7 +226,7 @@ class _Search:
         is_yours = owned(template.yours)
         rendered = {
             path: entry
-            for path, entry in self._bench.entries(render.tree).items()
+            for path, entry in self._scratch.entries(render.tree).items()
             if path != self._service.recorded.file
         }
         compared = likeness(self._shelf, rendered, self._present)
@@ -216,7 +236,7 @@ class _Search:
     def _render(
         self, template: Template, answers: Mapping[str, Any], *, data: bool = False
     ) -> Render | None:
-        """None when the template does not accept the answers, or cannot be rendered at all."""
+        """None if the template does not accept the answers, or cannot be rendered at all."""
         known = self._service.recorded
         recorded = Recorded(
             known.source, recorded_version(template), {} if data else answers, known.file
@@ -230,7 +250,7 @@ class _Search:
         except CannotCache:
             raise
         except DockyardError:
-            # What cannot be rendered is not what rendered the service; when nothing can, NothingNear says so.
+            # A version that cannot be rendered did not render the service.
             return None
 
 
@@ -238,23 +258,18 @@ def _refuse_recorded(path: Path) -> None:
     try:
         service = open_service(path)
     except (NotAService, BrokenAnswers):
-        # Without an answers file, or with one that nobody can use: just what is to be mended.
+        # Without an answers file, or with a broken one: `adopt` mends just that.
         return
     raise RecordedAlready(service.root / service.recorded.file, service.recorded.version)
 
 
 def _versions(source: Source) -> dict[str, Template]:
-    """The newest releases of `source`, or without any its newest commits, by commit, the newest first."""
-    commits = [tag.commit for tag in newest_first(version_tags(source))[:_MOST_RELEASES]]
-    if not commits:
-        limit = f"--max-count={_MOST_COMMITS}"
-        commits = git.run(
-            "rev-list", "--first-parent", limit, source.head, folder=source.repository
-        ).split()
-    return {template.commit: template for template in _usable(source, dict.fromkeys(commits))}
+    """The newest versions of `source` by commit, the newest first."""
+    commits = newest_commits(source, releases=_MOST_RELEASES, commits=_MOST_COMMITS)
+    return {template.commit: template for template in _usable(source, commits)}
 
 
-def _usable(source: Source, commits: Mapping[str, None]) -> Iterator[Template]:
+def _usable(source: Source, commits: Iterable[str]) -> Iterator[Template]:
     for commit in commits:
         try:
             yield template_at(source, commit)
@@ -266,28 +281,15 @@ def _usable(source: Source, commits: Mapping[str, None]) -> Iterator[Template]:
 def _how_far(found: _Found | None) -> str:
     if found is None:
         return "no version of it can be rendered"
-    return f"the nearest, {found.template.version}, has {share(found.managed):.0%} of the lines in common"
+    lines = f"{share(found.managed):.0%} of the lines in common"
+    return f"the nearest, {found.template.version}, has {lines}"
 
 
-def _write(bench: Bench, service: Service, found: _Found) -> None:
-    """Write the answers file just as the render has it, whole or not at all."""
+def _write(scratch: ScratchRepository, service: Service, found: _Found) -> None:
+    """Write the answers file exactly as the render has it."""
     file = service.recorded.file
-    text = git.output(
-        "cat-file", "blob", f"{found.render.tree}:{file}", folder=bench.folder, env=bench.env
-    )
-    target = service.root / file
+    blob = ("cat-file", "blob", f"{found.render.tree}:{file}")
     try:
-        with tempfile.NamedTemporaryFile(
-            dir=target.parent, prefix=".adopting-", delete=False
-        ) as draft:
-            try:
-                draft.write(text)
-                draft.flush()
-                os.fsync(draft.fileno())
-                Path(draft.name).chmod(0o644)
-                Path(draft.name).replace(target)
-            except BaseException:
-                Path(draft.name).unlink(missing_ok=True)
-                raise
+        write_whole(service.root / file, git.output(*blob, folder=scratch.folder, env=scratch.env))
     except OSError as error:
         raise CannotApply(service.root, error.strerror or str(error)) from error

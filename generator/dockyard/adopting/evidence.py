@@ -1,7 +1,8 @@
-"""What the files of a service say of the answers that rendered it, and how near a render is to them.
+"""What a service's files say of the answers that rendered it, and how near a render is to them.
 
-An answer in free words is read off: the template is rendered with a mark for the answer, and where the mark comes out,
-the service has the answer. Knows files as lines; knows nothing of versions or of what is done with the findings.
+An answer in free words is read off. The template is rendered with a mark for the answer; where the
+mark comes out, the service has the answer. Knows files as lines; knows nothing of versions or of
+what is done with the findings.
 """
 
 import re
@@ -11,7 +12,7 @@ from dataclasses import dataclass
 
 from dockyard.programs import git
 from dockyard.programs.tree import Entries, Entry
-from dockyard.updating.scratch_repository import Bench
+from dockyard.updating.scratch_repository import ScratchRepository
 
 _MOST_READINGS = 3
 _LINK, _SUBMODULE = "120000", "160000"
@@ -19,7 +20,7 @@ _LINK, _SUBMODULE = "120000", "160000"
 
 @dataclass(frozen=True, slots=True)
 class Likeness:
-    """How near one file of a render is to the service's file at the same path."""
+    """How near a file of a render is to the service's file at the same path."""
 
     path: str
     common: int
@@ -40,34 +41,34 @@ class Likeness:
 class Shelf:
     """The lines of files, each read from git once."""
 
-    def __init__(self, bench: Bench) -> None:
-        self._bench = bench
+    def __init__(self, scratch: ScratchRepository) -> None:
+        self._scratch = scratch
         self._lines: dict[str, Counter[bytes]] = {}
 
     def lines(self, entry: Entry) -> Counter[bytes]:
-        """The lines of the file `entry`, each with how often it is there."""
+        """The lines of the file `entry`, each with how often it occurs."""
         if entry.mode == _SUBMODULE:
             return Counter([entry.oid.encode()])
         if entry.oid not in self._lines:
             content = git.output(
-                "cat-file", "blob", entry.oid, folder=self._bench.folder, env=self._bench.env
+                "cat-file", "blob", entry.oid, folder=self._scratch.folder, env=self._scratch.env
             )
             self._lines[entry.oid] = Counter(content.splitlines())
         return self._lines[entry.oid]
 
 
 def likeness(shelf: Shelf, rendered: Entries, present: Entries) -> tuple[Likeness, ...]:
-    """How near each file of `rendered` is to that in `present`."""
+    """How near each file of `rendered` is to the one in `present`."""
     contents = {entry.oid: entry for entry in present.values()}
     return tuple(
-        # What the team has renamed as it is was rendered no less.
+        # A file that the team only renamed was rendered too.
         _compared(shelf, path, entry, present.get(path), contents.get(entry.oid))
         for path, entry in sorted(rendered.items())
     )
 
 
 def nearness(files: Iterable[Likeness]) -> int:
-    """One figure for what a render explains: lines found, less lines missed."""
+    """One figure for what a render explains: lines found minus lines missed."""
     return sum(2 * file.common - file.lines for file in files)
 
 
@@ -80,9 +81,9 @@ def share(files: Iterable[Likeness]) -> float:
 def readings(
     shelf: Shelf, marked: Entries, present: Entries, marks: Mapping[str, str]
 ) -> dict[str, list[str]]:
-    """What stands in `present` where the render `marked` has the mark of a question, for each question in `marks`.
+    """What `present` has where the render `marked` has the mark of a question, for all of `marks`.
 
-    A few readings each, the most frequent first: a name may come out with other hyphens than it was given.
+    A few readings each, the most frequent first: a name may come out with other hyphens.
     """
     votes: dict[str, Counter[str]] = {question: Counter() for question in marks}
     for path, entry in marked.items():
@@ -135,7 +136,7 @@ def _read(
 
 
 def _pattern(text: str, marks: Mapping[str, str], anything: str) -> re.Pattern[str] | None:
-    """`text` as a pattern that has a group instead of each mark; None when there is no mark in it."""
+    """`text` as a pattern with a group in each mark's place; None without a mark."""
     questions = {mark: question for question, mark in marks.items()}
     seen: set[str] = set()
     parts = []
@@ -154,7 +155,7 @@ def _pattern(text: str, marks: Mapping[str, str], anything: str) -> re.Pattern[s
 
 
 def _says_enough(pattern: str) -> bool:
-    """Whether a line has words of its own beside the answer: one without matches every line."""
+    """Whether a line has words beside the answer. A line without would match every other."""
     return len(re.sub(r"\(\?P.*?\)|\W", "", pattern)) > 0
 
 

@@ -1,26 +1,25 @@
-"""Which version of a template is nearest to a service, for when what is recorded leads nowhere.
+"""Which version of a template is nearest to a service, as a hint if what it records leads nowhere.
 
 Compares renders with the service's files; decides nothing.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
-from dockyard.errors import CannotCache, DockyardError
-from dockyard.programs import git
+from dockyard.errors import DockyardError
+from dockyard.programs.cache import CannotCache
 from dockyard.rendering.render import render_tree
 from dockyard.rendering.source import Source
-from dockyard.rendering.template import Template, newest_first, template_at, version_tags
+from dockyard.rendering.template import Template, newest_commits, template_at
 from dockyard.service import Service, files
 from dockyard.updating.merge import owned
-from dockyard.updating.scratch_repository import open_bench
+from dockyard.updating.scratch_repository import open_scratch
 
-_CANDIDATES = 12
+_MOST = 12
 
 
 @dataclass(frozen=True, slots=True)
 class Nearest:
-    """A version, and how many of its managed files the service has just so."""
+    """A version, and how many of its managed files the service has unchanged."""
 
     template: Template
     equal: int
@@ -33,26 +32,27 @@ class Nearest:
 
 
 def nearest(service: Service, source: Source) -> Nearest | None:
-    """The nearest of the newest releases, or without releases of the newest commits; None when none can be rendered.
+    """The nearest of the newest releases, or without releases of the newest commits.
 
-    Renders use the answers that `service` records.
+    Renders use the answers that `service` records. None if no version can be rendered, or none has
+    a file of the service.
     """
     present = files(service)
     best: Nearest | None = None
-    with open_bench(service) as bench:
-        for commit in _candidates(source):
+    with open_scratch(service) as scratch:
+        for commit in newest_commits(source, releases=_MOST, commits=_MOST):
             try:
                 template = template_at(source, commit)
                 render = render_tree(template, service.recorded, service.root.name)
             except CannotCache:
                 raise
             except DockyardError:
-                # One that cannot be rendered with these answers is not what rendered them.
+                # A version that cannot be rendered with these answers did not render them.
                 continue
             is_yours = owned(template.yours)
             rendered = {
                 path: entry
-                for path, entry in bench.entries(render.tree).items()
+                for path, entry in scratch.entries(render.tree).items()
                 if not is_yours(path)
             }
             rendered.pop(service.recorded.file, None)
@@ -65,17 +65,3 @@ def nearest(service: Service, source: Source) -> Nearest | None:
 
 def _share(found: Nearest) -> float:
     return found.equal / found.managed
-
-
-def _candidates(source: Source) -> Iterable[str]:
-    tags = newest_first(version_tags(source))[:_CANDIDATES]
-    if tags:
-        return dict.fromkeys(tag.commit for tag in tags)
-    listed = git.run(
-        "rev-list",
-        "--first-parent",
-        f"--max-count={_CANDIDATES}",
-        source.head,
-        folder=source.repository,
-    )
-    return listed.split()

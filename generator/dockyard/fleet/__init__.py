@@ -1,5 +1,5 @@
-"""All services of an organisation at once: which there are, how they stand, and one update for all of them.
+"""All services of an organisation at once: which there are, how they stand, one update for all.
 
-`roster` says which, `stand` and `advance` do one service each, `run` does all of them in parallel, isolated from each
-other; `record`, `show` and `report` say what came out.
+`roster` says which; `status` and `update` do one service each; `run` does all of them in parallel,
+isolated from each other; `record`, `show` and `report` say what came out.
 """

@@ -1,35 +1,30 @@
-"""The branches on which updates wait to be merged. Knows git and versions of the template; touches no person's work."""
+"""The branches on which updates wait to be merged.
+
+Knows git and versions of the template; touches no person's work.
+"""
 
 from dockyard.commands import Updated
 from dockyard.programs import git
 from dockyard.rendering.template import Template, resolve
 from dockyard.service import Service
-from dockyard.updating.apply import is_dockyards, room_of
+from dockyard.updating.apply import branch_for, branches_of, is_dockyards
 
 _HEADS = "refs/heads/"
 
 
 def waiting(service: Service) -> tuple[str, ...]:
-    """Updates of `service` on branches that are not merged yet."""
-    refs = f"{_HEADS}{room_of(service)}"
-    told = git.run(
-        "for-each-ref",
-        "--format=%(refname:lstrip=2)",
-        "--no-merged=HEAD",
-        refs,
-        folder=service.root,
-    )
-    return tuple(told.splitlines())
-
-
-def branch_to(service: Service, target: Template) -> str:
-    """The branch that an update of `service` to `target` goes to."""
-    return f"{room_of(service)}{target.version}"
+    """The branches with updates of `service` that are not merged yet."""
+    refs = f"{_HEADS}{branches_of(service)}"
+    told = ("for-each-ref", "--format=%(refname:lstrip=2)", "--no-merged=HEAD", refs)
+    return tuple(git.run(*told, folder=service.root).splitlines())
 
 
 def waits(service: Service, target: Template, *, pushed: bool) -> bool:
-    """Whether the update of `service`, as it is now, to `target` is on its branch; with `pushed`, in the remote too."""
-    branch = branch_to(service, target)
+    """Whether the update of `service`, as it is now, to `target` is on its branch.
+
+    With `pushed` the remote must have it too.
+    """
+    branch = branch_for(service, target)
     refs = (f"{_HEADS}{branch}", f"refs/remotes/origin/{branch}")
     told = git.run(
         *("for-each-ref", "--format=%(refname) %(objectname)", f"--contains={service.head}", *refs),
@@ -40,19 +35,14 @@ def waits(service: Service, target: Template, *, pushed: bool) -> bool:
 
 
 def supersede(service: Service, done: Updated) -> tuple[str, ...]:
-    """Delete the branches of updates to versions before that of `done`, and say which they were.
+    """Delete the branches of updates to earlier versions than that of `done`, and name them.
 
-    A branch that a person has a hand in, or that is checked out, stays.
+    A branch stays if a person works on it, or if it is checked out.
     """
     target = done.plans[-1].step.target
+    refs = f"{_HEADS}{branches_of(service)}"
     format_ = "--format=%(objectname) %(refname:lstrip=2)%00%(worktreepath)"
-    told = git.run(
-        "for-each-ref",
-        format_,
-        "--no-merged=HEAD",
-        f"{_HEADS}{room_of(service)}",
-        folder=service.root,
-    )
+    told = git.run("for-each-ref", format_, "--no-merged=HEAD", refs, folder=service.root)
     gone = []
     for line in told.splitlines():
         named, _, checked_out = line.partition("\0")
@@ -64,15 +54,10 @@ def supersede(service: Service, done: Updated) -> tuple[str, ...]:
 
 
 def is_before(service: Service, branch: str, target: Template) -> bool:
-    """Whether `branch` is the one of an update of `service` to a version before `target`."""
-    version = branch.removeprefix(room_of(service))
+    """Whether `branch` has an update of `service` to a version before `target`."""
+    version = branch.removeprefix(branches_of(service))
     commit = resolve(target.source, version)
-    return (
-        commit not in {None, target.commit}
-        and git.exit_code(
-            *("merge-base", "--is-ancestor", str(commit), target.commit),
-            folder=target.source.repository,
-            good=(0, 1),
-        )
-        == 0
-    )
+    if commit is None or commit == target.commit:
+        return False
+    how = ("merge-base", "--is-ancestor", commit, target.commit)
+    return git.exit_code(*how, folder=target.source.repository, good=(0, 1)) == 0

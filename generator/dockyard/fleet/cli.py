@@ -1,4 +1,4 @@
-"""The commands `dockyard fleet …`. Prints and exits, as `dockyard.cli` does; all work is a call into the core."""
+"""The commands `dockyard fleet …`: declares, prints and exits, as `dockyard.cli` does."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -167,10 +167,10 @@ def update(
             if wanted and (in_place if option == "--in-place" else dry_run):
                 raise CannotGoTogether(option, other, why)
     whole, members = _chosen(fleet, group)
-    wish = Wish(dry_run=dry_run, in_place=in_place, verify=verify, push=push or pr, offer=pr)
+    wish = Wish(dry_run=dry_run, in_place=in_place, verify=verify, push=push or pr, pull_request=pr)
     wave = Wave(limit=limit, canary=canary, max_failures=max_failures)
     with (
-        run.alone(whole, wait=_waiting if wait else None),
+        run.exclusively(whole, wait=_waiting if wait else None),
         show.progress("updating", len(members)) as watch,
     ):
         rows = watch.each(run.update(members, _aim(whole, to), wish, wave, jobs=_number(jobs)))

@@ -1,6 +1,7 @@
-"""Where the services and templates of a fleet are on this disk: in place, or in clones of Dockyard's own.
+"""Where the services of a fleet are on this disk: in place, or in clones of Dockyard's own.
 
-Knows git; knows nothing of updates. Nobody else works in a clone: it is brought to its branch's newest state each time.
+Knows git; knows nothing of updates. Nobody else works in a clone: each time it is brought to its
+branch's newest state.
 """
 
 import shutil
@@ -8,10 +9,20 @@ from collections.abc import Mapping
 from hashlib import sha256
 from pathlib import Path
 
-from dockyard.errors import ServiceUnreachable
+from dockyard.errors import DockyardError, one_line
 from dockyard.fleet.roster import Member
 from dockyard.programs import git, network
-from dockyard.rendering import source
+from dockyard.programs.cache import cache_folder, locked
+
+
+class ServiceUnreachable(DockyardError):
+    """The repository of a service cannot be brought here."""
+
+    def __init__(self, name: str, url: str, reason: str) -> None:
+        super().__init__(
+            f"cannot bring {name} here from {one_line(url)}: {one_line(reason)}. "
+            "Check the address in the fleet file, the network and your access."
+        )
 
 
 def folder(member: Member) -> Path:
@@ -20,69 +31,52 @@ def folder(member: Member) -> Path:
 
 
 def bring(member: Member) -> None:
-    """Bring the service's repository here, or up to date, with the branches that Dockyard pushed to it.
+    """Bring the service's repository here or up to date, with the branches that Dockyard pushed.
 
-    A service in a folder is where it is. Raises ServiceUnreachable.
+    A service in a folder stays where it is. Raises ServiceUnreachable.
     """
     if member.url is None:
         return
     clone = _clone(member)
-    env = git.environment()
-    with source.locked(clone.with_suffix(".lock")):
+    network_env, env = git.network_environment(), git.isolated_environment()
+    branch = f"refs/remotes/origin/{member.branch or 'HEAD'}"
+    with locked(clone.with_suffix(".lock")):
         try:
             with network.bounded():
                 if not (clone / ".git").exists():
                     shutil.rmtree(clone, ignore_errors=True)
                     cloning = ("clone", "--quiet", "--no-checkout", "--", member.url, str(clone))
-                    git.run(*cloning, folder=clone.parent, env=env)
-                git.run("fetch", "--quiet", "--prune", "origin", folder=clone, env=env)
-                git.run("remote", "set-head", "origin", "--auto", folder=clone, env=env)
-            wanted = (
-                f"refs/remotes/origin/{member.branch}"
-                if member.branch
-                else "refs/remotes/origin/HEAD"
-            )
-            git.run(
-                "checkout",
-                "--quiet",
-                "--force",
-                "--detach",
-                wanted,
-                folder=clone,
-                env=git.isolated_environment(),
-            )
+                    git.run(*cloning, folder=clone.parent, env=network_env)
+                git.run("fetch", "--quiet", "--prune", "origin", folder=clone, env=network_env)
+                head = ("remote", "set-head", "origin", "--auto")
+                git.run(*head, folder=clone, env=network_env)
+            checkout = ("checkout", "--quiet", "--force", "--detach", branch)
+            git.run(*checkout, folder=clone, env=env)
             _follow(clone, env)
         except git.GitFailed as error:
             raise ServiceUnreachable(member.name, member.url, error.reason) from error
 
 
 def _follow(clone: Path, env: Mapping[str, str]) -> None:
-    """Make the local branches of Dockyard's those of the remote: what people pushed there counts."""
-    heads = git.run(
-        "for-each-ref", "--format=%(refname:lstrip=2)", "refs/heads/dockyard/", folder=clone
-    )
-    remote = git.run(
-        "for-each-ref",
-        "--format=%(refname:lstrip=3)",
-        "refs/remotes/origin/dockyard/",
-        folder=clone,
-    )
-    for branch in set(heads.splitlines()) - set(remote.splitlines()):
+    """Make Dockyard's local branches the remote's: what people pushed there counts."""
+    heads = _branches(clone, "refs/heads/dockyard/", 2)
+    remote = _branches(clone, "refs/remotes/origin/dockyard/", 3)
+    for branch in heads - remote:
         git.run("update-ref", "-d", f"refs/heads/{branch}", folder=clone, env=env)
-    for branch in remote.splitlines():
-        git.run(
-            "update-ref",
-            f"refs/heads/{branch}",
-            f"refs/remotes/origin/{branch}",
-            folder=clone,
-            env=env,
-        )
+    for branch in remote:
+        refs = (f"refs/heads/{branch}", f"refs/remotes/origin/{branch}")
+        git.run("update-ref", *refs, folder=clone, env=env)
+
+
+def _branches(clone: Path, refs: str, strip: int) -> set[str]:
+    told = ("for-each-ref", f"--format=%(refname:lstrip={strip})", refs)
+    return set(git.run(*told, folder=clone).splitlines())
 
 
 def key(member: Member) -> str:
-    """The same for members that share a clone."""
+    """The same word for members that share a clone."""
     return sha256(f"{member.url}\0{member.branch or ''}".encode()).hexdigest()[:32]
 
 
 def _clone(member: Member) -> Path:
-    return source.cache("services") / key(member)
+    return cache_folder("services") / key(member)

@@ -1,4 +1,4 @@
-"""Offers a pushed branch to its reviewers: a pull request by `gh` or `glab`, else the page that opens one.
+"""Speaks to forges: opens a pull request with `gh` or `glab`, else says which page opens one.
 
 Knows the two programs and the addresses of forges; pushes nothing and knows nothing of templates.
 """
@@ -22,8 +22,8 @@ _ADDRESS = re.compile(
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
-    """What a pull request is to say."""
+class PullRequest:
+    """What a pull request says."""
 
     branch: str
     into: str
@@ -32,27 +32,27 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True)
-class Offer:
-    """What became of a request."""
+class Opened:
+    """What became of a pull wanted."""
 
     url: str = ""
-    """Of the pull request, or of the page that opens one."""
+    """The pull request's address, or of the page that opens one."""
     problem: str = ""
-    """Why there is no pull request, or an old text in it; a sentence."""
+    """A sentence that says why there is no pull request, or why its text is old."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Program:
-    """How a forge is spoken to."""
+    """How to speak to a forge."""
 
     page: str
-    """Where a person opens the pull request."""
+    """Where a person opens the pull wanted."""
     find: list[str]
     """Lists the open pull requests of the branch as JSON."""
     address: str
     """The field of that JSON with a pull request's address."""
     number: str
-    """The field by which `edit` knows it."""
+    """The field that tells `edit` which one."""
     create: list[str]
     edit: list[str]
 
@@ -65,21 +65,24 @@ class _ProgramFailedError(Exception):
     """A forge's program ended badly; says why."""
 
 
-def offer(service: Service, request: Request, forge: Forge | None, *, is_new: bool) -> Offer:
-    """Open a pull request for `request`, or when one is open and `is_new` is what was pushed, say there what is new."""
-    program = _program(service, request, forge)
+def open_or_refresh(
+    service: Service, wanted: PullRequest, forge: Forge | None, *, is_new: bool
+) -> Opened:
+    """Open the pull request `wanted`. If it is open and the branch `is_new`, rewrite its text."""
+    program = _program(service, wanted, forge)
     if program is None:
-        return Offer(
-            problem=f"it is pushed, but {REMOTE} is at no address of a forge: open its pull request yourself."
+        return Opened(
+            problem=f"it is pushed, but {REMOTE} is at no address of a forge: "
+            "open its pull request yourself."
         )
     if not program.is_there:
-        return Offer(program.page)
+        return Opened(program.page)
     url, doing = program.page, "tell whether there is"
     try:
         found = _open(program, service)
         if found is None:
             doing = "open"
-            return Offer(_url_in(_said(program.create, service)) or program.page)
+            return Opened(_url_in(_said(program.create, service)) or program.page)
         url, doing = one_line(str(found[program.address])), "refresh"
         if is_new:
             _said([*program.edit[:3], str(found[program.number]), *program.edit[3:]], service)
@@ -87,13 +90,13 @@ def offer(service: Service, request: Request, forge: Forge | None, *, is_new: bo
         problem = (
             f"it is pushed, but {program.create[0]} cannot {doing} its pull request: {error}. "
         )
-        return Offer(url, problem + "Mend that and run this again, or do it there yourself.")
-    return Offer(url)
+        return Opened(url, problem + "Mend that and run this again, or do it there yourself.")
+    return Opened(url)
 
 
-def is_offered(service: Service, branch: str, forge: Forge | None) -> bool:
-    """Whether `branch` has all that `offer` could give it: an open pull request, where that can be known."""
-    program = _program(service, Request(branch, "", "", ""), forge)
+def is_open(service: Service, branch: str, forge: Forge | None) -> bool:
+    """Whether `branch` has an open pull request; True too if nobody here can tell."""
+    program = _program(service, PullRequest(branch, "", "", ""), forge)
     if program is None or not program.is_there:
         return True
     try:
@@ -102,28 +105,28 @@ def is_offered(service: Service, branch: str, forge: Forge | None) -> bool:
         return False
 
 
-def _program(service: Service, request: Request, forge: Forge | None) -> _Program | None:
-    """None when the remote is at no address of a forge."""
+def _program(service: Service, wanted: PullRequest, forge: Forge | None) -> _Program | None:
+    """None if the remote is at no address of a forge."""
     found = _ADDRESS.fullmatch(_address(service, "remote", "get-url", REMOTE))
-    # What leads to a mirror on this machine may still be written as the forge's address.
+    # An address that leads to a mirror on this machine may still be written as the forge's.
     found = found or _ADDRESS.fullmatch(_address(service, "config", f"remote.{REMOTE}.url"))
     if found is None:
         return None
     where = f"https://{found['host']}/{found['path']}"
     is_gitlab = forge == "gitlab" if forge else "gitlab" in found["host"]
-    return _gitlab(where, request) if is_gitlab else _github(where, request)
+    return _gitlab(where, wanted) if is_gitlab else _github(where, wanted)
 
 
-def _github(where: str, request: Request) -> _Program:
-    text = ["--title", request.title, "--body", request.body]
+def _github(where: str, wanted: PullRequest) -> _Program:
+    text = ["--title", wanted.title, "--body", wanted.body]
     return _Program(
-        page=f"{where}/compare/{quote(request.into)}...{quote(request.branch)}?expand=1",
+        page=f"{where}/compare/{quote(wanted.into)}...{quote(wanted.branch)}?expand=1",
         find=[
             "gh",
             "pr",
             "list",
             "--head",
-            request.branch,
+            wanted.branch,
             "--state",
             "open",
             "--json",
@@ -131,21 +134,21 @@ def _github(where: str, request: Request) -> _Program:
         ],
         address="url",
         number="url",
-        create=["gh", "pr", "create", "--head", request.branch, "--base", request.into, *text],
+        create=["gh", "pr", "create", "--head", wanted.branch, "--base", wanted.into, *text],
         edit=["gh", "pr", "edit", *text],
     )
 
 
-def _gitlab(where: str, request: Request) -> _Program:
+def _gitlab(where: str, wanted: PullRequest) -> _Program:
     query = {
-        "merge_request[source_branch]": request.branch,
-        "merge_request[target_branch]": request.into,
+        "merge_request[source_branch]": wanted.branch,
+        "merge_request[target_branch]": wanted.into,
     }
-    branches = ["--source-branch", request.branch, "--target-branch", request.into]
-    text = ["--title", request.title, "--description", request.body]
+    branches = ["--source-branch", wanted.branch, "--target-branch", wanted.into]
+    text = ["--title", wanted.title, "--description", wanted.body]
     return _Program(
         page=f"{where}/-/merge_requests/new?{urlencode(query)}",
-        find=["glab", "mr", "list", "--source-branch", request.branch, "--output", "json"],
+        find=["glab", "mr", "list", "--source-branch", wanted.branch, "--output", "json"],
         address="web_url",
         number="iid",
         create=["glab", "mr", "create", "--yes", *branches, *text],
@@ -154,7 +157,7 @@ def _gitlab(where: str, request: Request) -> _Program:
 
 
 def _open(program: _Program, service: Service) -> dict[str, Any] | None:
-    """The open pull request of the branch; one from a fork, whose branch has the same name, is another one."""
+    """The open pull request of the branch. A fork's branch may have the same name: not that."""
     said = _said(program.find, service)
     try:
         listed = json.loads(said or "[]")

@@ -1,4 +1,7 @@
-"""The drift of one service as a patch, or what an update would change. Writes nothing, raises nothing, see `stand`."""
+"""The drift of one service as a patch, or what an update would change.
+
+Writes nothing and raises nothing, see `status`.
+"""
 
 from dataclasses import dataclass
 
@@ -18,8 +21,8 @@ class Patch:
     problem: str = ""
 
 
-def patch(member: Member, to: str | None) -> Patch:
-    """The patch of `member`; paths begin with its name."""
+def patch_of(member: Member, to: str | None) -> Patch:
+    """The patch of `member`. Its paths begin with the service's name."""
     try:
         text = commands.diff(clones.folder(member), to, folder=shown(member.name)).patch
     except DockyardError as error:

@@ -1,6 +1,6 @@
-"""Work on many items in parallel processes. Copier changes the working directory, so threads would not do.
+"""Works on many items in parallel processes. Copier changes the working directory: no threads.
 
-Knows nothing of services. The processes end with the one that started them, however that ends.
+Knows nothing of services. The processes end with the one that started them, however it ends.
 """
 
 import multiprocessing
@@ -21,7 +21,7 @@ Result = TypeVar("Result")
 _PRELOADED = ["copier", "dockyard.fleet.update"]
 _AT_WORK = Lock()
 _GRACE = 30.0
-"""Seconds that a process has to undo what it is at when the one that started it is gone."""
+"""Seconds that a process has to undo its work after the one that started it is gone."""
 
 
 def mapped(
@@ -33,11 +33,11 @@ def mapped(
     lost: Callable[[Item], Result],
     is_enough: Callable[[Result], bool] = lambda _: False,
 ) -> Iterator[Result]:
-    """`work` done on each item, in the order in which it is done; one process is plain `map`.
+    """The results of `work` on each item, as they come. With one process it is plain `map`.
 
-    `prepare` runs first in each process; `lost` says what becomes of an item whose process was killed, twice. After a
-    result that `is_enough` no further item is begun, and those at work are still waited for. So it is on Ctrl-C, which
-    is raised when they are given.
+    `prepare` runs first in each process. If the process of an item is killed twice, `lost` gives
+    its result. After a result that `is_enough`, or Ctrl-C, no further item is begun; the results
+    of those at work still come, and Ctrl-C is raised after them.
     """
     if jobs == 1 or len(items) <= 1:
         prepare()
@@ -51,7 +51,7 @@ def mapped(
         with _processes(min(jobs, len(left)), prepare) as processes:
             running: dict[Future[Result], Item] = {}
             while running or (left and not enough and not suspects):
-                # No more are handed over than are worked on: what is handed over cannot be taken back.
+                # No more are handed over than are worked on: an item cannot be taken back.
                 while left and len(running) < jobs and not enough and not suspects:
                     item = left.popleft()
                     running[_begun(processes, work, item)] = item
@@ -64,7 +64,7 @@ def mapped(
                     enough = enough or is_enough(future.result())
                 enough = enough or ctrl_c.came is not None
         for item in suspects:
-            # One of those at work together took the others down; alone it is known which.
+            # One of the items took the others down. Alone, it shows which.
             result = _alone(work, item, prepare, lost)
             yield result
             enough = enough or is_enough(result)
@@ -73,13 +73,13 @@ def mapped(
 
 
 class _CtrlC:
-    """Puts off Ctrl-C, once, until those at work are done."""
+    """Puts off the first Ctrl-C until the items at work are done."""
 
     def __init__(self) -> None:
         self.came: KeyboardInterrupt | None = None
 
     def put_off(self, running: Iterable[Future[Result]]) -> set[Future[Result]]:
-        """Those of `running` that are done now, at least one; none when Ctrl-C came meanwhile."""
+        """The futures of `running` that are done, at least one; none if Ctrl-C came meanwhile."""
         try:
             return wait(running, return_when=FIRST_COMPLETED).done
         except KeyboardInterrupt as again:
@@ -100,7 +100,7 @@ def _one_by_one(
 
 
 def default_jobs() -> int:
-    """As many as this process may use cores."""
+    """The number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
 
 
@@ -140,11 +140,11 @@ def _guarded(work: Callable[[Item], Result], item: Item) -> Result:
 
 
 def _begin(environment: Mapping[str, str], prepare: Callable[[], None]) -> None:
-    # Ctrl-C goes to the terminal's processes, programs that they run included. In a session of its own the service at
-    # hand is finished, and the parent begins no other.
+    # Ctrl-C goes to all processes of the terminal. In a session of its own, this process finishes
+    # the service at hand, and the parent begins no other.
     os.setsid()
     signal.signal(signal.SIGINT, _interrupt)
-    # The server that forks these processes may have been started under another environment.
+    # The server that forks these processes may have started under another environment.
     os.environ.clear()
     os.environ.update(environment)
     Thread(target=_end_with_parent, daemon=True).start()
@@ -162,7 +162,7 @@ def _end_with_parent() -> None:
     if parent is None or identity is None:
         return
     parent.join()
-    # What is half done is undone, and programs that were started are ended.
+    # The interrupt undoes what is half done and ends the programs that were started.
     signal.pthread_kill(identity, signal.SIGINT)
     _AT_WORK.acquire(timeout=_GRACE)
     os._exit(1)

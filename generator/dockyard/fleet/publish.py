@@ -1,23 +1,45 @@
-"""Hands an update's branch to the people who review it: pushed, and offered as a pull request.
+"""Pushes an update's branch to its reviewers, with a pull request if one is wanted.
 
-Knows git remotes and what a reviewer wants to know; `offer` knows the forges' programs.
+Knows git remotes and what a reviewer wants to know; `forges` knows how pull requests are opened.
 """
 
 from dockyard.commands import Updated
-from dockyard.errors import CannotPush, CannotWithdraw
+from dockyard.errors import DockyardError, one_line
 from dockyard.fleet.branches import is_before
-from dockyard.fleet.forges import REMOTE, Offer, Request, offer
+from dockyard.fleet.forges import REMOTE, Opened, PullRequest, open_or_refresh
 from dockyard.fleet.roster import Member
 from dockyard.programs import git, network
 from dockyard.programs.tree import shown
 from dockyard.service import Service
-from dockyard.updating.apply import Committed, is_dockyards, room_of
+from dockyard.updating.apply import Committed, branches_of, is_dockyards
 
 
-def publish(member: Member, committed: Committed, done: Updated, *, is_offered: bool) -> Offer:
-    """Push the update's branch and take back those of earlier ones; with `is_offered` as a pull request too.
+class CannotPush(DockyardError):
+    """The update is made, and its remote refuses it."""
 
-    Raises CannotPush and CannotWithdraw; a branch on which people have worked there is not overwritten.
+    def __init__(self, branch: str, reason: str) -> None:
+        super().__init__(
+            f"the update is on {branch}, but cannot be pushed: {one_line(reason)}. "
+            "Mend that and run this again."
+        )
+
+
+class CannotWithdraw(DockyardError):
+    """The update is pushed, and the branch of an earlier one cannot be deleted."""
+
+    def __init__(self, branch: str, reason: str) -> None:
+        super().__init__(
+            f"{branch} is pushed, but the branch of an earlier update cannot be deleted: "
+            f"{one_line(reason)}. Delete it yourself, or mend that and run this again."
+        )
+
+
+def publish(
+    member: Member, committed: Committed, done: Updated, *, with_pull_request: bool
+) -> Opened:
+    """Push the update's branch, and delete the pushed branches of earlier updates.
+
+    Raises CannotPush and CannotWithdraw. A branch on which people worked is not overwritten.
     """
     service, branch = done.service, committed.branch
     is_new = _push(service, committed)
@@ -25,12 +47,11 @@ def publish(member: Member, committed: Committed, done: Updated, *, is_offered: 
         _withdraw(service, done)
     except git.GitFailed as error:
         raise CannotWithdraw(branch, error.reason) from error
-    if not is_offered:
-        return Offer()
-    request = Request(
-        branch, member.branch or _default_branch(service), subject(done), description(done)
-    )
-    return offer(service, request, member.forge, is_new=is_new)
+    if not with_pull_request:
+        return Opened()
+    into = member.branch or _default_branch(service)
+    wanted = PullRequest(branch, into, subject(done), description(done))
+    return open_or_refresh(service, wanted, member.forge, is_new=is_new)
 
 
 def subject(done: Updated) -> str:
@@ -42,7 +63,7 @@ def subject(done: Updated) -> str:
 
 
 def description(done: Updated) -> str:
-    """What a reviewer wants to know: the release notes, new answers, what was merged."""
+    """The text of a pull request: the release notes, new answers, what was merged."""
     lines = []
     for plan in done.plans:
         lines += [plan.notes, ""] if plan.notes else []
@@ -59,7 +80,7 @@ def description(done: Updated) -> str:
 
 
 def _push(service: Service, committed: Committed) -> bool:
-    """Whether the remote did not have it before."""
+    """Push the branch; whether the remote did not have it before."""
     branch = committed.branch
     try:
         there = _listed(service, branch).get(branch, "")
@@ -72,36 +93,23 @@ def _push(service: Service, committed: Committed) -> bool:
 
 
 def _withdraw(service: Service, done: Updated) -> None:
-    """Delete the pushed branches of earlier updates, unless people have worked on them."""
-    for branch, there in _listed(service, f"{room_of(service)}*").items():
-        if is_before(service, branch, done.plans[-1].step.target) and _is_ours(
-            service, branch, there
-        ):
+    """Delete the pushed branches of earlier updates, unless people worked on them."""
+    target = done.plans[-1].step.target
+    for branch, there in _listed(service, f"{branches_of(service)}*").items():
+        if is_before(service, branch, target) and _is_ours(service, branch, there):
             _send(service, branch, there, "")
 
 
 def _listed(service: Service, pattern: str) -> dict[str, str]:
-    """Branches in the remote and the commits that they are at."""
-    with network.bounded():
-        told = git.run(
-            "ls-remote", REMOTE, f"refs/heads/{pattern}", folder=service.root, env=git.environment()
-        )
+    """Branches in the remote, with their commits."""
+    told = _remote(service, "ls-remote", REMOTE, f"refs/heads/{pattern}")
     pairs = (line.split("\t") for line in told.splitlines())
     return {ref.removeprefix("refs/heads/"): commit for commit, ref in pairs}
 
 
 def _is_ours(service: Service, branch: str, tip: str) -> bool:
-    ref = f"refs/heads/{branch}"
-    with network.bounded():
-        git.run(
-            "fetch",
-            "--quiet",
-            "--no-write-fetch-head",
-            REMOTE,
-            ref,
-            folder=service.root,
-            env=git.environment(),
-        )
+    fetch = ("fetch", "--quiet", "--no-write-fetch-head", REMOTE, f"refs/heads/{branch}")
+    _remote(service, *fetch)
     return is_dockyards(service, tip)
 
 
@@ -109,12 +117,12 @@ def _send(service: Service, branch: str, there: str, commit: str) -> None:
     """Make the remote's branch `commit`, or delete it; only what was seen there is replaced."""
     ref = f"refs/heads/{branch}"
     lease = f"--force-with-lease={ref}:{there}"
+    _remote(service, "push", "--quiet", "--no-verify", lease, REMOTE, f"{commit}:{ref}")
+
+
+def _remote(service: Service, *command: str) -> str:
     with network.bounded():
-        git.run(
-            *("push", "--quiet", "--no-verify", lease, REMOTE, f"{commit}:{ref}"),
-            folder=service.root,
-            env=git.environment(),
-        )
+        return git.run(*command, folder=service.root)
 
 
 def _default_branch(service: Service) -> str:

@@ -1,4 +1,7 @@
-"""What the commands of a fleet print as JSON, for programs. The schema is docs/reference/records.schema.json."""
+"""What the commands of a fleet print as JSON, for programs.
+
+The schema is docs/reference/records.schema.json.
+"""
 
 from collections.abc import Iterable
 from typing import Any

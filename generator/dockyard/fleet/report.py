@@ -1,7 +1,7 @@
-"""How a fleet stands, as one page for a browser: no network, nothing beside it. Decides nothing.
+"""How a fleet stands, as one self-contained page for a browser. Decides nothing.
 
-Names, paths and messages come from repositories that anybody may have written: the template escapes all of them, and
-the page allows no script but its own.
+Anybody may have written the names, paths and messages in a service's repository. So the page's
+template escapes all of them, and the page allows no script but its own.
 """
 
 from base64 import b64encode
@@ -11,21 +11,31 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
-from tempfile import NamedTemporaryFile
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from dockyard.errors import CannotWriteReport
+from dockyard.errors import DockyardError, one_line
 from dockyard.fleet.roster import Member, Roster
 from dockyard.fleet.status import Release, Row, State, history
 from dockyard.fleet.timeline import Timeline, timeline
+from dockyard.programs.scratch import write_whole
 from dockyard.programs.tree import shown
+
+
+class CannotWriteReport(DockyardError):
+    """The page cannot be put where it was asked for."""
+
+    def __init__(self, file: Path, error: OSError) -> None:
+        super().__init__(
+            f"cannot write the report to {file}: {one_line(error.strerror or str(error))}. "
+            "Mend that, or choose another file with --html."
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class _Shared:
-    """A file that several services have in the same way."""
+    """A file with drift or a conflict in several services."""
 
     path: str
     services: tuple[str, ...]
@@ -37,18 +47,7 @@ def write(file: Path, roster: Roster, members: Iterable[Member], rows: Sequence[
         roster, rows, {member.name: history(member) for member in members}, datetime.now(UTC)
     )
     try:
-        with NamedTemporaryFile(
-            "w", encoding="utf-8", dir=file.parent, prefix=".report-", delete=False
-        ) as draft:
-            try:
-                draft.write(text)
-                draft.close()
-                # What is temporary is its owner's alone; a report is as readable as any new file beside it.
-                Path(draft.name).chmod(0o644)
-                Path(draft.name).replace(file)
-            except BaseException:
-                Path(draft.name).unlink(missing_ok=True)
-                raise
+        write_whole(file, text.encode())
     except OSError as error:
         raise CannotWriteReport(file, error) from error
 
@@ -71,7 +70,7 @@ def page(
         name=roster.origin.parent.name if roster.origin.is_file() else roster.origin.name,
         origin=str(roster.origin),
         made=now,
-        # What somebody has to look at comes first.
+        # First the services that need a person.
         rows=sorted(rows, key=lambda row: (not row.needs_somebody, row.is_well)),
         states=[(state, states[state]) for state in State if states[state]],
         drifted=sum(1 for row in rows if row.drift),
@@ -105,5 +104,5 @@ def _part(name: str) -> str:
 
 
 def _printable(value: object) -> object:
-    """Names as they are shown elsewhere too; the page's own parts span lines and are marked as safe."""
+    """A name as it is shown everywhere. The page's own parts span lines and are marked as safe."""
     return shown(value) if type(value) is str else value

@@ -1,4 +1,4 @@
-"""Which services a fleet has: those of a fleet file, or those found in a folder.
+"""Which services a fleet has: the ones in a fleet file, or the ones in a folder.
 
 Reads names and places only; looks into no service and runs no git.
 """
@@ -13,14 +13,35 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from dockyard.errors import BadFleetFile, NoFleet
+from dockyard.errors import DockyardError, one_line
+
+
+class NoFleet(DockyardError):
+    """There is neither a fleet file nor a service where a fleet was said to be."""
+
+    def __init__(self, place: Path) -> None:
+        super().__init__(
+            f"there is no fleet at {place}: name a fleet.toml, or a folder that has services "
+            "(folders with an answers file of Copier) in it."
+        )
+
+
+class BadFleetFile(DockyardError):
+    """A fleet file that cannot be read, or asks for what it does not have."""
+
+    def __init__(self, file: Path, problem: str) -> None:
+        super().__init__(
+            f"{file}: {one_line(problem)}. "
+            "The fields of a fleet file are in docs/reference/fleet-file.md."
+        )
+
 
 FLEET_FILE = "fleet.toml"
 Forge = Literal["github", "gitlab"]
 _ANSWERS_FILE = re.compile(r"\.copier-answers(\..+)?\.ya?ml")
 _NOT_SEARCHED = {"node_modules", "__pycache__", "venv"}
 _DEEPEST = 6
-"""Folders below the one that is scanned: repository, group of repositories, and a service in a monorepo."""
+"""How many folders deep a scan goes: group of repositories, repository, service in a monorepo."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,12 +53,12 @@ class Member:
     path: Path | None = None
     url: str | None = None
     branch: str | None = None
-    """Of `url`; None: the repository's default branch."""
+    """Branch of `url`; None: its default branch."""
     folder: str = ""
-    """The service within the repository of `url`; empty: at its root."""
+    """The service's folder in the repository of `url`; empty: its root."""
     groups: frozenset[str] = frozenset()
     forge: Forge | None = None
-    """Where its pull requests are opened; None: as the host of its repository is called."""
+    """Which forge opens its pull requests; None: the host's name tells."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +74,7 @@ class Roster:
     """Answers to questions that a newer template asks for the first time."""
 
     def chosen(self, groups: Iterable[str]) -> tuple[Member, ...]:
-        """Members of any of `groups`; all when none is named. Raises BadFleetFile for a group that has no member."""
+        """Members of any of `groups`; without any, all. Raises BadFleetFile for an empty group."""
         wanted = set(groups)
         known = {group for member in self.members for group in member.groups}
         if unknown := sorted(wanted - known):
@@ -65,7 +86,10 @@ class Roster:
 
 
 def read(fleet: Path) -> Roster:
-    """The fleet at `fleet`: a fleet file, a folder that has one, or a folder to scan. Raises NoFleet, BadFleetFile."""
+    """The fleet at `fleet`: a fleet file, a folder that has one, or a folder to scan.
+
+    Raises NoFleet and BadFleetFile.
+    """
     fleet = fleet.absolute()
     if fleet.is_dir() and not (fleet / FLEET_FILE).is_file():
         found = tuple(scan(fleet))
@@ -76,7 +100,7 @@ def read(fleet: Path) -> Roster:
 
 
 def scan(folder: Path) -> Iterator[Path]:
-    """Folders with an answers file, `folder` itself included, in order; none within another one."""
+    """Folders with an answers file in `folder`, itself included, in order; none within another."""
     for here, folders, files in os.walk(folder):
         if any(_ANSWERS_FILE.fullmatch(file) for file in files):
             yield Path(here)
@@ -168,7 +192,7 @@ def _members(service: _Service, file: Path) -> Iterator[Member]:
     if "*" in service.path:
         if service.name:
             raise BadFleetFile(
-                file, f"path {service.path!r} stands for many services, which cannot share a name"
+                file, f"path {service.path!r} means many services, which cannot share a name"
             )
         base = Path(root.anchor) if root.is_absolute() else file.parent
         matches = sorted(base.glob(str(root.relative_to(root.anchor))))

@@ -1,6 +1,6 @@
 """One operation over all services of a fleet: in parallel processes, one command at a time.
 
-Who comes when is in `waves`; what is done with a service is in `stand` and `advance`.
+Which service comes when is in `waves`; what is done with one is in `status` and `update`.
 """
 
 import fcntl
@@ -11,37 +11,50 @@ from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from hashlib import sha256
+from pathlib import Path
 
-from dockyard.errors import DockyardError, FleetBusy, UnknownRef
+from dockyard.errors import DockyardError
 from dockyard.fleet import branches, clones
-from dockyard.fleet.forges import is_offered
-from dockyard.fleet.patches import Patch, patch
+from dockyard.fleet.forges import is_open
+from dockyard.fleet.patches import Patch, patch_of
 from dockyard.fleet.pool import mapped
 from dockyard.fleet.roster import Member, Roster
-from dockyard.fleet.status import IN_FILE, LOST, Aim, Row, State, lost, row, stand
-from dockyard.fleet.update import Wish, advance
+from dockyard.fleet.status import IN_FILE, LOST, Aim, Row, State, lost, row, status_of
+from dockyard.fleet.update import Wish, update_one
 from dockyard.fleet.waves import Wave, in_waves
 from dockyard.programs import network
+from dockyard.programs.cache import cache_folder
 from dockyard.rendering import source
 from dockyard.rendering.source import Source
-from dockyard.rendering.template import template_at
+from dockyard.rendering.template import UnknownRef, template_at
 from dockyard.service import open_service
+from dockyard.updating.apply import branch_for
 from dockyard.updating.versions import source_of, step
 
 
+class FleetBusy(DockyardError):
+    """Another update of the same fleet is at work."""
+
+    def __init__(self, fleet: Path, by: str) -> None:
+        super().__init__(
+            f"the fleet {fleet} is being updated already, by {by}: "
+            "wait until that is done, or run this with --wait."
+        )
+
+
 def survey(members: Sequence[Member], aim: Aim, *, jobs: int) -> Iterator[Row]:
-    """How each service stands, in the order in which it is known."""
+    """How each service stands, as it becomes known."""
     here, gone = _brought(members, jobs)
     yield from gone.values()
     with _asked_once(here, aim) as prepare:
-        yield from mapped(partial(stand, aim=aim), here, jobs=jobs, prepare=prepare, lost=lost)
+        yield from mapped(partial(status_of, aim=aim), here, jobs=jobs, prepare=prepare, lost=lost)
 
 
 def patches(members: Sequence[Member], aim: Aim, *, jobs: int) -> Iterator[Patch]:
-    """What `patches.patch` says of each service, in the fleet's order."""
+    """The patch of each service, in the fleet's order."""
     here, gone = _brought(members, jobs)
     with _asked_once(here, aim) as prepare:
-        work = partial(patch, to=aim.to)
+        work = partial(patch_of, to=aim.to)
         made = {
             one.name: one for one in mapped(work, here, jobs=jobs, prepare=prepare, lost=_no_patch)
         }
@@ -52,9 +65,10 @@ def patches(members: Sequence[Member], aim: Aim, *, jobs: int) -> Iterator[Patch
 def update(
     members: Sequence[Member], aim: Aim, wish: Wish, wave: Wave, *, jobs: int
 ) -> Iterator[Row]:
-    """Bring the services forward, in the order in which they are done; those that are left out come last.
+    """Update the services, as they are done; those that are left out come last.
 
-    With a limit, services whose update waits on its branch already are passed over, so that each run takes on others.
+    With a limit, a service whose update waits on its branch is passed over, so that each run takes
+    others.
     """
     here, gone = _brought(members, jobs)
     yield from gone.values()
@@ -66,20 +80,21 @@ def update(
             here = [member for member in here if member in wanting]
 
         def turn(now: Sequence[Member], is_enough: Callable[[Row], bool]) -> Iterator[Row]:
-            work = partial(advance, aim=aim, wish=wish)
+            work = partial(update_one, aim=aim, wish=wish)
             return mapped(work, now, jobs=jobs, prepare=prepare, lost=lost, is_enough=is_enough)
 
         yield from in_waves(here, wave, turn)
 
 
 @contextmanager
-def alone(roster: Roster, *, wait: Callable[[str], None] | None) -> Iterator[None]:
-    """Keep every other update of this fleet away; the lock ends with the process, killed or not.
+def exclusively(roster: Roster, *, wait: Callable[[str], None] | None) -> Iterator[None]:
+    """Keep out every other update of this fleet. The lock ends with the process.
 
-    `wait` is told who is at work before it is waited for; without it this raises FleetBusy.
+    If another update is at work, `wait` is told who, and then this waits. Without `wait` it raises
+    FleetBusy.
     """
     key = sha256(os.fsencode(roster.origin)).hexdigest()[:32]
-    with (source.cache("fleets") / f"{key}.lock").open("a+") as lock:
+    with (cache_folder("fleets") / f"{key}.lock").open("a+") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
@@ -96,7 +111,7 @@ def alone(roster: Roster, *, wait: Callable[[str], None] | None) -> Iterator[Non
 
 
 def _brought(members: Sequence[Member], jobs: int) -> tuple[list[Member], dict[Member, Row]]:
-    """Members that are on this disk now, and rows for those that could not be brought. Raises BadTimeout."""
+    """Members that are on this disk now, and rows for the others. Raises BadTimeout."""
     network.patience()
     distant = {clones.key(member): member for member in members if member.url is not None}
     work = mapped(_bring, list(distant.values()), jobs=jobs, prepare=_nothing, lost=_unbrought)
@@ -119,7 +134,10 @@ def _bring(member: Member) -> tuple[Member, str]:
 
 @contextmanager
 def _asked_once(members: Sequence[Member], aim: Aim) -> Iterator[Callable[[], None]]:
-    """What tells each process where the templates of `members` are: every address is asked once. Raises UnknownRef."""
+    """Ask every template's address once, and tell each process by the function that this gives.
+
+    Raises UnknownRef.
+    """
     sources: dict[str, Source | str] = {}
     for address, named in [(aim.template, IN_FILE), *(_address(member) for member in members)]:
         if address is not None and address not in sources:
@@ -133,7 +151,7 @@ def _asked_once(members: Sequence[Member], aim: Aim) -> Iterator[Callable[[], No
 
 
 def _located(address: str, named: str) -> Source | str:
-    """The template's repository, or why there is none: the services that follow it say so."""
+    """The template's repository, or the sentence with which its services fail."""
     try:
         return source.locate(address, named)
     except DockyardError as error:
@@ -141,7 +159,7 @@ def _located(address: str, named: str) -> Source | str:
 
 
 def _require_known(to: str | None, sources: Iterable[Source | str]) -> None:
-    """Raises UnknownRef when no template of those that can be reached knows `to`."""
+    """Raises UnknownRef if none of the templates that can be reached knows `to`."""
     unknown = (
         [_unknown(to, each) for each in sources if not isinstance(each, str)]
         if to is not None
@@ -162,21 +180,21 @@ def _unknown(to: str | None, template: Source) -> UnknownRef | None:
 
 
 def _address(member: Member) -> tuple[str | None, str]:
-    """The address of its template as `source_of` asks for it, and where it is named."""
+    """The address of its template, as `source_of` asks for it, and where that is named."""
     try:
         service = open_service(clones.folder(member))
     except DockyardError:
         return None, ""
     beside = service.root / service.recorded.source
-    return str(
-        beside
-    ) if beside.is_dir() else service.recorded.source, f"_src_path of {service.recorded.file}"
+    address = str(beside) if beside.is_dir() else service.recorded.source
+    return address, f"_src_path of {service.recorded.file}"
 
 
 def _wants(member: Member, aim: Aim, wish: Wish, *, is_again: bool) -> tuple[Member, bool]:
-    """Whether the service is to be taken on; one of which nothing can be said is.
+    """Whether the service needs the update: it lacks the wanted version.
 
-    One that has the wanted version is not, and unless `is_again` none whose update waits on its branch.
+    Unless `is_again`, an update that waits on its branch counts as there. A service of which
+    nothing can be told needs it: the update then says why.
     """
     try:
         service = open_service(clones.folder(member))
@@ -184,8 +202,8 @@ def _wants(member: Member, aim: Aim, wish: Wish, *, is_again: bool) -> tuple[Mem
         if way.is_none or is_again or wish.in_place:
             return member, not way.is_none
         waits = branches.waits(service, way.target, pushed=wish.push)
-        if waits and wish.offer:
-            waits = is_offered(service, branches.branch_to(service, way.target), member.forge)
+        if waits and wish.pull_request:
+            waits = is_open(service, branch_for(service, way.target), member.forge)
     except DockyardError:
         return member, True
     return member, not waits

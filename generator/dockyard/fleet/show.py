@@ -44,7 +44,7 @@ def progress(what: str, total: int) -> Iterator["Watch"]:
 
 
 class Watch:
-    """Is told of each service that is done."""
+    """Shows each service that is done."""
 
     def __init__(self, bar: Progress, what: str, total: int) -> None:
         self._bar, self._what, self._total = bar, what, total
@@ -60,7 +60,7 @@ class Watch:
 
 
 def rows(found: Sequence[Row]) -> None:
-    """The matrix, what needs somebody, and the sum."""
+    """The matrix, the remarks, and the sum."""
     out = Console(file=sys.stdout, highlight=False, soft_wrap=not sys.stdout.isatty())
     if out.is_terminal:
         table = Table(

@@ -1,6 +1,6 @@
-"""How one service of a fleet stands: version, drift, what an update would meet, branches that wait. Writes nothing.
+"""How one service of a fleet stands: version, drift, predicted conflicts, branches that wait.
 
-Raises nothing: what is wrong with a service is part of the answer, so that no service stops the others.
+Writes nothing and raises nothing: an error is part of the answer, so no service stops the others.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -11,26 +11,25 @@ from pathlib import Path
 from typing import Any
 
 from dockyard import commands
-from dockyard.errors import Defect, DockyardError, one_line
+from dockyard.errors import Defect, DirtyService, DockyardError, one_line
 from dockyard.fleet import branches, clones
 from dockyard.fleet.roster import Member
-from dockyard.hindrances import DirtyService
 from dockyard.programs import git
 from dockyard.programs.tree import shown
 from dockyard.rendering import source
 from dockyard.service import Service, open_service, require_clean
 from dockyard.updating.plan import Plan, Question, plan
-from dockyard.updating.scratch_repository import open_bench
+from dockyard.updating.scratch_repository import open_scratch
 from dockyard.updating.versions import source_of
 
 
 class State(StrEnum):
-    """Where a service is, or what a command made of it."""
+    """How a service stands, or what a command made of it."""
 
     CURRENT = "current"
     """It has the wanted version."""
     OUTDATED = "outdated"
-    """There is a newer version, which merges without a conflict."""
+    """There is a newer version, and it merges without a conflict."""
     BLOCKED = "blocked"
     """There is a newer version, and a person has to solve conflicts."""
     UPDATED = "updated"
@@ -40,20 +39,23 @@ class State(StrEnum):
     FOREIGN = "foreign"
     """It follows another template than the fleet."""
     ERROR = "error"
-    """Nothing can be said or done until somebody mends what the message says."""
+    """Somebody must mend what the message says first."""
     SKIPPED = "skipped"
     """Not looked at, because others failed before."""
 
 
 IN_FILE = "template of the fleet file"
 """Where a fleet's template is named."""
-DIRTY = "dirty: what is not committed is left out of this prediction, and must be committed before an update"
-LOST = "the process that worked on it was killed, perhaps for want of memory; run this again with fewer --jobs."
+DIRTY = "dirty: this prediction leaves uncommitted changes out; commit them before an update"
+LOST = (
+    "the process that worked on it was killed, perhaps for want of memory; "
+    "run this again with fewer --jobs."
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Aim:
-    """What all services of a fleet are measured against."""
+    """What all services of a fleet should have."""
 
     template: str | None = None
     """Address of the template that all follow; None: each its own."""
@@ -76,7 +78,7 @@ class Row:
     recorded: str = ""
     """The version it has."""
     target: str = ""
-    """The version it is measured against."""
+    """The version it should have."""
     behind: int = 0
     """Releases between the two."""
     drift: tuple[tuple[str, str], ...] = ()
@@ -84,17 +86,17 @@ class Row:
     conflicts: tuple[tuple[str, str], ...] = ()
     """Files that a person has to look at: path and kind."""
     branches: tuple[str, ...] = ()
-    """Updates on a branch of Dockyard's that are not merged yet."""
+    """Dockyard's branches with updates that are not merged yet."""
     url: str = ""
-    """Of the pull request, or of the page that opens one."""
+    """The pull request's address, or of the page that opens one."""
     message: str = ""
     """What is wrong, or worth knowing."""
     new_questions: tuple[Question, ...] = ()
-    """Those that the update answers for the first time."""
+    """Questions that the update answers for the first time."""
 
     @property
     def needs_somebody(self) -> bool:
-        """Whether the service is not as it should be and no command of Dockyard alone mends it."""
+        """Whether a person has to do something: no command of Dockyard alone mends it."""
         return self.state in {State.BLOCKED, State.FAILED, State.FOREIGN, State.ERROR}
 
     @property
@@ -111,13 +113,13 @@ class Release:
     since: datetime
 
 
-def stand(member: Member, aim: Aim) -> Row:
+def status_of(member: Member, aim: Aim) -> Row:
     """How `member` stands against `aim`."""
-    return isolated(member, lambda place: _stand(member, place, aim))
+    return isolated(member, lambda place: _status_of(member, place, aim))
 
 
 def isolated(member: Member, work: Callable[[Path], Row]) -> Row:
-    """What `work` says of the service in its folder; a row with the reason when it could not be done."""
+    """What `work` says of the service in its folder; on an error, a row with the reason."""
     try:
         return work(clones.folder(member))
     except DockyardError as error:
@@ -139,7 +141,7 @@ def row(member: Member, state: State) -> Row:
 
 
 def new_answers(service: Service, aim: Aim) -> dict[str, str]:
-    """Those of the fleet's answers that this service lacks and its template knows."""
+    """The fleet's answers that this service lacks and its template asks."""
     if not aim.answers:
         return {}
     from dockyard.updating.versions import step  # noqa: PLC0415 - only fleets with answers need it
@@ -189,21 +191,9 @@ def history(member: Member) -> tuple[Release, ...]:
         service = open_service(clones.folder(member))
     except DockyardError:
         return ()
-    told = git.run(
-        *(
-            "log",
-            "--reverse",
-            "--first-parent",
-            "--format=@%ct",
-            "-p",
-            "-U0",
-            "--no-color",
-            "--no-ext-diff",
-        ),
-        *("--", service.recorded.file),
-        folder=service.root,
-        env=git.isolated_environment(),
-    )
+    log = ("log", "--reverse", "--first-parent", "--format=@%ct", "-p", "-U0")
+    plain = ("--no-color", "--no-ext-diff", "--", service.recorded.file)
+    told = git.run(*log, *plain, folder=service.root, env=git.isolated_environment())
     releases: list[Release] = []
     since = datetime.fromtimestamp(0, UTC)
     for line in told.splitlines():
@@ -214,7 +204,7 @@ def history(member: Member) -> tuple[Release, ...]:
     return tuple(releases)
 
 
-def _stand(member: Member, place: Path, aim: Aim) -> Row:
+def _status_of(member: Member, place: Path, aim: Aim) -> Row:
     service = open_service(place)
     if is_foreign(service, aim):
         return foreign(member, service, aim)
@@ -238,8 +228,8 @@ def _stand(member: Member, place: Path, aim: Aim) -> Row:
     except DockyardError as error:
         return replace(found, state=State.ERROR, message=str(error))
     try:
-        with open_bench(service) as bench:
-            predicted = plan(bench, service, checked.step, new_answers(service, aim))
+        with open_scratch(service) as scratch:
+            predicted = plan(scratch, service, checked.step, new_answers(service, aim))
     except DockyardError as error:
         return replace(found, state=State.ERROR, message=str(error))
     return replace(

@@ -1,4 +1,7 @@
-"""How many services had which version, over time, as areas of a chart. Knows dates and versions; draws nothing."""
+"""How many services had which version, over time, as areas of a chart.
+
+Knows dates and versions; draws nothing.
+"""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -8,7 +11,7 @@ from datetime import datetime
 from packaging.version import InvalidVersion, Version
 
 _MOST = 8
-"""Versions that a chart tells apart; what is older is one."""
+"""Versions that a chart tells apart; all older ones are one."""
 OLDER = "older"
 WIDTH, HEIGHT = 1000, 200
 
@@ -28,7 +31,7 @@ class Area:
 
 @dataclass(frozen=True, slots=True)
 class Timeline:
-    """The areas, the newest version's first, lying upon each other."""
+    """The areas, stacked; the newest version's first."""
 
     areas: tuple[Area, ...]
     since: datetime
@@ -38,7 +41,10 @@ class Timeline:
 
 
 def timeline(histories: Iterable[Sequence[tuple[datetime, str]]], now: datetime) -> Timeline | None:
-    """The chart of services' histories, each its versions and since when, oldest first; None without any."""
+    """The chart of services' histories; None without any.
+
+    A history is a service's versions and since when it had them, oldest first.
+    """
     told = [releases for releases in histories if releases]
     if not told:
         return None
@@ -46,7 +52,7 @@ def timeline(histories: Iterable[Sequence[tuple[datetime, str]]], now: datetime)
         {version for releases in told for _, version in releases}, key=_rank, reverse=True
     )
     names = {version: version if place < _MOST else OLDER for place, version in enumerate(versions)}
-    # A clock that was wrong must not turn the chart around.
+    # A wrong clock must not turn the chart around.
     moments = sorted({min(since, now) for releases in told for since, _ in releases} | {now})
     counts = [
         Counter(names[version] for releases in told if (version := _at(moment, releases)))
@@ -72,7 +78,7 @@ def timeline(histories: Iterable[Sequence[tuple[datetime, str]]], now: datetime)
 
 
 def _at(moment: datetime, releases: Sequence[tuple[datetime, str]]) -> str | None:
-    """The version at `moment`: of the last entry that is not later, in the order of the history."""
+    """The version at `moment`: that of the last entry which is not later."""
     return next((version for since, version in reversed(releases) if since <= moment), None)
 
 

@@ -1,4 +1,7 @@
-"""Brings one service of a fleet forward: updated, tried, pushed, offered. Raises nothing, see `stand`."""
+"""Updates one service of a fleet: updated, verified, pushed, with a pull request.
+
+Raises nothing, see `status`.
+"""
 
 import os
 from collections.abc import Iterator
@@ -10,8 +13,8 @@ from pathlib import Path
 from dockyard import commands
 from dockyard.commands import Outcome, Updated
 from dockyard.errors import DockyardError
-from dockyard.fleet import publish, verify
 from dockyard.fleet.branches import supersede
+from dockyard.fleet.publish import publish
 from dockyard.fleet.roster import Member
 from dockyard.fleet.status import (
     Aim,
@@ -26,7 +29,8 @@ from dockyard.fleet.status import (
     remarked,
     row,
 )
-from dockyard.rendering import source
+from dockyard.fleet.verify import why_tests_fail
+from dockyard.programs.cache import cache_folder, locked
 from dockyard.service import Service, open_service
 from dockyard.updating.apply import Committed
 
@@ -41,51 +45,51 @@ _STATE = {
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What an update of the fleet is to do with each service."""
+    """What an update of the fleet does with each service."""
 
     dry_run: bool = False
     in_place: bool = False
     verify: bool = False
     """Run the service's own tests on the result."""
     push: bool = False
-    offer: bool = False
+    pull_request: bool = False
     """Push, and open a pull request."""
 
 
-def advance(member: Member, aim: Aim, wish: Wish) -> Row:
-    """Bring `member` to what `aim` says. With conflicts, or without a way to do it, it is left as it was."""
-    return isolated(member, lambda place: _advance(member, place, aim, wish))
+def update_one(member: Member, aim: Aim, wish: Wish) -> Row:
+    """Bring `member` to what `aim` says. With conflicts, or an error, it stays as it was."""
+    return isolated(member, lambda place: _update_one(member, place, aim, wish))
 
 
-def _advance(member: Member, place: Path, aim: Aim, wish: Wish) -> Row:
+def _update_one(member: Member, place: Path, aim: Aim, wish: Wish) -> Row:
     service = open_service(place)
     if is_foreign(service, aim):
         return foreign(member, service, aim)
-    with _alone(service):
+    with _repository_locked(service):
         done = _updated(service, aim, wish)
         gone = supersede(service, done) if done.committed else ()
-    made = _told(member, service, done)
+    made = _row(member, service, done)
     if made.state is not State.UPDATED or done.committed is None:
         return made
     if gone:
         made = remarked(made, f"it replaces {', '.join(gone)}")
-    if wish.verify and (failure := verify.run(service, done.committed.commit)) is not None:
+    if wish.verify and (failure := why_tests_fail(service, done.committed.commit)) is not None:
         return replace(made, state=State.FAILED, message=failure)
-    if wish.push or wish.offer:
-        return _handed_over(made, member, done.committed, done, wish)
+    if wish.push or wish.pull_request:
+        return _published(made, member, done.committed, done, wish)
     if member.url is not None:
         return remarked(made, "its branch is in Dockyard's own clone until this is run with --push")
     return made
 
 
-def _handed_over(made: Row, member: Member, committed: Committed, done: Updated, wish: Wish) -> Row:
+def _published(made: Row, member: Member, committed: Committed, done: Updated, wish: Wish) -> Row:
     try:
-        with _alone(done.service):
-            handed = publish.publish(member, committed, done, is_offered=wish.offer)
+        with _repository_locked(done.service):
+            opened = publish(member, committed, done, with_pull_request=wish.pull_request)
     except DockyardError as error:
         return replace(made, state=State.ERROR, message=str(error))
-    made = replace(made, url=handed.url)
-    return replace(remarked(made, handed.problem), state=State.ERROR) if handed.problem else made
+    made = replace(made, url=opened.url)
+    return replace(remarked(made, opened.problem), state=State.ERROR) if opened.problem else made
 
 
 def _updated(service: Service, aim: Aim, wish: Wish) -> Updated:
@@ -101,14 +105,14 @@ def _updated(service: Service, aim: Aim, wish: Wish) -> Updated:
 
 
 @contextmanager
-def _alone(service: Service) -> Iterator[None]:
-    """Keep the other services of the same repository away: they share its index and its refs."""
+def _repository_locked(service: Service) -> Iterator[None]:
+    """Keep out the other services of the same repository: they share its index and its refs."""
     key = sha256(os.fsencode(service.git_dir)).hexdigest()[:32]
-    with source.locked(source.cache("repositories") / f"{key}.lock"):
+    with locked(cache_folder("repositories") / f"{key}.lock"):
         yield
 
 
-def _told(member: Member, service: Service, done: Updated) -> Row:
+def _row(member: Member, service: Service, done: Updated) -> Row:
     way = done.plans[-1].step if done.plans else None
     conflicts = conflicts_of(done.plans)
     return replace(

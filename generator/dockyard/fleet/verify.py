@@ -1,4 +1,7 @@
-"""Tries an update: the service's own tests, in a clone that is thrown away. Knows make, nothing of templates."""
+"""Runs a service's own tests on an update, in a clone that is thrown away.
+
+Knows make; knows nothing of templates.
+"""
 
 import os
 import shutil
@@ -7,46 +10,35 @@ import tempfile
 from pathlib import Path
 
 from dockyard.errors import one_line
-from dockyard.programs import git
+from dockyard.programs import git, toolchain
+from dockyard.programs.scratch import scratch_folder
 from dockyard.service import Service
 
 PATIENCE = 1800.0
-"""Seconds until tests that do not end count as failed."""
-_FOREIGN = ("MAKEFLAGS", "MAKELEVEL", "MFLAGS", "VIRTUAL_ENV", "PYTHONPATH")
+"""Seconds after which tests that still run count as failed."""
 _LAST_LINES = 3
 
 
-def run(service: Service, commit: str, patience: float = PATIENCE) -> str | None:
-    """Why `make test` failed in the service as of `commit`; None when it passed."""
+def why_tests_fail(service: Service, commit: str, patience: float = PATIENCE) -> str | None:
+    """Why `make test` fails in the service as of `commit`; None if it passes."""
     if shutil.which("make") is None:
         return "make is not in PATH, so its tests could not run"
-    with tempfile.TemporaryDirectory(
-        prefix="dockyard-trial-", ignore_cleanup_errors=True
-    ) as scratch:
-        clone = Path(scratch) / service.repository.name
+    with scratch_folder("dockyard-verify-") as scratch:
+        clone = scratch / service.repository.name
         env = git.isolated_environment()
-        # Shares the service's objects and leaves nothing there, as a worktree of it would when it is killed.
-        git.run(
-            "clone",
-            "--quiet",
-            "--shared",
-            "--no-checkout",
-            str(service.repository),
-            str(clone),
-            folder=Path(scratch),
-            env=env,
-        )
+        # It shares the service's objects. If this is killed, no worktree stays registered there.
+        how = ("clone", "--quiet", "--shared", "--no-checkout")
+        git.run(*how, str(service.repository), str(clone), folder=scratch, env=env)
         git.run("checkout", "--quiet", "--detach", commit, folder=clone, env=env)
         return _tests(clone / service.prefix, patience)
 
 
 def _tests(folder: Path, patience: float) -> str | None:
-    env = {name: value for name, value in git.environment().items() if name not in _FOREIGN}
     with tempfile.TemporaryFile() as output:
         with subprocess.Popen(
             ["make", "test"],  # noqa: S607 - the user's make, from PATH
             cwd=folder,
-            env=env,
+            env=toolchain.environment(),
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
@@ -66,7 +58,7 @@ def _tests(folder: Path, patience: float) -> str | None:
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """Whatever the tests have left running must not outlive them."""
+    """End the programs that the tests left running."""
     try:
         os.killpg(process.pid, 9)
     except ProcessLookupError:

@@ -1,4 +1,7 @@
-"""Who comes when in an update of a fleet, and when no further service is begun. Decides that; updates nothing."""
+"""Which service comes when in an update of a fleet, and when no further one is begun.
+
+Decides that; updates nothing.
+"""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -11,14 +14,14 @@ _TAKEN_ON = {State.UPDATED, State.FAILED, State.OUTDATED}
 
 @dataclass(frozen=True, slots=True)
 class Wave:
-    """How many services are taken on, and when to stop."""
+    """How many services get an update, and when to stop."""
 
     limit: int | None = None
     """Services that get an update, at most."""
     canary: int = 0
-    """Services that go first, alone; unless all of them turn out well, the others are left."""
+    """Services that go first. The others follow only if all of these turn out well."""
     max_failures: int = 0
-    """More failed tests than this, and no further service is begun."""
+    """After more failed tests than this, no further service is begun."""
 
 
 @dataclass
@@ -43,7 +46,7 @@ Turn = Callable[[Sequence[Member], Callable[[Row], bool]], Iterator[Row]]
 
 
 def in_waves(members: Sequence[Member], wave: Wave, turn: Turn) -> Iterator[Row]:
-    """Update `members` by `turn`, canaries first; those that were to follow and are left out come last."""
+    """Update `members` by `turn`, canaries first. Services that are left out come last."""
     left = list(members)
     limit = len(left) if wave.limit is None else wave.limit
     failures = _Failures(wave.max_failures)
@@ -55,11 +58,12 @@ def in_waves(members: Sequence[Member], wave: Wave, turn: Turn) -> Iterator[Row]
         for result in turn(now, failures.too_many):
             done.add(result.name)
             ill += [result.name] if result.needs_somebody else []
-            # A service that nothing could be done with leaves its place to the next.
+            # A service that got no update leaves its place to the next.
             limit -= _is_taken_on(result)
             yield result
         if failures.are_too_many or (canaries and ill):
-            because = f"not begun, because of {', '.join(sorted(failures.names if failures.are_too_many else ill))}"
+            to_blame = failures.names if failures.are_too_many else ill
+            because = f"not begun, because of {', '.join(sorted(to_blame))}"
             for member in [member for member in left if member.name not in done][:limit]:
                 yield replace(row(member, State.SKIPPED), message=because)
             return

@@ -1,1 +1,1 @@
-"""What runs outside of Python: git, the network, the toolchain, folders. Knows no template and no service."""
+"""What runs outside of Python: git, the network, uv and make, folders. Knows no template."""

@@ -1,8 +1,12 @@
 """The few git calls, typed. Knows nothing of templates or services.
 
-Work that is Dockyard's own runs isolated from the user's taste (hooks, signing, line endings, ignore patterns), so
-that the same template gives the same bytes on every machine. What talks to a network keeps the user's whole
-configuration: credential helpers, proxies, SSH commands.
+Three environments, by whose work it is:
+
+- `isolated_environment`: Dockyard's own repositories. Nothing of the user's git reaches them, so
+  that one template gives the same bytes on every machine.
+- `environment`: the service's repository and the user's checkout. All of the user's git.
+- `network_environment`: what talks to a remote for Dockyard's own repositories. The user's git
+  says how to get there (credentials, proxies, SSH); hooks and housekeeping are off.
 """
 
 import os
@@ -12,49 +16,94 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from dockyard.errors import GitTooOld, ToolFailed, ToolMissing
+from dockyard.errors import DockyardError, ToolFailed, ToolMissing
 from dockyard.programs import network
 
-# Set by git for its hooks; inherited, they would point our git at the user's repository. And the format of hashes: that
-# of services and templates is SHA-1, whatever the user likes for new repositories.
-_REPOSITORY_VARIABLES = (
-    "GIT_ALTERNATE_OBJECT_DIRECTORIES",
-    "GIT_COMMON_DIR",
-    "GIT_DEFAULT_HASH",
-    "GIT_DIR",
-    "GIT_INDEX_FILE",
-    "GIT_NAMESPACE",
-    "GIT_OBJECT_DIRECTORY",
-    "GIT_PREFIX",
-    "GIT_WORK_TREE",
+# Git sets them for its hooks. Inherited, they would point our git at the user's repository.
+_REPOSITORY_VARIABLES = frozenset(
+    {
+        "GIT_ALTERNATE_OBJECT_DIRECTORIES",
+        "GIT_COMMON_DIR",
+        # Services and templates use SHA-1, whatever the user prefers for new repositories.
+        "GIT_DEFAULT_HASH",
+        "GIT_DIR",
+        "GIT_INDEX_FILE",
+        "GIT_NAMESPACE",
+        "GIT_OBJECT_DIRECTORY",
+        "GIT_PREFIX",
+        "GIT_WORK_TREE",
+    }
 )
+# Where git is and what it logs: neither changes a byte.
+_HARMLESS = re.compile(r"GIT_EXEC_PATH|GIT_TRACE\w*")
+_WITHOUT_USER = {
+    "GIT_ATTR_NOSYSTEM": "1",
+    "GIT_CONFIG_GLOBAL": os.devnull,
+    "GIT_CONFIG_NOSYSTEM": "1",
+    "GIT_NO_REPLACE_OBJECTS": "1",
+    "GIT_TEMPLATE_DIR": "",
+}
+# Said outright, because a template's own repository may say otherwise too.
 _ISOLATION = {
     "advice.detachedHead": "false",
     "commit.gpgSign": "false",
     "core.attributesFile": os.devnull,
     "core.autocrlf": "false",
+    "core.eol": "lf",
     "core.excludesFile": os.devnull,
+    "core.fileMode": "true",
     "core.fsmonitor": "false",
     "core.hooksPath": os.devnull,
+    "core.quotePath": "true",
+    "core.safecrlf": "false",
+    "core.symlinks": "true",
+    "diff.noprefix": "false",
     "gc.auto": "0",
     "init.defaultObjectFormat": "sha1",
+    "maintenance.auto": "false",
+    # Whether the user trusts a folder is asked when it is opened, with the user's own git.
+    "safe.directory": "*",
 }
-TRUST = "If you trust whoever owns it, do as git says and run this again."
-NEUTRAL_IDENTITY = {
-    f"GIT_{role}_{field}": value
-    for role in ("AUTHOR", "COMMITTER")
-    for field, value in (("NAME", "Dockyard"), ("EMAIL", "dockyard@localhost.invalid"))
+_NETWORK = {
+    "core.hooksPath": os.devnull,
+    "fetch.recurseSubmodules": "false",
+    "gc.auto": "0",
+    "maintenance.auto": "false",
 }
+TRUST = "If you trust the owner, do as git says and run this again."
+_NEUTRAL = {"NAME": "Dockyard", "EMAIL": "dockyard@localhost.invalid"}
+_DATES = ("GIT_AUTHOR_DATE", "GIT_COMMITTER_DATE")
+_IDENTITY = re.compile(r"(?P<NAME>.*) <(?P<EMAIL>[^>]*)> \d+ [+-]\d+")
+
+
+class GitTooOld(DockyardError):
+    """The git in PATH lacks what an update needs."""
+
+    def __init__(self, found: str, needed: str) -> None:
+        super().__init__(
+            f"git {found} is too old: updates need git {needed} or newer. "
+            "Install one and put it first in PATH."
+        )
 
 
 class GitFailed(ToolFailed):
-    """A git command ended with an error; `reason` is what it said."""
+    """A git command ended with an error. `reason` is what git said."""
 
     def __init__(self, command: str, folder: Path, reason: str) -> None:
         super().__init__(f"run git {command} in {folder}", reason)
         self.reason = reason
         self.is_distrust = "safe.directory" in reason
-        """Whether git refuses a repository that is somebody else's."""
+        """Whether git refuses a repository because another user owns it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who a commit is by."""
+
+    env: dict[str, str]
+    """The variables that tell git."""
+    is_fallback: bool
+    """Whether git knows no author, so that the commit bears Dockyard's neutral one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,34 +112,44 @@ class FirstCommit:
 
     branch: str
     fallback_identity: bool
-    """Whether git knew no author, so that Dockyard's neutral one was used."""
+    """Whether the commit bears Dockyard's neutral identity."""
 
 
 def environment() -> dict[str, str]:
-    """This process's environment with the user's git configuration, bound to no repository."""
+    """This process's environment, bound to no repository, with all of the user's git."""
     return {name: value for name, value in os.environ.items() if name not in _REPOSITORY_VARIABLES}
 
 
 def isolated_environment(config: Mapping[str, str] | None = None) -> dict[str, str]:
-    """The environment for Dockyard's own work; `config` adds git settings to the isolating ones."""
-    env = environment()
-    settings = {**_ISOLATION, **(config or {})}
+    """The environment for Dockyard's own repositories. `config` adds git settings."""
+    env = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith("GIT_") or _HARMLESS.fullmatch(name)
+    }
+    return _configured(env | _WITHOUT_USER, {**_ISOLATION, **(config or {})})
+
+
+def network_environment() -> dict[str, str]:
+    """The environment for fetching into Dockyard's own repositories."""
+    return _configured(environment() | {"GIT_TEMPLATE_DIR": ""}, _NETWORK)
+
+
+def _configured(env: dict[str, str], settings: Mapping[str, str]) -> dict[str, str]:
     taken = int(env.get("GIT_CONFIG_COUNT", "0"))
     for number, (key, value) in enumerate(settings.items(), start=taken):
         env[f"GIT_CONFIG_KEY_{number}"] = key
         env[f"GIT_CONFIG_VALUE_{number}"] = value
-    env["GIT_CONFIG_COUNT"] = str(taken + len(settings))
-    env["GIT_TEMPLATE_DIR"] = ""
-    return env
+    return env | {"GIT_CONFIG_COUNT": str(taken + len(settings))}
 
 
 def run(
     *arguments: str, folder: Path, env: Mapping[str, str] | None = None, stdin: bytes = b""
 ) -> str:
-    """Standard output of `git <arguments>` in `folder`, which is given `stdin`.
+    """Standard output of `git <arguments>` in `folder`, with `stdin` as its input.
 
-    Bytes that are no UTF-8, as in names of files, come through as surrogates. `env` defaults to `environment()`.
-    Raises ToolMissing without a git, GitFailed when it ends with an error.
+    Bytes that are not UTF-8, as in names of files, come as surrogates. `env` is `environment()` by
+    default. Raises ToolMissing without a git, GitFailed if it ends with an error.
     """
     return os.fsdecode(output(*arguments, folder=folder, env=env, stdin=stdin))
 
@@ -102,17 +161,17 @@ def output(
     stdin: bytes = b"",
     good: Collection[int] = (0,),
 ) -> bytes:
-    """As `run`, in bytes; an exit code in `good` is no error."""
+    """As `run`, in bytes. An exit code in `good` is not an error."""
     return _finished(arguments, folder, env, stdin, good).stdout
 
 
 def exit_code(*arguments: str, folder: Path, good: Collection[int]) -> int:
-    """The exit code of `git <arguments>` in `folder`, which is one in `good`. Raises ToolMissing and GitFailed."""
+    """The exit code of `git <arguments>` in `folder`, one of `good`. Raises as `run` does."""
     return _finished(arguments, folder, None, b"", good).returncode
 
 
 def require(version: tuple[int, int]) -> None:
-    """Raises GitTooOld when the git in PATH is older than `version`, ToolMissing without one."""
+    """Raises GitTooOld if the git in PATH is older than `version`, ToolMissing without one."""
     text = run("version", folder=Path.cwd())
     found = re.search(r"(\d+)\.(\d+)", text)
     if found is None or (int(found[1]), int(found[2])) < version:
@@ -130,7 +189,7 @@ def _finished(
     try:
         done = network.run(
             ["git", "-C", str(folder), *arguments],
-            # What git says is looked at, and stands in sentences: in one language.
+            # Code looks at what git says, and sentences quote it: in one language.
             env={**(environment() if env is None else env), "LC_ALL": "C"},
             stdin=stdin,
         )
@@ -145,13 +204,13 @@ def _finished(
 
 
 def first_commit(folder: Path, message: str) -> FirstCommit:
-    """Make `folder` a repository with one commit of all that its own .gitignore lets in; ignored files are removed.
+    """Make `folder` a repository with one commit of all that its own .gitignore lets in.
 
-    The branch is the user's `init.defaultBranch` or `main`, the author the user, else a neutral fallback.
-    Raises GitFailed and ToolMissing.
+    Ignored files are removed. The branch is the user's `init.defaultBranch` or `main`, the author
+    the user or else a neutral one. Raises GitFailed and ToolMissing.
     """
     env = isolated_environment()
-    branch = _setting("init.defaultBranch", folder, env) or "main"
+    branch = run("config", "--default=main", "--get", "init.defaultBranch", folder=folder).strip()
     run("init", "--quiet", f"--initial-branch={branch}", folder=folder, env=env)
     known = commit_all(folder, message)
     run("clean", "--quiet", "-fdX", folder=folder, env=env)
@@ -161,26 +220,42 @@ def first_commit(folder: Path, message: str) -> FirstCommit:
 def commit_all(folder: Path, message: str) -> bool:
     """Commit everything in the repository `folder` that its .gitignore lets in.
 
-    True when the author is the user, False when git knows none and the neutral fallback was taken.
+    True if the author is the user, False if git knows no author and the neutral one stands in.
     """
-    env = isolated_environment()
-    known = knows_its_user(folder, env)
-    if not known:
-        env |= NEUTRAL_IDENTITY
+    author = identity(folder)
+    env = isolated_environment() | author.env
     run("add", "--all", folder=folder, env=env)
     run("commit", "--quiet", f"--message={message}", folder=folder, env=env)
-    return known
+    return not author.is_fallback
 
 
-def _setting(key: str, folder: Path, env: Mapping[str, str]) -> str:
-    return run("config", "--default=", "--get", key, folder=folder, env=env).strip()
+def identity(folder: Path) -> Identity:
+    """Who commits in the repository `folder`: the user, else Dockyard's neutral identity.
 
-
-def knows_its_user(folder: Path, env: Mapping[str, str]) -> bool:
-    """Whether the user named themselves; an identity that git would guess from the host does not count."""
+    An identity that git would guess from the host does not count.
+    """
     try:
-        for identity in ("GIT_AUTHOR_IDENT", "GIT_COMMITTER_IDENT"):
-            run("-c", "user.useConfigOnly=true", "var", identity, folder=folder, env=env)
+        env = {
+            f"GIT_{role}_{field}": value
+            for role in ("AUTHOR", "COMMITTER")
+            for field, value in _named(role, folder).items()
+        }
     except GitFailed:
-        return False
-    return True
+        return Identity(neutral_identity(), is_fallback=True)
+    dates = {name: os.environ[name] for name in _DATES if name in os.environ}
+    return Identity(env | dates, is_fallback=False)
+
+
+def neutral_identity() -> dict[str, str]:
+    """The variables for a commit that is nobody's."""
+    return {
+        f"GIT_{role}_{field}": value
+        for role in ("AUTHOR", "COMMITTER")
+        for field, value in _NEUTRAL.items()
+    }
+
+
+def _named(role: str, folder: Path) -> dict[str, str]:
+    told = run("-c", "user.useConfigOnly=true", "var", f"GIT_{role}_IDENT", folder=folder).strip()
+    found = _IDENTITY.fullmatch(told)
+    return found.groupdict() if found else dict(_NEUTRAL)

@@ -1,4 +1,4 @@
-"""Ends programs that talk to a network and take too long, so that one that does not answer holds up no fleet.
+"""Ends programs that wait too long for a network, so that one dead server holds up no fleet.
 
 Knows processes; knows nothing of git, of forges or of services.
 """
@@ -12,7 +12,7 @@ from contextvars import ContextVar
 from math import isfinite
 from pathlib import Path
 
-from dockyard.errors import BadTimeout
+from dockyard.errors import DockyardError
 
 SETTING = "DOCKYARD_NETWORK_TIMEOUT"
 _DEFAULT = 120.0
@@ -21,11 +21,21 @@ _GRACE = 5.0
 _patience: ContextVar[float | None] = ContextVar("patience", default=None)
 
 
+class BadTimeout(DockyardError):
+    """The setting of the network timeout is not a duration."""
+
+    def __init__(self, setting: str, said: str) -> None:
+        super().__init__(
+            f"{setting}={said!r} is not a duration: "
+            "give the network timeout in seconds, such as 120."
+        )
+
+
 class TookTooLongError(Exception):
-    """A program was ended; says after how long, and how to give it longer."""
+    """A program was ended. The message says after how long, and how to give it longer."""
 
     def __init__(self, seconds: float) -> None:
-        super().__init__(f"no end after {seconds:g} s ({SETTING} sets how many there are)")
+        super().__init__(f"it did not end within {seconds:g} s ({SETTING} sets this limit)")
 
 
 def patience() -> float:
@@ -42,7 +52,7 @@ def patience() -> float:
 
 @contextmanager
 def bounded() -> Iterator[None]:
-    """Let `run` end what takes longer than `patience`. Raises BadTimeout."""
+    """Within this, `run` ends a program after `patience` seconds. Raises BadTimeout."""
     before = _patience.set(patience())
     try:
         yield
@@ -57,7 +67,10 @@ def run(
     stdin: bytes = b"",
     folder: Path | None = None,
 ) -> subprocess.CompletedProcess[bytes]:
-    """What `command` says, given `stdin`. Raises FileNotFoundError, and TookTooLongError within `bounded`."""
+    """What `command` prints, with `stdin` as its input.
+
+    Raises FileNotFoundError, and within `bounded` TookTooLongError.
+    """
     seconds = _patience.get()
     with subprocess.Popen(  # noqa: S603 - fixed programs; arguments never pass a shell
         command,
@@ -66,8 +79,9 @@ def run(
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        # Programs that it starts end with it. They have no terminal then: in a fleet nobody is asked for a password.
-        # Without a bound they keep it, since only the terminal's foreground group may ask.
+        # A session of its own lets us end the programs that it starts. It has no terminal then:
+        # in a fleet nobody is asked for a password. Without a bound it keeps the terminal, because
+        # only the terminal's foreground group may ask.
         start_new_session=seconds is not None,
     ) as process:
         try:
@@ -85,7 +99,7 @@ def run(
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """End the session of `process`: by request, and what does not heed that by force."""
+    """End the session of `process`: first ask, then kill what is left."""
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGTERM)
     with suppress(subprocess.TimeoutExpired):

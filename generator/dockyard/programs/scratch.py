@@ -1,4 +1,4 @@
-"""Folders for the work of one command, removed with it. Knows the disk alone."""
+"""Folders that live as long as one command, and files that appear whole. Knows the disk alone."""
 
 import os
 import shutil
@@ -7,16 +7,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from time import time
+from uuid import uuid4
 
 _ABANDONED = 24 * 60 * 60
-"""Seconds: no command works that long."""
+"""Seconds. No command works that long."""
 
 
 @contextmanager
-def scratch(prefix: str, beside: Path | None = None) -> Iterator[Path]:
-    """A folder with a name that begins with `prefix`, in the folder `beside`, else where temporary ones are.
+def scratch_folder(prefix: str, beside: Path | None = None) -> Iterator[Path]:
+    """A new folder in `beside` (default: the system's temporary folder), removed at the end.
 
-    Those of commands that were killed, a day ago or longer, are removed too. Raises OSError when there is no room.
+    Its name begins with `prefix`. Folders that killed commands left a day ago or earlier are
+    removed too. Raises OSError if the disk is full.
     """
     parent = beside or Path(tempfile.gettempdir())
     for left in parent.glob(f"{prefix}*"):
@@ -26,6 +28,23 @@ def scratch(prefix: str, beside: Path | None = None) -> Iterator[Path]:
         prefix=prefix, dir=parent, ignore_cleanup_errors=True
     ) as folder:
         yield Path(folder)
+
+
+def write_whole(file: Path, content: bytes) -> None:
+    """Write `content` to `file`: readers see the old file or the whole new one. Raises OSError.
+
+    The new file is on the disk before it takes the name, so a crash leaves no empty file.
+    """
+    draft = file.with_name(f".draft-{uuid4().hex}")
+    try:
+        with draft.open("xb") as out:
+            out.write(content)
+            out.flush()
+            os.fsync(out.fileno())
+        draft.replace(file)
+    except BaseException:
+        draft.unlink(missing_ok=True)
+        raise
 
 
 def _is_abandoned(folder: Path) -> bool:

@@ -1,6 +1,6 @@
 """Git trees as plain mappings. Knows git's plumbing; knows nothing of services or templates.
 
-A path is a string in which bytes that are no UTF-8 are surrogates, as Python has names of files everywhere.
+A path is a string. Bytes that are not UTF-8 are surrogates in it, as in all of Python's file names.
 """
 
 import os
@@ -24,7 +24,10 @@ Entries = Mapping[str, Entry]
 
 
 def entries(tree: str, folder: Path, env: Mapping[str, str]) -> dict[str, Entry]:
-    """All files below the tree-ish `tree` of the repository that `folder` and `env` lead to. Raises GitFailed."""
+    """All files below the tree-ish `tree`, in the repository of `folder` and `env`.
+
+    Raises GitFailed.
+    """
     listed = git.run("ls-tree", "-r", "-z", "--full-tree", tree, folder=folder, env=env)
     found = {}
     for line in listed.split("\0")[:-1]:
@@ -35,7 +38,10 @@ def entries(tree: str, folder: Path, env: Mapping[str, str]) -> dict[str, Entry]
 
 
 def write(files: Entries, folder: Path, env: Mapping[str, str]) -> str:
-    """Id of the tree of `files`, written to the repository that `folder` and `env` lead to. Raises GitFailed."""
+    """Write `files` as a tree to the repository of `folder` and `env`, and give the tree's id.
+
+    Raises GitFailed.
+    """
     index = Path(env["GIT_DIR"]) / f"index-{uuid4().hex}"
     own = {**env, "GIT_INDEX_FILE": str(index)}
     lines = "".join(f"{entry.mode} {entry.oid}\t{path}\0" for path, entry in files.items())
@@ -46,7 +52,9 @@ def write(files: Entries, folder: Path, env: Mapping[str, str]) -> str:
 
 
 def shown(path: str) -> str:
-    """`path` for people and for JSON: what is no UTF-8 and what would move a terminal's cursor comes escaped."""
+    """`path` for people and for JSON. Bytes that are not UTF-8 and control characters are escaped:
+    they would move a terminal's cursor.
+    """
     text = path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
     return "".join(
         letter if letter.isprintable() else letter.encode("unicode_escape").decode()

@@ -1,7 +1,7 @@
 """Jinja's compiler, asked once for each text. Knows nothing of templates and services.
 
-Copier compiles every file, name and question of a template anew at each render, which is most of its work. For the
-services of a fleet these are the same texts again and again.
+At each render Copier compiles every file, name and question of a template anew, which is most of
+its work. For the services of a fleet these are the same texts again and again.
 """
 
 from collections.abc import Iterator
@@ -12,37 +12,41 @@ from types import CodeType
 from jinja2 import Environment
 
 _REMEMBERED = 4096
-"""Texts, the last ones: those of a dozen versions of a template."""
+"""How many texts: those of a dozen versions of a template."""
+
+SETTINGS = (
+    "block_start_string",
+    "block_end_string",
+    "variable_start_string",
+    "variable_end_string",
+    "comment_start_string",
+    "comment_end_string",
+    "line_statement_prefix",
+    "line_comment_prefix",
+    "trim_blocks",
+    "lstrip_blocks",
+    "newline_sequence",
+    "keep_trailing_newline",
+    "optimized",
+    "undefined",
+    "finalize",
+    "autoescape",
+    "is_async",
+    "extensions",
+)
+"""What an environment is made with and its compiler heeds. A test compares it with Jinja's own."""
 
 
 class _Dialect:
-    """An environment as far as its compiler depends on it: what it was made with. Equal ones give the same code."""
+    """An environment, as far as its compiler depends on it. Equal dialects give the same code."""
 
     __slots__ = ("environment", "settings")
 
     def __init__(self, environment: Environment) -> None:
+        said = {name: getattr(environment, name) for name in SETTINGS}
+        said["extensions"] = tuple(sorted(environment.extensions))
         self.environment = environment
-        self.settings = (
-            type(environment),
-            environment.block_start_string,
-            environment.block_end_string,
-            environment.variable_start_string,
-            environment.variable_end_string,
-            environment.comment_start_string,
-            environment.comment_end_string,
-            environment.line_statement_prefix,
-            environment.line_comment_prefix,
-            environment.trim_blocks,
-            environment.lstrip_blocks,
-            environment.newline_sequence,
-            environment.keep_trailing_newline,
-            environment.optimized,
-            environment.undefined,
-            environment.finalize,
-            environment.autoescape,
-            environment.is_async,
-            tuple(sorted(environment.extensions)),
-        )
+        self.settings = (type(environment), *said.values())
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, _Dialect) and self.settings == other.settings
@@ -67,7 +71,7 @@ def _compile_once(  # noqa: PLR0917 - as Jinja has it
     raw: bool = False,
     defer_init: bool = False,
 ) -> CodeType | str:
-    """As Environment.compile; what gives code for later use is looked up."""
+    """As Environment.compile, but code for later use is looked up."""
     if raw or defer_init or not isinstance(source, str):
         return _compile(self, source, name, filename, raw, defer_init)  # type: ignore[call-overload,no-any-return] # its overloads want literals
     return _compiled(_Dialect(self), source, name, filename)
@@ -75,7 +79,7 @@ def _compile_once(  # noqa: PLR0917 - as Jinja has it
 
 @contextmanager
 def compiled_once() -> Iterator[None]:
-    """While this holds, nothing is compiled twice. Copier makes its environments where nobody else can reach them."""
+    """Within this, nothing is compiled twice. Copier makes its environments out of our reach."""
     Environment.compile = _compile_once  # type: ignore[method-assign,assignment] # the same for all that Copier asks
     try:
         yield

@@ -1,4 +1,4 @@
-"""What a template's CHANGELOG.md says of the way from one version to another. Knows nothing of services."""
+"""What a template's CHANGELOG.md says between two versions. Knows nothing of services."""
 
 from collections.abc import Sequence
 from functools import lru_cache
@@ -11,7 +11,7 @@ _FILE = "CHANGELOG.md"
 
 
 def between(old: Template, new: Template) -> str:
-    """The lines that `new` has and `old` has not, below their headings; empty without such a file, or without news."""
+    """The lines that only `new` has, below their headings. Empty without such lines or a file."""
     after = _lines(new.source.repository, new.commit)
     before = set(_lines(old.source.repository, old.commit)) if after else set()
     kept: list[str] = []

@@ -1,9 +1,10 @@
-"""Splits a template, at one commit, into what depends on answers and what every service gets byte for byte.
+"""Splits a template, at one commit, into what depends on answers and what every service gets as is.
 
-Most files of a template are copied as they stand, yet Copier looks at each as closely as at a templated one. A
-separable template is checked out once: its plain files in one folder, the rest, the skeleton, in another that Copier
-renders. The split is made only where it provably changes nothing; in doubt Copier renders the whole template.
-Knows Copier's rules of rendering; knows nothing of services.
+Most files of a template are only copied, yet Copier looks at each as closely as at a templated one.
+A separable template is checked out once: its plain files in one folder, and the rest, the
+skeleton, in another that Copier renders. The split is made only where it provably changes nothing;
+in doubt Copier renders the whole template. Knows Copier's rules of rendering; knows nothing of
+services.
 """
 
 import os
@@ -18,10 +19,9 @@ from unicodedata import normalize
 
 from pathspec import PathSpec
 
-from dockyard.errors import CannotCache
 from dockyard.programs import git
-from dockyard.programs.scratch import scratch
-from dockyard.rendering.source import cache
+from dockyard.programs.cache import CannotCache, cache_folder
+from dockyard.programs.scratch import scratch_folder
 from dockyard.rendering.template import Template
 
 _LAYOUT = "1"
@@ -30,7 +30,7 @@ _DEFAULT_SUFFIX = ".jinja"
 _UNSEPARABLE = frozenset(
     {"_external_data", "_jinja_extensions", "_migrations", "_secret_questions", "_tasks"}
 )
-# Where the template lies and which commit it is of: the skeleton would answer otherwise.
+# Where the template is, and its commit: the skeleton would answer otherwise.
 _COPIER_WORD = re.compile(
     r"(?<![A-Za-z0-9])_(?:copier_\w+(?:\.\w+)?|commit|src_path|external_data)\b"
 )
@@ -49,17 +49,17 @@ class Skeleton:
     """A separable template, checked out."""
 
     templated: Path
-    """A template of its own: copier.yml and all that depends on answers."""
+    """A template of its own: copier.yml and everything that depends on answers."""
     plain: Path
     """The other files, where a service has them."""
 
 
 def prepare(template: Template) -> Skeleton | None:
-    """The two folders of `template`, from the cache or put there; None when it is not separable.
+    """The two folders of `template`, from the cache or put there; None if it is not separable.
 
     Raises CannotCache and GitFailed.
     """
-    folder = cache("checkouts") / f"{template.commit}-{_LAYOUT}"
+    folder = cache_folder("checkouts") / f"{template.commit}-{_LAYOUT}"
     if not folder.is_dir():
         _lay_out(template, folder)
     skeleton = Skeleton(folder / "templated", folder / "plain")
@@ -68,7 +68,7 @@ def prepare(template: Template) -> Skeleton | None:
 
 def _lay_out(template: Template, folder: Path) -> None:
     try:
-        with scratch(".making-", folder.parent) as workshop:
+        with scratch_folder(".making-", folder.parent) as workshop:
             made = workshop / "made"
             _check_out(template, made / "templated")
             if _is_separable(template, made / "templated"):
@@ -139,7 +139,7 @@ def _is_separable(template: Template, checkout: Path) -> bool:
 
 
 def _texts(config: Mapping[str, Any], root: Path) -> Iterator[str]:
-    """All that Jinja reads of the template, but for the answers file of the common form."""
+    """All that Jinja reads of the template, except an answers file of the common form."""
     # Messages are shown, not rendered into a service.
     yield from _strings(
         {key: value for key, value in config.items() if not key.startswith("_message_")}
@@ -164,7 +164,7 @@ def _strings(value: object) -> Iterator[str]:
 
 
 def _says_the_same_alone(text: str) -> bool:
-    """Whether the Jinja in `text` neither reads another file nor asks where, and of which commit, the template is."""
+    """Whether the Jinja in `text` reads no other file and asks nothing about the template."""
     from jinja2 import Environment, TemplateSyntaxError  # noqa: PLC0415 - needed once for each commit of a template
 
     try:
@@ -181,7 +181,7 @@ def _suffix(config: Mapping[str, Any]) -> str:
 
 
 def _exclusions(config: Mapping[str, Any]) -> PathSpec[Any] | None:
-    """What Copier leaves out of a new service; None when that depends on answers."""
+    """What Copier leaves out of a new service; None if that depends on answers."""
     patterns: list[str] = []
     for pattern in map(str, config.get("_exclude", ())):
         if "{" not in pattern:

@@ -1,29 +1,22 @@
 """Where a template lives: from what a user typed to a local git repository that has it.
 
-Knows git and the cache of mirrors; knows nothing of refs, questions or Copier's rendering. What is recorded in a
-service must mean the same on every machine and to bare Copier, so addresses are spelled as Copier understands them.
+Knows git and the cache of mirrors; knows nothing of refs, questions or Copier's rendering. What a
+service records must mean the same on every machine and to bare Copier, so addresses are spelled as
+Copier understands them.
 """
 
-import fcntl
 import os
 import re
 import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from dockyard.errors import (
-    CannotCache,
-    CredentialsInSource,
-    DockyardError,
-    NotATemplate,
-    NoTemplate,
-    SourceUnreachable,
-)
+from dockyard.errors import DockyardError, one_line
 from dockyard.programs import git
+from dockyard.programs.cache import cache_folder, locked
 
 _ALIASES = {"gh:": "https://github.com/", "gl:": "https://gitlab.com/"}
 _SSH_SHORTHAND = re.compile(r"(?:[^/@:\s]+@)?[^/@:\s]+:(?!//)[^@\s]+")
@@ -32,12 +25,51 @@ _remembered: "dict[str, Source | str]" = {}
 """Sources by what was typed, or the sentence that says why there is none."""
 
 
+class NoTemplate(DockyardError):
+    """No template was named and none can be found."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "no template is known: pass --template with a folder or a git URL, "
+            "or set DOCKYARD_TEMPLATE to one."
+        )
+
+
+class CredentialsInSource(DockyardError):
+    """The template's URL carries credentials, which every service would record."""
+
+    def __init__(self, host: str) -> None:
+        super().__init__(
+            f"the template's URL on {host} carries credentials, which the service would record: "
+            "leave them out, and let a git credential helper or an SSH key give them."
+        )
+
+
+class SourceUnreachable(DockyardError):
+    """The template's repository does not answer or does not exist."""
+
+    def __init__(self, source: str, reason: str, named: str) -> None:
+        super().__init__(
+            f"cannot reach the template {source}: {one_line(reason)}. "
+            f"Check the address in {named}, the network, and your access."
+        )
+
+
+class NotATemplate(DockyardError):
+    """The source is there, but it is not a template that Dockyard can render and later update."""
+
+    def __init__(self, source: str, why: str, mend: str) -> None:
+        super().__init__(
+            f"{source} is not a template that Dockyard can use: {one_line(why)}. {mend}"
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class Source:
     """A template's repository, at hand on this machine."""
 
     recorded: str
-    """What a service records as `_src_path`: an absolute folder or an address without credentials."""
+    """What a service records as `_src_path`: an absolute folder, or a URL without credentials."""
     url: str | None
     """What git calls it; None for a local folder."""
     repository: Path
@@ -45,15 +77,15 @@ class Source:
     head: str
     """The ref of the source's default state in `repository`."""
     has_worktree: bool
-    """Whether someone may have uncommitted changes there."""
+    """Whether there may be uncommitted changes."""
     named: str = "--template"
     """Where the user names it."""
     stale: str | None = None
-    """Why the mirror could not be brought up to date and is used as it is; None when it could."""
+    """Why the mirror is not up to date; None if it is."""
 
 
 def default_source() -> str:
-    """The template to use when none is named: `DOCKYARD_TEMPLATE`, else the checkout that this code runs from.
+    """The template if none is named: `DOCKYARD_TEMPLATE`, else the checkout of this code.
 
     Raises NoTemplate.
     """
@@ -66,11 +98,11 @@ def default_source() -> str:
 
 
 def locate(typed: str, named: str = "--template") -> Source:
-    """The repository behind `typed`: a folder, a git URL, `user@host:path`, `gh:owner/name` or `gl:owner/name`.
+    """The repository at `typed`: a folder, a git URL, `user@host:path`, `gh:` or `gl:owner/name`.
 
-    A remote one is brought into the cache of mirrors, or brought up to date there; when it does not answer, a mirror
-    that exists serves as it is. `named` says where `typed` is from. Raises CredentialsInSource, SourceUnreachable and
-    NotATemplate.
+    A remote repository is fetched into the cache of mirrors. If it does not answer, the mirror from
+    the last time serves. `named` says where `typed` comes from. Raises CredentialsInSource,
+    SourceUnreachable and NotATemplate.
     """
     if found := _remembered.get(typed):
         if isinstance(found, str):
@@ -87,9 +119,9 @@ def locate(typed: str, named: str = "--template") -> Source:
 
 
 def remember(sources: Mapping[str, Source | str]) -> None:
-    """Let `locate` answer from `sources` in this process: a command asks each address once, not once a service.
+    """Let `locate` answer from `sources` in this process, so that a fleet asks each address once.
 
-    One that did not answer has the sentence that says so.
+    A source that did not answer is the sentence that says so.
     """
     _remembered.clear()
     _remembered.update(sources)
@@ -140,26 +172,17 @@ def _local(folder: Path, named: str) -> Source:
 
 def _mirror(url: str, named: str) -> tuple[Path, str | None]:
     """The mirror of `url`, and why it is not up to date, if it is not."""
-    mirror = cache("templates") / f"{sha256(url.encode()).hexdigest()[:32]}.git"
+    mirror = cache_folder("templates") / f"{sha256(url.encode()).hexdigest()[:32]}.git"
     with locked(mirror.with_suffix(".lock")):
         is_new = not mirror.exists()
-        git.run(
-            "init",
-            "--quiet",
-            "--bare",
-            str(mirror),
-            folder=mirror.parent,
-            env=git.isolated_environment(),
-        )
+        init = ("init", "--quiet", "--bare", str(mirror))
+        git.run(*init, folder=mirror.parent, env=git.isolated_environment())
+        refs = (f"+HEAD:{_REMOTE_HEAD}", "+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*")
         try:
             git.run(
-                *("-c", "gc.auto=0", "fetch", "--quiet", "--prune", "--", url),
-                *(
-                    f"+HEAD:{_REMOTE_HEAD}",
-                    "+refs/heads/*:refs/heads/*",
-                    "+refs/tags/*:refs/tags/*",
-                ),
+                *("fetch", "--quiet", "--prune", "--", url, *refs),
                 folder=mirror,
+                env=git.network_environment(),
             )
         except git.GitFailed as error:
             if is_new:
@@ -167,27 +190,3 @@ def _mirror(url: str, named: str) -> tuple[Path, str | None]:
                 raise SourceUnreachable(url, error.reason, named) from error
             return mirror, error.reason
     return mirror, None
-
-
-def cache(room: str) -> Path:
-    """The folder `room` of the cache: in `DOCKYARD_CACHE_DIR`, else in the user's own cache. Raises CannotCache."""
-    own = os.environ.get("DOCKYARD_CACHE_DIR")
-    shared = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    folder = Path(own or Path(shared) / "dockyard").absolute() / room
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise CannotCache(folder, error) from error
-    return folder
-
-
-@contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Only one process at a time: git does not wait when two fetches write the same refs. Raises CannotCache."""
-    try:
-        lock = path.open("w")
-    except OSError as error:
-        raise CannotCache(path.parent, error) from error
-    with lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield

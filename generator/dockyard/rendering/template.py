@@ -1,7 +1,7 @@
-"""What a template is at one commit: its version, its questions. Reads git objects only, never a working tree.
+"""What a template is at one commit: its version and its questions. Reads git objects only.
 
-Knows nothing of Copier's rendering or of services. A version is never a moving name: whatever ref was asked for is
-settled here into a commit, and into the most precise release tag that marks it.
+Knows nothing of Copier's rendering or of services. A version is never a name that moves: a ref is
+resolved here to a commit, and to the most precise release tag on that commit.
 """
 
 import re
@@ -13,14 +13,29 @@ from typing import Any
 import yaml
 from packaging.version import InvalidVersion, Version
 
-from dockyard.errors import NotATemplate, UnknownRef
+from dockyard.errors import DockyardError
 from dockyard.programs import git
-from dockyard.rendering.source import Source, locate
+from dockyard.rendering.source import NotATemplate, Source, locate
 
 _CONFIG_FILE = re.compile(r"copier\.ya?ml", re.IGNORECASE)
 _RELEASES_TO_NAME = 5
 _REMEMBERED = 64
-"""Versions of templates, the last ones."""
+"""How many versions of templates, the last ones."""
+
+
+class UnknownRef(DockyardError):
+    """The wanted version is nothing in the template's repository."""
+
+    def __init__(self, option: str, ref: str, source: str, releases: Iterable[str]) -> None:
+        known = ", ".join(releases)
+        super().__init__(
+            f"{option} {ref!r} is no tag, branch or commit of {source}; "
+            + (
+                f"its newest releases are {known}."
+                if known
+                else f"it has no releases: leave {option} out for its HEAD."
+            )
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +48,7 @@ class Template:
     tag: str | None
     """The most precise version tag on the commit, if there is one."""
     questions: tuple[str, ...]
-    """What it asks, in its order; computed answers are not questions."""
+    """What it asks, in order. Computed answers are not questions."""
     answers_file: str
     """Where a service records its answers, relative to the service."""
     config: Mapping[str, Any]
@@ -41,14 +56,14 @@ class Template:
 
     @property
     def yours(self) -> tuple[str, ...]:
-        """Patterns of the paths that a service's team owns, as its hidden answer `yours` lists them."""
+        """Patterns of the paths that a service's team owns: the hidden answer `yours`."""
         answer = self.config.get("yours")
         patterns = answer.get("default", ()) if isinstance(answer, dict) else ()
         return tuple(map(str, patterns)) if isinstance(patterns, list) else ()
 
     @property
     def uncommitted(self) -> int:
-        """How many changes the source's working tree has now that are not part of any commit."""
+        """How many uncommitted changes the source's working tree has now."""
         if not self.source.has_worktree:
             return 0
         return len(git.run("status", "--porcelain", folder=self.source.repository).splitlines())
@@ -70,15 +85,15 @@ class Tag:
 
     @property
     def rank(self) -> tuple[Version, int]:
-        """Order of age; of equal versions (v1, v1.0.0) the precise one ranks higher, for the short one moves."""
+        """Order of age. Of equal versions (v1, v1.0.0) the precise one is higher: v1 moves."""
         return self.version, len(self.version.release)
 
 
 def open_template(typed: str, ref: str | None = None) -> Template:
     """The template at `typed` (see `source.locate`) as of `ref`.
 
-    Without a ref it is the newest release (a PEP 440 tag that is no prerelease), or the default state of a source
-    that has no release. Raises UnknownRef, NotATemplate and whatever `locate` raises.
+    Without a ref it is the newest release: a PEP 440 tag that is no prerelease. A source without
+    releases gives its default state. Raises UnknownRef, NotATemplate and what `locate` raises.
     """
     return template_at(locate(typed), ref)
 
@@ -89,9 +104,10 @@ def template_at(
     tags: tuple[Tag, ...] | None = None,
     option: str = "--ref",
 ) -> Template:
-    """The template in `source` as of `ref`; see `open_template`. Raises UnknownRef and NotATemplate.
+    """The template in `source` as of `ref`; see `open_template`.
 
-    `tags` are those of the source, where the caller has them already; `option` is the one that names `ref`.
+    `tags` are the source's, if the caller has them. `option` is the one that names `ref`. Raises
+    UnknownRef and NotATemplate.
     """
     if tags is None:
         tags = version_tags(source)
@@ -115,7 +131,7 @@ def template_at(
 
 
 def recorded_version(template: Template) -> str:
-    """What a service of `template` records as `_commit`: the precise tag, else what git calls the commit."""
+    """What a service records as `_commit`: the precise tag, else what git calls the commit."""
     if template.tag is not None:
         return template.tag
     return git.run(
@@ -169,8 +185,17 @@ def newest_first(tags: Iterable[Tag]) -> list[Tag]:
     return sorted(tags, key=lambda tag: tag.rank, reverse=True)
 
 
+def newest_commits(source: Source, *, releases: int, commits: int) -> list[str]:
+    """The newest releases of `source`, or without any its newest commits; the newest first."""
+    tags = newest_first(version_tags(source))[:releases]
+    if tags:
+        return list(dict.fromkeys(tag.commit for tag in tags))
+    how = ("rev-list", "--first-parent", f"--max-count={commits}", source.head)
+    return git.run(*how, folder=source.repository).split()
+
+
 def resolve(source: Source, ref: str) -> str | None:
-    """The full id of the commit that `ref` names in `source`, None when it names none."""
+    """The full id of the commit that `ref` names in `source`, None if it names none."""
     try:
         found = git.run(
             "rev-parse",
@@ -187,7 +212,7 @@ def resolve(source: Source, ref: str) -> str | None:
 
 @lru_cache(maxsize=_REMEMBERED)
 def _config(source: Source, commit: str) -> Mapping[str, Any]:
-    """What copier.yml says, which never changes: of a fleet, nearly all ask for the same two commits."""
+    """What copier.yml says. Nearly all services of a fleet ask for the same two commits."""
     names = git.run("ls-tree", "--name-only", commit, folder=source.repository).splitlines()
     found = [name for name in names if _CONFIG_FILE.fullmatch(name)]
     if len(found) != 1:

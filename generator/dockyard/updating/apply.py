@@ -8,18 +8,31 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from dockyard.hindrances import BranchTaken
+from dockyard.errors import DockyardError
 from dockyard.programs import git
 from dockyard.programs.tree import Entry
+from dockyard.rendering.template import Template
 from dockyard.service import Service
 from dockyard.updating import objects, worktree
+from dockyard.updating.changes import changes
 from dockyard.updating.plan import Plan
-from dockyard.updating.scratch_repository import Bench
+from dockyard.updating.scratch_repository import ScratchRepository
 
 _TRAILER = "Dockyard-Tree"
-# Of one part of a name, see git-check-ref-format; the percent sign, so that no two folders have one name.
+# For one part of a name, see git-check-ref-format. The percent sign is here so that no two folders
+# share a name.
 _NOT_IN_REFS = re.compile(r"[\x00-\x20\x7f~^:?*\[\\%]|^\.|\.(?=\.)|\.\Z|\.(?=lock\Z)|@(?=\{)")
 _NO_REF = "0" * 40
+
+
+class BranchTaken(DockyardError):
+    """The update's branch is there, and it is not Dockyard's work alone."""
+
+    def __init__(self, branch: str, why: str) -> None:
+        super().__init__(
+            f"the branch {branch} {why}: merge it, rename it or delete it "
+            f"with `git branch -D {branch}`, and run this again."
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,20 +42,21 @@ class Committed:
     branch: str
     commit: str
     is_new: bool
-    """False when the branch had this very update already."""
+    """False if the branch had this very update already."""
     fallback_identity: bool
     """Whether git knew no author, so that the commits bear a neutral one."""
 
 
-def branch_of(plan: Plan) -> str:
-    """The branch that an update goes to; of services in one repository each has its own."""
-    return f"{room_of(plan.service)}{plan.step.target.version}"
+def branch_for(service: Service, target: Template) -> str:
+    """The branch for an update of `service` to `target`."""
+    return f"{branches_of(service)}{target.version}"
 
 
-def room_of(service: Service) -> str:
-    """What the names of all branches of updates of `service` begin with.
+def branches_of(service: Service) -> str:
+    """How the names of all branches of updates of `service` begin.
 
-    What git does not allow in a name of a branch, as the space in a folder's, comes as percent and two digits.
+    Services in one repository have different beginnings. What git does not allow in a branch's
+    name, as a space in the folder's, becomes percent and two digits.
     """
     return f"dockyard/{'/'.join(map(_spelt, service.prefix.split('/')))}"
 
@@ -53,28 +67,25 @@ def _spelt(folder: str) -> str:
     )
 
 
-def commit(bench: Bench, plans: Sequence[Plan]) -> Committed:
-    """Put `plans`, each made for the result of the one before, on their branch, a commit each.
+def commit(scratch: ScratchRepository, plans: Sequence[Plan]) -> Committed:
+    """Put `plans` on their branch, a commit each. Each plan continues the result of the one before.
 
-    A branch that holds nothing but an earlier update by Dockyard moves; no other does. Nothing is changed when this
-    raises: BranchTaken, GitFailed. The plans must have no conflicts.
+    A branch moves only if it holds nothing but an earlier update by Dockyard. The plans must have
+    no conflicts. Raises BranchTaken and GitFailed; then nothing is changed.
     """
-    service, branch = plans[0].service, branch_of(plans[-1])
+    service, branch = plans[0].service, branch_for(plans[0].service, plans[-1].step.target)
     before = _tip(service, branch)
-    env = git.isolated_environment()
-    known = git.knows_its_user(service.root, env)
-    if not known:
-        env |= git.NEUTRAL_IDENTITY
-    trees = [_whole(bench, plan) for plan in plans]
+    author = git.identity(service.root)
+    env = git.isolated_environment() | author.env
+    trees = [_whole(scratch, plan) for plan in plans]
     if before is not None and _trees_since(service, before) == trees:
         return Committed(branch, before, is_new=False, fallback_identity=False)
-    objects.bring(bench, service, trees)
+    objects.bring(scratch, service, trees)
     tip = service.head
     for plan, tree in zip(plans, trees, strict=True):
         text = os.fsencode(_message(plan, tree))
-        tip = git.run(
-            "commit-tree", "-p", tip, tree, folder=service.root, env=env, stdin=text
-        ).strip()
+        parent = ("commit-tree", "-p", tip, tree)
+        tip = git.run(*parent, folder=service.root, env=env, stdin=text).strip()
     try:
         git.run(
             *("update-ref", "--create-reflog", "-m", "dockyard update"),
@@ -84,30 +95,30 @@ def commit(bench: Bench, plans: Sequence[Plan]) -> Committed:
         )
     except git.GitFailed as error:
         raise BranchTaken(branch, f"cannot be written ({error.reason})") from error
-    return Committed(branch, tip, is_new=True, fallback_identity=not known)
+    return Committed(branch, tip, is_new=True, fallback_identity=author.is_fallback)
 
 
-def in_place(bench: Bench, plan: Plan) -> None:
-    """Put the result of `plan` into the working tree, staged; conflicts are left as git leaves those of a merge.
+def in_place(scratch: ScratchRepository, plan: Plan) -> None:
+    """Put the result of `plan` into the working tree, staged; conflicts as git leaves them.
 
-    All or nothing, see `worktree.write`, whose errors it raises.
+    All or nothing. Raises what `worktree.write` raises.
     """
     service, merge = plan.service, plan.merge
-    objects.bring(bench, service, [merge.tree, *(stage.entry.oid for stage in merge.stages)])
-    worktree.write(service, worktree.changes(service, merge.before, merge.after), merge.stages)
+    objects.bring(scratch, service, [merge.tree, *(stage.entry.oid for stage in merge.stages)])
+    worktree.write(service, changes(service, merge.before, merge.after), merge.stages)
 
 
-def _whole(bench: Bench, plan: Plan) -> str:
-    """The repository's tree with the plan's in the place of the service's."""
+def _whole(scratch: ScratchRepository, plan: Plan) -> str:
+    """The repository's tree, with the plan's tree in the service's place."""
     prefix = plan.service.prefix
     if not prefix:
         return plan.merge.tree
-    others = bench.entries(plan.service.head)
+    others = scratch.entries(plan.service.head)
     files: dict[str, Entry] = {
         path: entry for path, entry in others.items() if not path.startswith(prefix)
     }
     files |= {f"{prefix}{path}": entry for path, entry in plan.merge.after.items()}
-    return bench.write(files)
+    return scratch.write(files)
 
 
 def _message(plan: Plan, tree: str) -> str:
@@ -122,11 +133,10 @@ def _message(plan: Plan, tree: str) -> str:
 
 
 def _tip(service: Service, branch: str) -> str | None:
-    """The commit that the branch `branch` is at, None without one. Raises BranchTaken when people have a hand in it."""
+    """The commit of the branch, None without one. Raises BranchTaken if it is a person's."""
     ref = f"refs/heads/{branch}"
-    found = git.run(
-        "for-each-ref", "--format=%(objectname) %(worktreepath)", ref, folder=service.root
-    ).strip()
+    told = ("for-each-ref", "--format=%(objectname) %(worktreepath)", ref)
+    found = git.run(*told, folder=service.root).strip()
     if not found:
         return None
     tip, _, checked_out = found.partition(" ")
@@ -138,23 +148,16 @@ def _tip(service: Service, branch: str) -> str | None:
 
 
 def is_dockyards(service: Service, tip: str) -> bool:
-    """Whether the commits that `tip` has beyond the service are updates by Dockyard, and none is a person's."""
+    """Whether all commits that `tip` has beyond the service are updates by Dockyard."""
     return None not in _trees_since(service, tip)
 
 
 def _trees_since(service: Service, tip: str) -> list[str | None]:
-    """The trees of the commits that `tip` has and the service has not, oldest first; None for one of a person."""
-    # Whatever the user takes for trailers and wants to see in logs.
+    """The trees of the commits between the service and `tip`, oldest first; None for a person's."""
+    # The user's git may read trailers and show logs in another way.
     config = ("-c", "trailer.separators=:", "-c", "log.showSignature=false")
-    told = git.run(
-        *(
-            *config,
-            "log",
-            "--reverse",
-            f"--format=%T %(trailers:key={_TRAILER},valueonly,separator=%x2C)",
-        ),
-        f"{service.head}..{tip}",
-        folder=service.root,
-    )
+    format_ = f"--format=%T %(trailers:key={_TRAILER},valueonly,separator=%x2C)"
+    since = f"{service.head}..{tip}"
+    told = git.run(*config, "log", "--reverse", format_, since, folder=service.root)
     pairs = [line.split(" ", 1) for line in told.splitlines()]
     return [tree if tree == said.strip() else None for tree, said in pairs]

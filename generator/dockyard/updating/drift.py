@@ -1,6 +1,6 @@
-"""What a service has made of its managed files: drift from the recorded render, as a list and as a patch.
+"""Drift: how the managed files of a service differ from the recorded render, as list and patch.
 
-Looks at the files as they lie on the disk, committed or not. Knows the recorded version alone, no newer one.
+Looks at the files as they lie on the disk, committed or not. Knows the recorded version alone.
 """
 
 import os
@@ -12,18 +12,29 @@ from enum import StrEnum
 from functools import cache
 from pathlib import Path, PurePosixPath
 
-from dockyard.errors import NotManaged
+from dockyard.errors import DockyardError
 from dockyard.programs import git
 from dockyard.programs.tree import Entries, Entry
 from dockyard.rendering.render import render_tree
 from dockyard.rendering.template import Template
 from dockyard.service import Service
 from dockyard.updating.merge import owned
-from dockyard.updating.scratch_repository import Bench
+from dockyard.updating.scratch_repository import ScratchRepository
+
+
+class NotManaged(DockyardError):
+    """The recorded version of the template does not manage the path, so it cannot be restored."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(
+            f"{path} is no managed file of this service: it is the team's, "
+            "or the recorded version does not have it. "
+            "Name a file that `dockyard diff` shows, or a folder with some."
+        )
 
 
 class How(StrEnum):
-    """In which way a file drifted."""
+    """How a file drifted."""
 
     MODIFIED = "modified"
     DELETED = "deleted"
@@ -48,16 +59,19 @@ class Drift:
     files: tuple[Drifted, ...]
 
 
-def drift(bench: Bench, service: Service, recorded: Template) -> Drift:
-    """The drift of `service` from the version `recorded` that rendered it. Raises what `render.render_tree` raises."""
+def drift(scratch: ScratchRepository, service: Service, recorded: Template) -> Drift:
+    """The drift of `service` from the version `recorded` that rendered it.
+
+    Raises what `render.render_tree` raises.
+    """
     render = render_tree(recorded, service.recorded, service.root.name)
     is_yours = owned(recorded.yours)
     rendered = {
         path: entry
-        for path, entry in bench.entries(render.tree).items()
+        for path, entry in scratch.entries(render.tree).items()
         if path != service.recorded.file and not is_yours(path)
     }
-    present = _on_disk(bench, service, rendered)
+    present = _on_disk(scratch, service, rendered)
     files = tuple(
         Drifted(path, how)
         for path, entry in rendered.items()
@@ -67,18 +81,29 @@ def drift(bench: Bench, service: Service, recorded: Template) -> Drift:
 
 
 def patch(
-    bench: Bench, before: Entries, after: Entries, *, colour: bool = False, folder: str = ""
+    scratch: ScratchRepository,
+    before: Entries,
+    after: Entries,
+    *,
+    colour: bool = False,
+    folder: str = "",
 ) -> bytes:
-    """What turns `before` into `after`, both in `folder`, as `git diff` shows it; empty when nothing does."""
-    trees = [bench.write(files) for files in (before, after)]
+    """The patch that turns `before` into `after`, as `git diff` shows it; empty without a change.
+
+    Its paths begin with `folder`.
+    """
+    trees = [scratch.write(files) for files in (before, after)]
     below = f"{folder}/" if folder else ""
     prefixes = (f"--src-prefix=a/{below}", f"--dst-prefix=b/{below}")
     how = ("-r", *prefixes, "-p", "--find-renames", f"--color={'always' if colour else 'never'}")
-    return git.output("diff-tree", *how, *trees, folder=bench.folder, env=bench.env)
+    return git.output("diff-tree", *how, *trees, folder=scratch.folder, env=scratch.env)
 
 
 def chosen(found: Drift, names: Collection[str]) -> list[str]:
-    """The drifted files among `names`, files or folders; all without a name. Raises NotManaged for another path."""
+    """The drifted files among `names`, which are files or folders; without a name all of them.
+
+    Raises NotManaged for another path.
+    """
     wanted = []
     for name in names or ["."]:
         folder = "" if name == "." else f"{name}/"
@@ -98,17 +123,18 @@ def _how(rendered: Entry, present: Entry | None) -> How | None:
     return How.MODE if present.oid == rendered.oid else How.MODIFIED
 
 
-def _on_disk(bench: Bench, service: Service, paths: Collection[str]) -> Entries:
-    """Those of `paths` that lie in the service, ignored ones left out; git objects of them go to the bench.
+def _on_disk(scratch: ScratchRepository, service: Service, paths: Collection[str]) -> Entries:
+    """The files of `paths` that lie in the service and are not ignored.
 
-    Only these are read: what else lies there may be large, and need not be readable.
+    Their git objects go to the scratch repository. No other file is read: it may be large, and need
+    not be readable.
     """
-    index = bench.folder / "index"
+    index = scratch.folder / "index"
     with suppress(FileNotFoundError):
         shutil.copy(service.git_dir / "index", index)
     env = git.environment() | {
         "GIT_INDEX_FILE": str(index),
-        "GIT_OBJECT_DIRECTORY": str(bench.folder / "objects"),
+        "GIT_OBJECT_DIRECTORY": str(scratch.folder / "objects"),
         "GIT_ALTERNATE_OBJECT_DIRECTORIES": _quoted(str(service.objects)),
     }
     known = set(git.run("ls-files", "-z", folder=service.root, env=env).split("\0"))
@@ -120,7 +146,7 @@ def _on_disk(bench: Bench, service: Service, paths: Collection[str]) -> Entries:
 
 
 def _found(service: Service, paths: Collection[str], known: Collection[str]) -> set[str]:
-    """Those of `paths` that are `known` to git, or that `git add` would take."""
+    """The paths that are `known` to git, or that `git add` would take."""
 
     @cache
     def bars(folder: PurePosixPath) -> bool:

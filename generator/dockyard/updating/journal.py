@@ -1,4 +1,4 @@
-"""What a write to a working tree has to remember so that it can be undone, by itself or by the next command.
+"""What a write to a working tree remembers, so that it or the next command can undo the write.
 
 Knows the disk; knows nothing of git, and nothing of why files move.
 """
@@ -12,23 +12,25 @@ from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
+from dockyard.programs.scratch import write_whole
+
 _ENDINGS = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
 
 
 @dataclass(frozen=True, slots=True)
 class Journal:
-    """Which files move away and which come in their place, each with its fingerprint, and which folders are made."""
+    """Files that go and files that come, each with its fingerprint, and folders that are made."""
 
     top: str
     old: Mapping[str, str]
     new: Mapping[str, str]
     made: tuple[str, ...]
     index: str
-    """Digest of the index that says it is done."""
+    """Digest of the index that marks the write as done."""
 
 
 def fingerprint(path: Path) -> str:
-    """Kind, mode and contents of what is at `path` in one word; empty when nothing is."""
+    """Kind, mode and contents of what is at `path`, in one line; empty if nothing is."""
     if path.is_symlink():
         return f"link {sha256(os.fsencode(path.readlink())).hexdigest()}"
     if path.is_dir():
@@ -41,29 +43,24 @@ def fingerprint(path: Path) -> str:
 
 
 def digest(file: Path) -> str:
-    """Of what is in `file`; empty without one."""
+    """The digest of what is in `file`; empty without one."""
     try:
         return sha256(file.read_bytes()).hexdigest()
     except FileNotFoundError:
         return ""
 
 
-def write_down(journal: Journal, room: Path) -> None:
-    """Keep `journal` in the folder `room`, whole or not at all."""
-    draft = room / "journal.draft"
+def write_down(journal: Journal, workspace: Path) -> None:
+    """Keep `journal` in the folder `workspace`, whole or not at all."""
     fields: Mapping[str, object] = {name: getattr(journal, name) for name in Journal.__slots__}
-    with draft.open("w", encoding="ascii") as file:
-        # Names that are no UTF-8 are surrogates, which ASCII JSON keeps.
-        json.dump(fields, file)
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(room / "journal.json")
+    # Names that are not UTF-8 are surrogates, which JSON in ASCII keeps.
+    write_whole(workspace / "journal.json", json.dumps(fields).encode("ascii"))
 
 
-def read(room: Path) -> Journal | None:
-    """The journal in the folder `room`, if there is one."""
+def read(workspace: Path) -> Journal | None:
+    """The journal in the folder `workspace`, if there is one."""
     try:
-        said = json.loads((room / "journal.json").read_text(encoding="ascii"))
+        said = json.loads((workspace / "journal.json").read_text(encoding="ascii"))
     except FileNotFoundError:
         return None
     return Journal(
@@ -75,40 +72,40 @@ def read(room: Path) -> Journal | None:
     )
 
 
-def has_moved_all(room: Path, journal: Journal) -> bool:
-    """Whether every old file is away, in `room`, and every new one in its place."""
-    left = any(os.path.lexists(room / "new" / path) for path in journal.new)
-    return not left and all(os.path.lexists(room / "old" / path) for path in journal.old)
+def has_moved_all(workspace: Path, journal: Journal) -> bool:
+    """Whether every old file is away, in `workspace`, and every new one in its place."""
+    left = any(os.path.lexists(workspace / "new" / path) for path in journal.new)
+    return not left and all(os.path.lexists(workspace / "old" / path) for path in journal.old)
 
 
-def undo(room: Path, journal: Journal) -> tuple[str, ...]:
-    """Bring back what was. Can be repeated: what is where it belongs already is left there.
+def undo(workspace: Path, journal: Journal) -> tuple[str, ...]:
+    """Bring back what was. Can be repeated: a file that is in its place already stays there.
 
-    A file that is neither the old nor the new one is somebody's work, saved since: it is kept beside, with
-    `.dockyard-kept` after its name. Gives the names of these.
+    A file that is neither the old nor the new one is work that somebody saved since. It is kept
+    beside, with `.dockyard-kept` after its name. Gives the names of these files.
     """
     top = Path(journal.top)
     kept = []
     with uninterrupted():
         for path, laid_out in journal.new.items():
-            if not os.path.lexists(room / "new" / path):
+            if not os.path.lexists(workspace / "new" / path):
                 found = fingerprint(top / path)
                 if found == laid_out:
-                    rename(top / path, room / "new" / path)
+                    rename(top / path, workspace / "new" / path)
                 elif found not in {"", journal.old.get(path)}:
                     kept.append(_kept(top / path))
         for folder in journal.made:
             with suppress(OSError):
                 Path(folder).rmdir()
         for path, before in journal.old.items():
-            if os.path.lexists(room / "old" / path):
+            if os.path.lexists(workspace / "old" / path):
                 kept += map(_kept, _in_the_way(top, path, before))
-                rename(room / "old" / path, top / path)
+                rename(workspace / "old" / path, top / path)
     return tuple(str(each.relative_to(top)) for each in kept)
 
 
 def _in_the_way(top: Path, path: str, before: str) -> Iterator[Path]:
-    """What is where the file `path` belongs, or a folder of it, and is not that."""
+    """What is in the place of the file `path`, or of a folder above it."""
     for folder in reversed((top / path).parents):
         if (
             top in folder.parents
@@ -139,7 +136,7 @@ def rename(source: Path, target: Path) -> None:
 
 @contextmanager
 def uninterrupted() -> Iterator[None]:
-    """Signals that end a process wait until this is done."""
+    """Signals that end a process wait until this ends."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDINGS)
     try:
         yield

@@ -1,6 +1,7 @@
-"""Merges a newer render into a service: three synthetic commits and `git merge-tree`, no working tree.
+"""Merges a newer render into a service: three synthetic commits, `git merge-tree`, no working tree.
 
-Knows git trees and which paths are the team's; knows nothing of templates, Copier or what is done with the result.
+Knows git trees and which paths are the team's; knows nothing of templates, Copier or what is done
+with the result.
 """
 
 import os
@@ -14,7 +15,7 @@ from pathspec import GitIgnoreSpec
 
 from dockyard.programs import git
 from dockyard.programs.tree import Entries, Entry
-from dockyard.updating.scratch_repository import Bench
+from dockyard.updating.scratch_repository import ScratchRepository
 
 _CONTENTS = "CONFLICT (contents)"
 _SUBMODULE = "160000"
@@ -28,15 +29,15 @@ class State(StrEnum):
     CHANGED = "changed"
     """Managed, without drift: added, rewritten or removed by the update."""
     MERGED = "merged"
-    """Changed by the template and by the service; both changes are in the result."""
+    """Changed by the template and by the service. The result has both changes."""
     DRIFTED = "drifted"
-    """Changed by the service alone: stays as it is."""
+    """Changed by the service alone. It stays as it is."""
     DELETED = "deleted"
-    """Deleted by the team, and not changed by the template: stays away."""
+    """Deleted by the team, and not changed by the template. It stays away."""
     YOURS = "yours"
-    """The team's: not looked at."""
+    """The team's. Not looked at."""
     SEEDED = "seeded"
-    """The team's, and new in the template: laid down this once."""
+    """The team's, and new in the template. Laid down this once."""
     CONFLICT = "conflict"
     """Both changed it and a person has to say what comes out."""
 
@@ -55,7 +56,10 @@ class Conflict(StrEnum):
 
 
 class Stage(NamedTuple):
-    """One side of a conflict, as the index keeps it: 1 the old render, 2 the service, 3 the newer render."""
+    """One side of a conflict, as the index keeps it.
+
+    Side 1 is the old render, 2 the service, 3 the newer render.
+    """
 
     path: str
     number: int
@@ -75,10 +79,10 @@ class File:
 
 @dataclass(frozen=True, slots=True)
 class Merge:
-    """What comes out. Where there is a conflict, the tree has the file with markers, as git leaves it."""
+    """What comes out. A file in conflict is in the tree with markers, as git leaves it."""
 
     tree: str
-    """Id of the service's tree after the update, in the bench."""
+    """Id of the service's tree after the update, in the scratch."""
     before: Entries
     after: Entries
     files: tuple[File, ...]
@@ -106,7 +110,7 @@ def owned(patterns: Iterable[str]) -> Callable[[str], bool]:
 
 
 def merge(
-    bench: Bench,
+    scratch: ScratchRepository,
     base: str,
     new: Side,
     ours: Side,
@@ -114,12 +118,12 @@ def merge(
     answers_file: str,
     is_yours: Callable[[str], bool],
 ) -> Merge:
-    """Carry the step from the old render's tree `base` to the render `new` over to the service `ours`.
+    """Apply the change from the old render's tree `base` to the render `new` to the service `ours`.
 
-    What the service has of the team's files stays untouched; those in `new` and neither in `base` nor in `ours` are
-    laid down. The answers file becomes that of `new`. Raises GitFailed.
+    The team's files in the service stay untouched. A team's file that only `new` has is laid down.
+    The answers file becomes the one of `new`. Raises GitFailed.
     """
-    old, newer, service = (bench.entries(tree) for tree in (base, new.tree, ours.tree))
+    old, newer, service = (scratch.entries(tree) for tree in (base, new.tree, ours.tree))
     seeds = {
         path: entry
         for path, entry in newer.items()
@@ -127,21 +131,22 @@ def merge(
     }
     left = {path: entry for path, entry in old.items() if not is_yours(path)}
     right = {path: entry for path, entry in newer.items() if not is_yours(path)} | seeds
-    # The same on all three sides, the team's files are out of the merge, and no rename leads to one or from one. Where
-    # the template puts a folder in the place of one, or a file in the place of its folder, git shall see that.
+    # The team's files are the same on all three sides: out of the merge, and out of every rename.
+    # If the template puts a folder in the place of one, or a file in the place of its folder, git
+    # must see that.
     barred = _barred({*left, *right})
     team = {path: entry for path, entry in service.items() if is_yours(path) and not barred(path)}
     answers = {answers_file: service[answers_file]} if answers_file in service else {}
     left |= team | answers
     right |= team
-    merged = _merge_trees(bench, left, new.label, right, ours)
-    after = bench.entries(merged.tree)
+    merged = _merge_trees(scratch, left, new.label, right, ours)
+    after = scratch.entries(merged.tree)
     files = _files(_Trees(old, newer, service, after), merged.conflicts, answers_file, is_yours)
     return Merge(merged.tree, service, after, tuple(files), merged.stages)
 
 
 def _barred(paths: Collection[str]) -> Callable[[str], bool]:
-    """Whether a path cannot be in one tree with `paths`: as a file where they have a folder, or the reverse."""
+    """Whether a path cannot be in one tree with `paths`: one is a file where the other needs a folder."""
     folders = {str(parent) for path in paths for parent in PurePosixPath(path).parents}
     return lambda path: (
         path in folders or any(str(parent) in paths for parent in PurePosixPath(path).parents)
@@ -154,8 +159,10 @@ class _Merged(NamedTuple):
     conflicts: Mapping[str, tuple[Conflict, str]]
 
 
-def _merge_trees(bench: Bench, left: Entries, label: str, right: Entries, ours: Side) -> _Merged:
-    bench.commit(
+def _merge_trees(
+    scratch: ScratchRepository, left: Entries, label: str, right: Entries, ours: Side
+) -> _Merged:
+    scratch.commit(
         ("base", None, left),
         # The names are what conflict markers show.
         (label, "base", right),
@@ -163,15 +170,15 @@ def _merge_trees(bench: Bench, left: Entries, label: str, right: Entries, ours: 
     )
     told = git.output(
         *("merge-tree", "--write-tree", "-z", "--messages", ours.label, label),
-        folder=bench.folder,
-        env=bench.env,
+        folder=scratch.folder,
+        env=scratch.env,
         good=(0, 1),
     )
     return _parsed(told)
 
 
 def _parsed(told: bytes) -> _Merged:
-    """The output of merge-tree: the tree, the stages up to an empty field, then messages of varying length."""
+    """The output of merge-tree: the tree, stages up to an empty field, then messages."""
     fields = iter(os.fsdecode(told).split("\0"))
     tree = next(fields).strip()
     stages = tuple(_stage(field) for field in iter(lambda: next(fields, ""), ""))
@@ -183,7 +190,7 @@ def _parsed(told: bytes) -> _Merged:
         kind, message = next(fields), next(fields).strip()
         found = _conflict(kind, [stage for stage in stages if stage.path == paths[0]])
         if found is not None:
-            # Of several messages on one path the first says most; a binary one is followed by one on its content.
+            # Of several messages on one path the first says most.
             conflicts.setdefault(paths[0], (found, message))
     for stage in stages:
         conflicts.setdefault(stage.path, (Conflict.CONTENT, "both changed it"))
@@ -197,7 +204,7 @@ def _stage(field: str) -> Stage:
 
 
 def _conflict(kind: str, sides: Collection[Stage]) -> Conflict | None:
-    """What `kind`, the field that is the same in all languages, means for a path that has `sides`."""
+    """What `kind`, a field that no language changes, means for a path that has `sides`."""
     if "binary" in kind:
         return Conflict.BINARY
     if not kind.startswith("CONFLICT"):
@@ -248,7 +255,7 @@ def _of_the_team(path: str, trees: _Trees) -> State | None:
         return State.YOURS
     if path in trees.after:
         return State.SEEDED
-    # What the newer version does not seed, and the team does not have, is nobody's.
+    # A file that the newer version does not seed and the team does not have is nobody's.
     return State.DELETED if path in trees.newer else None
 
 

@@ -1,4 +1,4 @@
-"""Brings objects into a service's repository: by links to the files of the cache, else by git's own packs.
+"""Brings objects into a service's repository: by links to the cache's files, else by git's packs.
 
 Knows git's object databases; knows nothing of commits, plans and templates.
 """
@@ -9,32 +9,35 @@ from collections.abc import Sequence
 from hashlib import sha1
 from pathlib import Path
 
-from dockyard.errors import BrokenCache
 from dockyard.programs import git
+from dockyard.programs.cache import BrokenCache
 from dockyard.service import Service
-from dockyard.updating.scratch_repository import Bench
+from dockyard.updating.scratch_repository import ScratchRepository
 
 _READABLE = stat.S_IRUSR | stat.S_IRGRP | stat.S_IROTH
 
 
-def bring(bench: Bench, service: Service, wanted: Sequence[str]) -> None:
-    """Give the service's repository what it lacks of the objects `wanted` and all they refer to. Raises BrokenCache."""
+def bring(scratch: ScratchRepository, service: Service, wanted: Sequence[str]) -> None:
+    """Give the service's repository the objects `wanted`, and all that they refer to.
+
+    Raises BrokenCache if the cache does not have one of them whole.
+    """
     revisions = ("".join(f"{oid}\n" for oid in wanted) + f"^{service.head}^{{tree}}\n").encode()
     listed = git.run(
         *("rev-list", "--objects", "--no-object-names", "--stdin"),
-        folder=bench.folder,
-        env=bench.env,
+        folder=scratch.folder,
+        env=scratch.env,
         stdin=revisions,
     )
-    # Nearly all lie in a file each; a link costs next to nothing beside a process that packs and one that unpacks.
+    # Nearly every object is a file of its own. Packing and unpacking takes two processes.
     left = [
         oid
         for oid in listed.splitlines()
-        if not any(_linked(oid, each, service.objects) for each in bench.stores)
+        if not any(_linked(oid, each, service.objects) for each in scratch.stores)
     ]
     if left:
         pack = git.output(
-            # It goes to the next process and no further: nothing in it has to be small.
+            # The pack goes to the next process only, so it need not be small.
             *(
                 "-c",
                 "pack.compression=0",
@@ -44,14 +47,14 @@ def bring(bench: Bench, service: Service, wanted: Sequence[str]) -> None:
                 "--window=0",
                 "--threads=1",
             ),
-            folder=bench.folder,
-            env=bench.env,
+            folder=scratch.folder,
+            env=scratch.env,
             stdin="".join(f"{oid}\n" for oid in left).encode(),
         )
         env = git.isolated_environment()
         git.output("unpack-objects", "-q", folder=service.root, env=env, stdin=pack)
         try:
-            # Git unpacks what it is given, whether or not that is what the file was named after.
+            # Git unpacks what it gets, even if the file's name promised another object.
             git.run(
                 "rev-list",
                 "--objects",
@@ -62,11 +65,11 @@ def bring(bench: Bench, service: Service, wanted: Sequence[str]) -> None:
                 stdin=revisions,
             )
         except git.GitFailed as error:
-            raise BrokenCache(bench.stores[0].parent, error.reason) from error
+            raise BrokenCache(scratch.stores[0].parent, error.reason) from error
 
 
 def _linked(oid: str, store: Path, objects: Path) -> bool:
-    """Whether `objects` has the object now, by a link to the file that `store` has of it, which must be whole."""
+    """Whether `objects` has the object now, by a link to the whole file in `store`."""
     name = f"{oid[:2]}/{oid[2:]}"
     file, link = store / name, objects / name
     try:
@@ -74,7 +77,7 @@ def _linked(oid: str, store: Path, objects: Path) -> bool:
             return False
         wanted = objects.stat().st_mode
         if wanted & _READABLE & ~file.stat().st_mode:
-            # A repository that people share, and objects that are for this user alone.
+            # People share the repository, and the object's file is for this user alone.
             return False
         if not link.parent.is_dir():
             link.parent.mkdir(exist_ok=True)
@@ -83,6 +86,6 @@ def _linked(oid: str, store: Path, objects: Path) -> bool:
     except FileExistsError:
         return True
     except (OSError, zlib.error):
-        # Not there, packed, on another disk, broken: git can tell, and do it in its own way.
+        # Missing, packed, on another disk or broken: git can tell, and brings it in its own way.
         return False
     return True

@@ -1,25 +1,27 @@
-"""An update from beginning to end: which version, two renders, one merge, one result that is then applied or not.
+"""An update as a plan: two renders and one merge give one result, which is then applied or not.
 
-`plan` predicts and writes nothing; `apply.py` makes a plan real. Knows every step and the internals of none.
+`plan` predicts and writes nothing; `apply` makes a plan real. Knows every step; knows the internals
+of no step.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from dockyard.answers import Recorded
 from dockyard.errors import UnknownQuestion
 from dockyard.rendering.notes import between
-from dockyard.rendering.render import Recorded, render_tree
+from dockyard.rendering.render import render_tree
 from dockyard.rendering.template import Template
 from dockyard.service import Service
 from dockyard.updating.merge import Merge, Side, merge, owned
-from dockyard.updating.scratch_repository import Bench
+from dockyard.updating.scratch_repository import ScratchRepository
 from dockyard.updating.versions import Step
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A question that the newer template asks and that the service has not answered yet."""
+    """A question of the newer template that the service has not answered yet."""
 
     name: str
     answer: Any
@@ -30,7 +32,7 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What an update would do; the update then does exactly this."""
+    """What an update would do. The update then does exactly this."""
 
     service: Service
     step: Step
@@ -41,20 +43,24 @@ class Plan:
     retired: tuple[str, ...]
     """Recorded answers that the newer template does not ask for."""
     notes: str
-    """What the template's CHANGELOG.md says of the versions between; empty without one."""
+    """What the template's CHANGELOG.md says of the versions between."""
 
     @property
     def is_empty(self) -> bool:
-        """Whether the result is what the service has already."""
+        """Whether the service has the result already."""
         return self.merge.tree == self.service.tree and not self.merge.conflicts
 
 
 def plan(
-    bench: Bench, service: Service, chosen: Step, data: Mapping[str, str] | None = None
+    scratch: ScratchRepository,
+    service: Service,
+    chosen: Step,
+    data: Mapping[str, str] | None = None,
 ) -> Plan:
     """The update of `service`, as committed, by `chosen`, with new or other answers in `data`.
 
-    Raises UnknownQuestion, and what `render.render_tree` raises: BadAnswer for a new question without default.
+    Raises UnknownQuestion, and what `render.render_tree` raises, such as BadAnswer for a new
+    question without default.
     """
     recorded, target = chosen.recorded, chosen.target
     for question in data or {}:
@@ -63,7 +69,7 @@ def plan(
     old = render_tree(recorded, service.recorded, service.root.name)
     new = render_tree(target, service.recorded, service.root.name, data)
     merged = merge(
-        bench,
+        scratch,
         old.tree,
         Side(new.tree, target.version),
         Side(service.tree, "service"),
@@ -92,7 +98,7 @@ def _help(template: Template, question: str) -> str:
 
 
 def after(done: Plan) -> Service:
-    """The service as it is when `done` is applied, for the next step. Its objects are in the bench."""
+    """The service after `done`, for the next step. Its objects are in the scratch repository."""
     recorded = Recorded(
         done.service.recorded.source,
         done.step.target.commit,

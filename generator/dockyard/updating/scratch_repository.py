@@ -1,6 +1,7 @@
-"""A throw-away git repository that sees a service's objects and all renders, and keeps what is made to itself.
+"""A throw-away git repository that sees a service's objects and all renders.
 
-Predictions therefore leave nothing in the service. Knows git; knows nothing of merges.
+What is made here stays here, so predictions leave nothing in the service. Knows git; knows nothing
+of merges.
 """
 
 import os
@@ -10,13 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dockyard.programs import git
-from dockyard.programs.scratch import scratch
+from dockyard.programs.scratch import scratch_folder
 from dockyard.programs.tree import Entries, Entry, entries, write
 from dockyard.rendering.render import store
 from dockyard.service import Service
 
 _CONFIG = "[core]\n\trepositoryformatversion = 0\n\tbare = true\n"
-# What merge-tree of older gits does whatever the configuration says; newer ones would heed the user's.
+# What merge-tree of older gits does whatever the configuration says; newer ones read these.
 _MERGING = {
     "merge.conflictStyle": "merge",
     "merge.directoryRenames": "conflict",
@@ -28,46 +29,59 @@ _NEEDED = (2, 38)
 
 
 @dataclass(frozen=True, slots=True)
-class Bench:
-    """The repository, while `open_bench` is open."""
+class ScratchRepository:
+    """The repository, while `open_scratch` is open."""
 
     folder: Path
     env: Mapping[str, str]
-    """Binds git to the bench."""
+    """Binds git to the repository."""
     stores: tuple[Path, ...]
-    """Object databases whose objects the service may lack: that of all renders, and the bench's own."""
+    """Object databases that the service may lack: all renders, and the repository's own."""
 
     def entries(self, tree: str) -> dict[str, Entry]:
-        """The files of `tree`, of a render, of the service or made here. Raises GitFailed."""
+        """The files of `tree`: of a render, of the service or made here. Raises GitFailed."""
         return entries(tree, self.folder, self.env)
 
     def write(self, files: Entries) -> str:
-        """Id of the tree of `files`, which is put into the bench. Raises GitFailed."""
+        """Write `files` as a tree to the repository, and give its id. Raises GitFailed."""
         return write(files, self.folder, self.env)
 
     def commit(self, *commits: tuple[str, str | None, Entries | str]) -> None:
-        """Make branches of one commit each: a name, the branch that is its parent, and its files or its tree.
+        """Make branches of one commit each, in one process. Raises GitFailed.
 
-        One process does it all. Raises GitFailed.
+        A commit is the branch's name, the branch that is its parent, and its files or its tree.
         """
         stream = b"".join(_commit_of(*commit) for commit in commits)
         git.run("fast-import", "--quiet", "--force", folder=self.folder, env=self.env, stdin=stream)
 
 
 @contextmanager
-def open_bench(service: Service) -> Iterator[Bench]:
-    """A bench for `service`, removed at the end. Raises GitTooOld, and OSError when there is no room for it."""
+def open_scratch(service: Service) -> Iterator[ScratchRepository]:
+    """A scratch repository for `service`, removed at the end.
+
+    Raises GitTooOld, and OSError if the disk is full.
+    """
     git.require(_NEEDED)
-    with scratch("dockyard-work-") as folder:
+    with scratch_folder("dockyard-work-") as folder:
         (folder / "objects/info").mkdir(parents=True)
         (folder / "refs/heads").mkdir(parents=True)
         (folder / "HEAD").write_text("ref: refs/heads/none\n")
         (folder / "config").write_text(_CONFIG)
-        (folder / "objects/info/alternates").write_text(
-            f"{service.objects}\n{store() / 'objects'}\n"
+        (folder / "objects/info/alternates").write_bytes(
+            b"".join(_alternate(path) for path in (service.objects, store() / "objects"))
         )
-        env = git.isolated_environment(_MERGING) | git.NEUTRAL_IDENTITY | {"GIT_DIR": str(folder)}
-        yield Bench(folder, env, (store() / "objects", folder / "objects"))
+        env = git.isolated_environment(_MERGING) | git.neutral_identity()
+        stores = (store() / "objects", folder / "objects")
+        yield ScratchRepository(folder, env | {"GIT_DIR": str(folder)}, stores)
+
+
+def _alternate(path: Path) -> bytes:
+    """A line of git's list of object databases. Git reads quotes as in C."""
+    name = os.fsencode(path)
+    if b"\n" in name or name.startswith((b'"', b"#")):
+        escaped = name.replace(b"\\", b"\\\\").replace(b'"', b'\\"').replace(b"\n", b"\\n")
+        name = b'"' + escaped + b'"'
+    return name + b"\n"
 
 
 def _commit_of(branch: str, parent: str | None, content: Entries | str) -> bytes:

@@ -1,4 +1,4 @@
-"""Which version of its template a service has, and which it is to get.
+"""Which version of its template a service has, and which it should get.
 
 Knows a template's tags and history; knows nothing of files.
 """
@@ -7,8 +7,7 @@ from dataclasses import dataclass, replace
 
 from packaging.version import Version
 
-from dockyard.adopting.nearest import nearest
-from dockyard.errors import CommitGone, Downgrade, FloatingVersion
+from dockyard.errors import DockyardError
 from dockyard.programs import git
 from dockyard.rendering.source import Source, locate
 from dockyard.rendering.template import (
@@ -20,6 +19,60 @@ from dockyard.rendering.template import (
     version_tags,
 )
 from dockyard.service import Service
+
+
+class VersionLost(DockyardError):
+    """What the service records does not tell which version rendered it.
+
+    `hinted` gives the same error with the version that a search found nearest.
+    """
+
+    def __init__(self, version: str, why: str, file: str, nearest: str = "") -> None:
+        self._said = version, why, file
+        mend = (
+            f"Nearest to the service is {nearest}: write that version as _commit into {file}, "
+            "and commit it."
+            if nearest
+            else f"Write the version that rendered it as _commit into {file}, and commit it."
+        )
+        super().__init__(f"{why}. {mend}")
+
+    def hinted(self, nearest: str) -> "VersionLost":
+        """The same error, whose sentence names the version that is `nearest` to the service."""
+        return type(self)(*self._said, nearest)
+
+
+class CommitGone(VersionLost):
+    """The template's repository does not have the commit that rendered the service."""
+
+    @classmethod
+    def of(cls, version: str, source: str, file: str) -> "CommitGone":
+        """The error for `version`, recorded in `file`, which `source` does not have."""
+        why = (
+            f"{source} does not have {version}, which rendered this service: "
+            "its history was rewritten, or the tag was deleted"
+        )
+        return cls(version, why, file)
+
+
+class FloatingVersion(VersionLost):
+    """The recorded version is a branch or a tag that moves."""
+
+    @classmethod
+    def of(cls, version: str, what: str, file: str) -> "FloatingVersion":
+        """The error for `version`, recorded in `file`; `what` says in which way it moves."""
+        why = f"the service records {version}, {what}: nobody can tell what rendered the service"
+        return cls(version, why, file)
+
+
+class Downgrade(DockyardError):
+    """The wanted version is older than the service's."""
+
+    def __init__(self, wanted: str, recorded: str) -> None:
+        super().__init__(
+            f"{wanted} is older than {recorded}, which the service has: updates go forward only. "
+            "To go back, revert the commit of the update."
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,24 +102,27 @@ def source_of(service: Service) -> Source:
 def recorded_template(
     service: Service, source: Source, tags: tuple[Tag, ...] | None = None
 ) -> Template:
-    """The template at the version that `service` records. Raises CommitGone, FloatingVersion and NotATemplate."""
+    """The template at the version that `service` records.
+
+    Raises CommitGone, FloatingVersion and NotATemplate.
+    """
     version = service.recorded.version
     commit = resolve(source, version)
     if tags is None:
         tags = version_tags(source)
     if commit is None:
-        raise CommitGone(version, source.recorded, service.recorded.file, _nearest(service, source))
-    why = _why_floating(source, version, commit, tags)
-    if why is not None:
-        raise FloatingVersion(version, why, service.recorded.file, _nearest(service, source))
+        raise CommitGone.of(version, source.recorded, service.recorded.file)
+    what = _why_floating(source, version, commit, tags)
+    if what is not None:
+        raise FloatingVersion.of(version, what, service.recorded.file)
     return template_at(source, commit, tags)
 
 
 def step(service: Service, source: Source, to: str | None = None) -> Step:
-    """From what `service` has to `to`: a tag, branch or commit; without it the newest release.
+    """From what `service` has to `to`: a tag, branch or commit, by default the newest release.
 
-    A service that is ahead of the newest release stays where it is. Raises what `recorded_template` raises,
-    UnknownRef, and Downgrade when `to` is older than what the service has.
+    A service that is ahead of the newest release stays where it is. Raises what `recorded_template`
+    raises, UnknownRef, and Downgrade if `to` is older than what the service has.
     """
     tags = version_tags(source)
     recorded = recorded_template(service, source, tags)
@@ -79,7 +135,7 @@ def step(service: Service, source: Source, to: str | None = None) -> Step:
 
 
 def steps(service: Service, source: Source, to: str | None = None) -> list[Step]:
-    """`step`, release by release: one Step for each that lies between, the wanted version last."""
+    """`step`, release by release: one Step for each release between, the wanted version last."""
     whole = step(service, source, to)
     if whole.is_none:
         return [whole]
@@ -99,7 +155,7 @@ def steps(service: Service, source: Source, to: str | None = None) -> list[Step]
 
 
 def behind(chosen: Step) -> int:
-    """How many releases lie between, the wanted one included; 0 when the service has it, at least 1 otherwise."""
+    """How many releases the service lacks, the wanted one included; 0 if it has that one."""
     if chosen.is_none:
         return 0
     source = chosen.recorded.source
@@ -114,13 +170,8 @@ def behind(chosen: Step) -> int:
     return max(1, len(newer))
 
 
-def _nearest(service: Service, source: Source) -> str | None:
-    found = nearest(service, source)
-    return str(found) if found else None
-
-
 def _why_floating(source: Source, version: str, commit: str, tags: tuple[Tag, ...]) -> str | None:
-    """In which way `version` is another commit every now and then; None for one that stays."""
+    """In which way `version` becomes another commit now and then; None if it stays."""
     moved = _moved_to(version, commit, tags)
     if moved is not None:
         return f"a tag that moves and now marks {moved.name}"
@@ -128,7 +179,7 @@ def _why_floating(source: Source, version: str, commit: str, tags: tuple[Tag, ..
         return None
     how = ("--symbolic-full-name", "--verify", "--quiet", "--end-of-options")
     ref = git.run("rev-parse", *how, version, folder=source.repository).strip()
-    # Empty for an id and for what `git describe` says.
+    # Empty for an id, and for what `git describe` says.
     return (
         "a branch, which moves"
         if ref == "HEAD" or ref.startswith(("refs/heads/", "refs/remotes/"))
@@ -137,7 +188,7 @@ def _why_floating(source: Source, version: str, commit: str, tags: tuple[Tag, ..
 
 
 def _moved_to(version: str, commit: str, tags: tuple[Tag, ...]) -> Tag | None:
-    """The release that the tag `version` has moved to, if it is a moving one: v1 beside v1.2.0 on the same commit."""
+    """The release that a moving tag marks now, such as v1.2.0 for v1; None if `version` stays."""
     recorded = next((tag for tag in tags if tag.name == version), None)
     if recorded is None:
         return None
@@ -157,9 +208,5 @@ def _is_older(one: Template, other: Template) -> bool:
 
 
 def _is_ancestor(one: str, other: str, source: Source) -> bool:
-    return (
-        git.exit_code(
-            "merge-base", "--is-ancestor", one, other, folder=source.repository, good=(0, 1)
-        )
-        == 0
-    )
+    how = ("merge-base", "--is-ancestor", one, other)
+    return git.exit_code(*how, folder=source.repository, good=(0, 1)) == 0

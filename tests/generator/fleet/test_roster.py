@@ -4,9 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from dockyard.errors import BadFleetFile, NoFleet
 from dockyard.fleet import roster
-from dockyard.fleet.roster import Member
+from dockyard.fleet.roster import BadFleetFile, Member, NoFleet
 
 
 def service(path: Path) -> Path:

@@ -6,7 +6,7 @@ from time import time
 
 import pytest
 
-from dockyard.programs.scratch import scratch
+from dockyard.programs.scratch import scratch_folder
 from tests.generator import services
 from tests.generator.lab import Dockyard, Repository
 from tests.generator.services import Made
@@ -50,7 +50,7 @@ def test_what_belongs_to_another_user_is_left(
     old = leave(tmp_path / "dockyard-work-a", days=2)
     monkeypatch.setattr(os, "getuid", lambda: old.stat().st_uid + 1)
 
-    with scratch("dockyard-work-", tmp_path):
+    with scratch_folder("dockyard-work-", tmp_path):
         pass
 
     assert old.exists()

@@ -9,10 +9,11 @@ from pathlib import Path
 import copier
 import pytest
 
+from dockyard.answers import Recorded
+from dockyard.programs.cache import cache_folder
 from dockyard.rendering import render
-from dockyard.rendering.render import Recorded, render_tree, store
+from dockyard.rendering.render import render_tree, store
 from dockyard.rendering.skeleton import prepare
-from dockyard.rendering.source import cache
 from dockyard.rendering.template import Template, open_template
 from tests.generator import services
 from tests.generator.lab import Dockyard, Repository, git
@@ -143,7 +144,7 @@ def test_a_render_is_made_once(evolving: Repository, monkeypatch: pytest.MonkeyP
 def test_a_broken_entry_of_the_cache_is_made_anew(evolving: Repository) -> None:
     template = open_template(str(evolving.path))
     first = render_tree(template, Recorded("x", "v1.0.0", ANSWERS), "billing-svc")
-    for entry in cache("renders").glob("*.json"):
+    for entry in cache_folder("renders").glob("*.json"):
         entry.write_text("{")
 
     assert render_tree(template, Recorded("x", "v1.0.0", ANSWERS), "billing-svc") == first
@@ -185,7 +186,7 @@ def test_processes_that_render_at_once_do_not_trip_over_each_other(
     for name in names:
         services.lay_down_service(evolving, into / name, "v1.0.0")
     services.release(evolving, {"template/old.cfg": "newer\n"}, "v1.1.0")
-    shutil.rmtree(cache("renders"))
+    shutil.rmtree(cache_folder("renders"))
     command = [sys.executable, "-m", "dockyard", "update"]
 
     with ThreadPoolExecutor(len(names)) as pool:

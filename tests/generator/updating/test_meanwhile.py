@@ -7,7 +7,7 @@ import pytest
 
 from dockyard.service import Service
 from dockyard.updating import objects, worktree
-from dockyard.updating.scratch_repository import Bench
+from dockyard.updating.scratch_repository import ScratchRepository
 from tests.generator import services
 from tests.generator.lab import Dockyard, Repository, git
 from tests.generator.services import LINES, Made
@@ -29,9 +29,9 @@ def once_planned(act: Callable[[], object], monkeypatch: pytest.MonkeyPatch) -> 
     """Call `act` when the result is known, and before anything is written."""
     real = objects.bring
 
-    def acting(bench: Bench, service: Service, wanted: list[str]) -> None:
+    def acting(scratch: ScratchRepository, service: Service, wanted: list[str]) -> None:
         act()
-        real(bench, service, wanted)
+        real(scratch, service, wanted)
 
     monkeypatch.setattr(objects, "bring", acting)
 

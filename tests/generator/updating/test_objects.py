@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from dockyard.rendering import source
+from dockyard.programs.cache import cache_folder
 from dockyard.updating.objects import _linked
 from tests.generator import services
 from tests.generator.lab import Dockyard, Repository, git
@@ -58,7 +58,7 @@ def test_what_an_update_brings_stays_when_the_cache_is_deleted(
     ran = dockyard("update", service.root)
 
     assert ran.code == 0, ran.err
-    shutil.rmtree(source.cache("renders"))
+    shutil.rmtree(cache_folder("renders"))
     assert git(service.root, "fsck", "--strict", "--full", "--no-dangling") == ""
     assert git(service.root, "show", "dockyard/v1.1.0:new/149.txt") == f"149\n{LINES}"
 
@@ -69,7 +69,7 @@ def test_a_broken_object_in_the_cache_never_gets_into_a_service(
     services.release(evolving, {"template/new.txt": BLOB}, "v1.1.0")
     assert dockyard("update", service.root, "--dry-run").code == 0
     oid = git(evolving.path, "rev-parse", "v1.1.0:template/new.txt").strip()
-    broken = file_of(oid, source.cache("renders") / "objects.git/objects")
+    broken = file_of(oid, cache_folder("renders") / "objects.git/objects")
     another = file_of(
         git(evolving.path, "rev-parse", "v1.1.0:copier.yml").strip(), evolving.path / ".git/objects"
     )
