@@ -1,15 +1,13 @@
 """The commands `dockyard fleet …`: declares, prints and exits, as `dockyard.cli` does."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from json import dumps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from dockyard.errors import CannotGoTogether
-from dockyard.programs.tree import shown
 
 if TYPE_CHECKING:
     from dockyard.fleet.roster import Member, Roster
@@ -92,7 +90,8 @@ def diff(
     json: _Json = False,
 ) -> None:
     """Show the drift of every service as one patch; with --to, what an update would change."""
-    from dockyard.fleet import record, run  # noqa: PLC0415 - other commands need not wait for it
+    from dockyard.fleet import record, run  # noqa: PLC0415 - nothing heavy before it is used
+    from dockyard.programs.tree import shown  # noqa: PLC0415 - as above
 
     whole, members = _chosen(fleet, group)
     found = []
@@ -105,7 +104,7 @@ def diff(
             typer.get_binary_stream("stdout").write(patch.text)
     code = 1 if any(patch.text or patch.problem for patch in found) else 0
     if json:
-        typer.echo(dumps(record.patches(whole, found, exit_code=code), indent=2))
+        _print_json(record.patches(whole, found, exit_code=code))
     raise typer.Exit(code)
 
 
@@ -157,7 +156,7 @@ def update(
     json: _Json = False,
 ) -> None:
     """Bring every service to a newer version of its template, each on a branch of its own."""
-    from dockyard.fleet import run, show  # noqa: PLC0415 - other commands need not wait for it
+    from dockyard.fleet import run, show  # noqa: PLC0415 - nothing heavy before it is used
     from dockyard.fleet.update import Wish  # noqa: PLC0415 - as above
     from dockyard.fleet.waves import Wave  # noqa: PLC0415 - as above
 
@@ -189,7 +188,7 @@ def report(
     jobs: _Jobs = None,
 ) -> None:
     """Write how the fleet stands as one self-contained page."""
-    from dockyard.fleet.report import write  # noqa: PLC0415 - other commands need not wait for it
+    from dockyard.fleet.report import write  # noqa: PLC0415 - nothing heavy before it is used
 
     whole, members = _chosen(fleet, group)
     found = _surveyed(whole, members, to, jobs)
@@ -200,7 +199,7 @@ def report(
 
 
 def _chosen(fleet: Path, groups: Iterable[str] | None) -> "tuple[Roster, tuple[Member, ...]]":
-    from dockyard.fleet import roster  # noqa: PLC0415 - it needs pydantic, for which other commands need not wait
+    from dockyard.fleet import roster  # noqa: PLC0415 - nothing heavy before it is used
 
     whole = roster.read(fleet)
     return whole, whole.chosen(groups or ())
@@ -209,7 +208,7 @@ def _chosen(fleet: Path, groups: Iterable[str] | None) -> "tuple[Roster, tuple[M
 def _surveyed(
     whole: "Roster", members: "Sequence[Member]", to: str | None, jobs: int | None
 ) -> "_Found":
-    from dockyard.fleet import run, show  # noqa: PLC0415 - other commands need not wait for it
+    from dockyard.fleet import run, show  # noqa: PLC0415 - nothing heavy before it is used
 
     with show.progress("looking", len(members)) as watch:
         return _collected(
@@ -218,7 +217,7 @@ def _surveyed(
 
 
 def _aim(whole: "Roster", to: str | None) -> "Aim":
-    from dockyard.fleet.status import Aim  # noqa: PLC0415 - other commands need not wait for it
+    from dockyard.fleet.status import Aim  # noqa: PLC0415 - nothing heavy before it is used
 
     return Aim(whole.template, to, whole.answers)
 
@@ -242,20 +241,24 @@ def _collected(members: "Sequence[Member]", rows: "Iterable[Row]") -> _Found:
 
 
 def _number(jobs: int | None) -> int:
-    from dockyard.fleet.pool import default_jobs  # noqa: PLC0415 - other commands need not wait for it
+    from dockyard.fleet.pool import default_jobs  # noqa: PLC0415 - nothing heavy before it is used
 
     return jobs or default_jobs()
 
 
 def _say(command: str, whole: "Roster", found: _Found, code: int, *, json: bool) -> None:
-    from dockyard.fleet import record, show  # noqa: PLC0415 - other commands need not wait for it
+    from dockyard.fleet import record, show  # noqa: PLC0415 - nothing heavy before it is used
 
     code = _INTERRUPTED if found.is_interrupted else code
     if json:
-        # Answers may be what only YAML knows, such as a date.
-        typer.echo(
-            dumps(record.rows(command, whole, found.rows, exit_code=code), indent=2, default=str)
-        )
+        _print_json(record.rows(command, whole, found.rows, exit_code=code))
     else:
         show.rows(found.rows)
     raise typer.Exit(code)
+
+
+def _print_json(record: Mapping[str, object]) -> None:
+    from json import dumps  # noqa: PLC0415 - nothing heavy before it is used
+
+    # Answers may be what only YAML knows, such as a date.
+    typer.echo(dumps(record, indent=2, default=str))

@@ -146,7 +146,7 @@ def merge(
 
 
 def _barred(paths: Collection[str]) -> Callable[[str], bool]:
-    """Whether a path cannot be in one tree with `paths`: one is a file where the other needs a folder."""
+    """Whether a path cannot be in one tree with `paths`: a file where another needs a folder."""
     folders = {str(parent) for path in paths for parent in PurePosixPath(path).parents}
     return lambda path: (
         path in folders or any(str(parent) in paths for parent in PurePosixPath(path).parents)

@@ -1,10 +1,24 @@
 """Jinja's compiler is asked once for a text, and gives what it would have given."""
 
+import inspect
+
 from jinja2 import DictLoader, Environment, StrictUndefined
 
-from dockyard.rendering.compiling import compiled_once
+from dockyard.rendering.compiling import SETTINGS, compiled_once
 
 SQUARE = {"variable_start_string": "[[", "variable_end_string": "]]"}
+
+
+# What an environment is made with and its compiler does not heed.
+NOT_COMPILED = {"self", "loader", "cache_size", "auto_reload", "bytecode_cache"}
+# The argument, and what the environment calls it.
+RENAMED = {"enable_async": "is_async"}
+
+
+def test_no_setting_of_jinja_is_forgotten() -> None:
+    known = set(inspect.signature(Environment.__init__).parameters) - NOT_COMPILED
+
+    assert {RENAMED.get(name, name) for name in known} == set(SETTINGS)
 
 
 def test_a_text_is_compiled_once_for_environments_that_are_alike() -> None:
