@@ -7,7 +7,6 @@ Prints nothing: `progress` is told what begins.
 import os
 import re
 import shutil
-import signal
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -22,11 +21,11 @@ from dockyard.errors import (
     UnknownQuestion,
 )
 from dockyard.programs import git, toolchain
+from dockyard.programs.signals import uninterrupted
 from dockyard.rendering.render import render
 from dockyard.rendering.template import Template
 
 _KEBAB_CASE = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
-_ENDINGS = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,11 +126,8 @@ def _workspace(beside: Path) -> Iterator[Path]:
 
 def _remove(folder: Path) -> None:
     # A second Ctrl-C waits until everything is removed.
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDINGS)
-    try:
+    with uninterrupted():
         # A program that was just killed may have written a last file behind the first pass.
         shutil.rmtree(folder, ignore_errors=True)
         if folder.exists():
             shutil.rmtree(folder)
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -36,6 +36,26 @@ _Jobs = Annotated[
     int | None,
     typer.Option(min=1, help="Services at a time; without it as many as there are cores."),
 ]
+_InPlace = Annotated[
+    bool,
+    typer.Option(
+        "--in-place/--branch", help="Write to the working trees instead of a branch each."
+    ),
+]
+_PullRequest = Annotated[
+    bool,
+    typer.Option(
+        "--pr", help="Push, and open a pull request with gh or glab; else say where to open it."
+    ),
+]
+_MaxFailures = Annotated[
+    int,
+    typer.Option(
+        min=0,
+        metavar="K",
+        help="With --verify: begin no further service after more than K failures.",
+    ),
+]
 _Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of words.")]
 
 
@@ -117,30 +137,13 @@ def update(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Write nothing; say what the update would do.")
     ] = False,
-    in_place: Annotated[
-        bool,
-        typer.Option(
-            "--in-place/--branch", help="Write to the working trees instead of a branch each."
-        ),
-    ] = False,
+    in_place: _InPlace = False,
     push: Annotated[bool, typer.Option("--push", help="Push each branch to origin.")] = False,
-    pr: Annotated[
-        bool,
-        typer.Option(
-            "--pr", help="Push, and open a pull request with gh or glab; else say where to open it."
-        ),
-    ] = False,
+    pr: _PullRequest = False,
     verify: Annotated[
         bool, typer.Option("--verify", help="Run each service's own `make test` on the result.")
     ] = False,
-    max_failures: Annotated[
-        int,
-        typer.Option(
-            min=0,
-            metavar="K",
-            help="With --verify: begin no further service after more than K failures.",
-        ),
-    ] = 0,
+    max_failures: _MaxFailures = 0,
     canary: Annotated[
         int,
         typer.Option(min=0, metavar="N", help="N services first; the others only if all is well."),
@@ -161,10 +164,8 @@ def update(
     from dockyard.fleet.waves import Wave  # noqa: PLC0415 - as above
 
     wishes = {"--push": push, "--pr": pr, "--verify": verify}
-    for option, why in (("--in-place", "it makes no branch"), ("--dry-run", "it makes nothing")):
-        for other, wanted in wishes.items():
-            if wanted and (in_place if option == "--in-place" else dry_run):
-                raise CannotGoTogether(option, other, why)
+    _refuse_together("--in-place", in_place, wishes, "it makes no branch")
+    _refuse_together("--dry-run", dry_run, wishes, "it makes nothing")
     whole, members = _chosen(fleet, group)
     wish = Wish(dry_run=dry_run, in_place=in_place, verify=verify, push=push or pr, pull_request=pr)
     wave = Wave(limit=limit, canary=canary, max_failures=max_failures)
@@ -196,6 +197,12 @@ def report(
         raise typer.Exit(_INTERRUPTED)
     write(html, whole, members, found.rows)
     typer.echo(f"{html} is there: {len(found.rows)} services.")
+
+
+def _refuse_together(option: str, is_given: bool, others: Mapping[str, bool], why: str) -> None:
+    """Raises CannotGoTogether if `option` is given, and one of the `others` is."""
+    for other in (other for other, wanted in others.items() if is_given and wanted):
+        raise CannotGoTogether(option, other, why)
 
 
 def _chosen(fleet: Path, groups: Iterable[str] | None) -> "tuple[Roster, tuple[Member, ...]]":

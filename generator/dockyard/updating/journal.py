@@ -5,16 +5,14 @@ Knows the disk; knows nothing of git, and nothing of why files move.
 
 import json
 import os
-import signal
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
 from dockyard.programs.scratch import write_whole
-
-_ENDINGS = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
+from dockyard.programs.signals import uninterrupted
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,13 +130,3 @@ def rename(source: Path, target: Path) -> None:
     """Move `source` to `target`, whose folders are made."""
     target.parent.mkdir(parents=True, exist_ok=True)
     source.rename(target)
-
-
-@contextmanager
-def uninterrupted() -> Iterator[None]:
-    """Signals that end a process wait until this ends."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDINGS)
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from dockyard.errors import CannotApply, DirtyService, InTheWay, Occupied, SavedMeanwhile
 from dockyard.programs import git
+from dockyard.programs.signals import uninterrupted
 from dockyard.programs.tree import Entry, shown
 from dockyard.service import Service
 from dockyard.updating.changes import (
@@ -33,7 +34,6 @@ from dockyard.updating.journal import (
     has_moved_all,
     read,
     undo,
-    uninterrupted,
     write_down,
 )
 from dockyard.updating.journal import rename as _rename
