@@ -2,11 +2,12 @@
 
     python -m benchmarks.update [--fleet N]... [--rounds N] [--sample N] [--require]
 
-Services of the real template go from the oldest supported version to that of the working tree; the team of each has
-edited a file of its own and one of the platform's. Every measurement counts the start of each process, and begins with
-Python's bytecode compiled and with empty caches of templates and renders. Copier updates services one after the other,
-for it cannot do more. Machines differ: the ratios count. With --require a ratio below its floor, or too much memory,
-ends with 1.
+Services of the real template go from the oldest supported version to the one of the working tree.
+Each team has edited a file of its own and one of the platform's. Every measurement includes the
+start of the processes, and begins with Python's bytecode compiled and with empty caches of
+templates and renders. Copier updates services one after the other, because it cannot do more.
+Machines differ: the ratios count. With --require a ratio below its floor, or too much memory, ends
+with 1.
 """
 
 import argparse
@@ -51,7 +52,7 @@ class Cost:
 
     seconds: float
     memory: int
-    """Bytes: the highest sum of resident memory seen; pages that processes share count for each of them."""
+    """Bytes: the highest sum of resident memory seen. Shared pages count for each process."""
     git: int
     """How many git processes ran."""
 
@@ -160,7 +161,7 @@ class Room:
         lab.git(self._template, "tag", NEW)
 
     def lay_down(self, count: int) -> list[Path]:
-        """`count` committed services of the old version, each with a name of its own and some work of its team."""
+        """`count` committed services of the old version, each with some work of its team."""
         os.environ["DOCKYARD_CACHE_DIR"] = str(self._folder / "laying-down")
         template = open_template(str(self._template), OLD)
         return [self._service(template, number) for number in range(count)]
@@ -230,7 +231,7 @@ class Room:
         return file
 
     def _measured(self, commands: Sequence[Sequence[str]], env: Mapping[str, str]) -> Cost:
-        """The cost of `commands`, one after the other. Ends the benchmark when one of them fails."""
+        """The cost of `commands`, one after the other. If one fails, the benchmark ends."""
         traces = self._folder / "traces"
         shutil.rmtree(traces, ignore_errors=True)
         traces.mkdir()

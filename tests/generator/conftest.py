@@ -101,7 +101,7 @@ def service(evolving: Repository, into: Path) -> Made:
 
 @pytest.fixture
 def refused(dockyard: Dockyard, service: Made) -> Dockyard:
-    """Run a command on `service` that must be refused with a sentence, leaving the service as it was."""
+    """Run a command on `service` that must be refused with a sentence and change nothing."""
 
     def run(*arguments: str | Path) -> Ran:
         before = service.state()

@@ -26,7 +26,9 @@ package:
 FILES = {
     "copier.yml": COPIER_YML,
     "template/{{_copier_conf.answers_file}}.jinja": "{{ _copier_answers | to_nice_yaml -}}\n",
-    "template/pyproject.toml.jinja": '[project]\nname = "{{ package }}"\nversion = "0"\nrequires-python = ">=3.11"\n',
+    "template/pyproject.toml.jinja": (
+        '[project]\nname = "{{ package }}"\nversion = "0"\nrequires-python = ">=3.11"\n'
+    ),
     "template/release.txt": "one\n",
     "template/.gitignore": "*.log\n",
 }

@@ -1,4 +1,4 @@
-"""A small template with a list of ownership, and services laid down from it, for tests of updates."""
+"""A small template with a list of ownership, and services laid down from it."""
 
 import os
 import shutil

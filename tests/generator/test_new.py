@@ -81,7 +81,9 @@ def test_contracts_are_generated_into_the_commit_and_leftovers_removed(
 ) -> None:
     repository.commit(
         {
-            "template/Makefile": "contracts:\n\tmkdir gen && uv --version > gen/made && touch build.log\n",
+            "template/Makefile": (
+                "contracts:\n\tmkdir gen && uv --version > gen/made && touch build.log\n"
+            ),
             "template/buf.gen.yaml": "version: v2\n",
         }
     )
@@ -120,8 +122,10 @@ def test_the_users_taste_in_git_changes_no_byte(
     (tmp_path / "ignore").write_text("uv.lock\n*.txt\n")
     with (home / ".gitconfig").open("a") as config:
         config.write(
-            f"[core]\n\thooksPath = {hooks}\n\texcludesFile = {tmp_path / 'ignore'}\n\tautocrlf = true\n"
-            f"[commit]\n\tgpgSign = true\n[gpg]\n\tprogram = false\n[init]\n\ttemplateDir = {tmp_path / 'absent'}\n"
+            f"[core]\n\thooksPath = {hooks}\n"
+            f"\texcludesFile = {tmp_path / 'ignore'}\n\tautocrlf = true\n"
+            "[commit]\n\tgpgSign = true\n[gpg]\n\tprogram = false\n"
+            f"[init]\n\ttemplateDir = {tmp_path / 'absent'}\n"
         )
 
     ran = dockyard(

@@ -58,7 +58,10 @@ def test_a_name_that_exists(refused: Dockyard, repository: Repository, into: Pat
         ("service_name=x", "NAME says it already"),
         (
             "owner=PAYMENTS",
-            "the answer to owner is refused: must be lower case; give another answer with --data owner=…",
+            (
+                "the answer to owner is refused: must be lower case; "
+                "give another answer with --data owner=…"
+            ),
         ),
         ("bus=kafka", "the answer to bus is refused: 'kafka' is not in ['rabbitmq', 'nats']"),
     ],
@@ -256,7 +259,9 @@ def test_no_make(
 def test_contracts_that_cannot_be_generated(refused: Dockyard, repository: Repository) -> None:
     repository.commit(
         {
-            "template/Makefile": "contracts:\n\t@echo 'bad import of https://ada:s3cret@example.com/x' >&2; exit 1\n",
+            "template/Makefile": (
+                "contracts:\n\t@echo 'bad import of https://ada:s3cret@example.com/x' >&2; exit 1\n"
+            ),
             "template/buf.gen.yaml": "version: v2\n",
         }
     )
@@ -269,6 +274,23 @@ def test_contracts_that_cannot_be_generated(refused: Dockyard, repository: Repos
     )
 
 
+def test_what_make_itself_cannot_do_is_said_and_not_blamed_on_the_network(
+    refused: Dockyard, repository: Repository
+) -> None:
+    repository.commit(
+        {
+            "template/Makefile": "contracts: tool\n\t@false\n",
+            "template/buf.gen.yaml": "version: v2\n",
+        }
+    )
+
+    ran = refused("billing-svc", "--template", repository.path, "--defaults")
+
+    assert "make: *** No rule to make target 'tool', needed by 'contracts'" in ran.err
+    assert "Mend the Makefile" in ran.err
+    assert "network" not in ran.err
+
+
 def test_no_network(
     refused: Dockyard, repository: Repository, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -276,7 +298,8 @@ def test_no_network(
     monkeypatch.setenv("UV_HTTP_RETRIES", "0")
     repository.commit(
         {
-            "template/pyproject.toml.jinja": '[project]\nname = "x"\nversion = "0"\ndependencies = ["absent-package"]\n'
+            "template/pyproject.toml.jinja": '[project]\nname = "x"\nversion = "0"\n'
+            'dependencies = ["absent-package"]\n'
         }
     )
 

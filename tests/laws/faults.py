@@ -1,4 +1,4 @@
-"""Breaks an update at one of its steps: a git process, or a file that is moved. Knows where Dockyard's steps are."""
+"""Breaks an update at one of its steps: a git process, or a file that is moved."""
 
 import errno
 import os
@@ -39,7 +39,7 @@ def kill() -> None:
 
 @dataclass(frozen=True)
 class Step:
-    """The step with this number, counted from 0: among all, or among those that move files of the service."""
+    """A step, counted from 0: of all steps, or with `is_move` of the moves of a service's files."""
 
     number: int
     is_move: bool
@@ -73,7 +73,7 @@ def at(wanted: Step, fault: Callable[[], None]) -> Iterator[None]:
 
 
 def survived(work: Callable[[], object]) -> bool:
-    """Whether a process of its own that does `work` ended by itself. Raises what made it fail otherwise."""
+    """Whether a child process that does `work` ended by itself. Raises what `work` raises there."""
     child = os.fork()
     if child == 0:
         try:

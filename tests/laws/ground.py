@@ -1,4 +1,4 @@
-"""Where scenarios become real: a template's git repository with its releases, and a service's, made in a few processes.
+"""Where scenarios become real: git repositories of a template and of a service.
 
 Knows git and Copier's form of a template; knows nothing of Dockyard.
 """
@@ -31,7 +31,7 @@ def git(folder: Path, *arguments: str, stdin: bytes = b"") -> str:
 
 
 class Ground:
-    """A folder for one scenario after the other: the template and the service are always at the same places."""
+    """A folder for one scenario after the other. Template and service keep their paths."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -60,7 +60,7 @@ class Ground:
         git(self.template, "fast-import", "--quiet", stdin=b"".join(_history(releases)))
 
     def lay_out_service(self, files: Files, place: str = "") -> None:
-        """A repository with one commit of `files`, or in the folder `place` of one that has something else too."""
+        """A repository with one commit of `files`; with `place`, in that folder of a larger one."""
         self.top = self._folder / ("mono" if place else "billing-svc")
         self.service = self.top / place
         shutil.rmtree(self.top, ignore_errors=True)
@@ -82,7 +82,7 @@ class Ground:
         return {path: file for path, file in found.items() if path != ANSWERS_FILE}
 
     def state(self) -> Mapping[str, object]:
-        """All that an update must not touch before it succeeds: files, index, refs, and nothing of it left over."""
+        """What an update must not touch before it succeeds: files, index, refs, leftovers."""
         return {
             "files": on_disk(self.top),
             "index": git(self.top, "ls-files", "--stage", "-z"),
@@ -160,7 +160,7 @@ def _template(version: Version) -> Files:
     questions = {
         name: {"type": "str", "default": default} for name, default in version.questions.items()
     }
-    # As the real template does it: what the team owns is not looked at by Copier's updates, and never written twice.
+    # As in the real template: Copier's updates skip the team's files, and write none twice.
     only_new = "{% if _copier_operation == 'update' %}{{ yours | join('\n') }}{% endif %}"
     config = {
         **_LANGUAGE,

@@ -1,4 +1,4 @@
-"""A template, its versions and a service as plain values, and what must come of them by the rules of ownership.
+"""A template, its versions and a service as plain values, and what ownership makes of them.
 
 Knows no git, no Copier and no Dockyard: it is what the engine is measured by.
 """
@@ -25,7 +25,7 @@ Files = Mapping[str, File]
 
 @dataclass(frozen=True)
 class Version:
-    """A template at one commit. Paths are those of a service; `/path` in `yours` owns a file or a folder."""
+    """A template at one commit, with a service's paths; `/path` in `yours` owns a file or folder."""
 
     files: Files
     yours: tuple[str, ...]
@@ -72,7 +72,7 @@ def owns(version: Version, path: str) -> bool:
 
 
 def untouched_after(scenario: Scenario) -> Files:
-    """What an update gives to a service that nobody has touched: a fresh render, and the team's files as they were."""
+    """An untouched service after the update: a fresh render, and the team's files as they were."""
     newest = scenario.versions[-1]
     before, fresh = scenario.first_render, rendered(newest, scenario.answers)
     kept = {path: file for path, file in before.items() if owns(newest, path)}
@@ -93,7 +93,7 @@ def clash(one: str, other: str) -> bool:
 
 
 def lines(files: Files, author: str) -> set[bytes]:
-    """All lines that `author` wrote: each begins with the author's name and is written once only."""
+    """All lines that `author` wrote. Each begins with the author's name and is unique."""
     return {
         line.rstrip(b"\r")
         for file in files.values()

@@ -1,7 +1,7 @@
 """Random scenarios: answers, a template's history, and what a team did to its service meanwhile.
 
-Every line names its author and is unique, so that a lost one is seen. Paths come from a small room, so that changes
-meet. Knows the model alone.
+Every line names its author and is unique, so that a lost one is seen. Paths come from a small set,
+so that changes meet. Knows the model alone.
 """
 
 from collections.abc import Callable, Iterable
@@ -93,7 +93,7 @@ def _texts(files: Files) -> list[str]:
     ]
 
 
-# --- Changes that both sides make; each gives the files, changed where that is possible ------------------------------
+# --- Changes that both sides make. Each gives the files, changed if that is possible.
 
 
 def _edit(author: _Author, files: Files, room: Iterable[str]) -> Files:
@@ -117,7 +117,7 @@ def _delete(author: _Author, files: Files, room: Iterable[str]) -> Files:
 
 
 def _move(author: _Author, files: Files, room: Iterable[str]) -> Files:
-    """Renamed in its folder, moved to another one, or from the platform's room to the team's: the paths decide."""
+    """A file is renamed or moved, also from the platform to the team: the paths decide."""
     old = author.pick(files)
     rest = {path: file for path, file in files.items() if path != old}
     new = author.free(rest, room)
@@ -149,7 +149,7 @@ _TEAMS: tuple[_Change, ...] = (
 )
 
 
-# --- Changes that only a template makes ------------------------------------------------------------------------------
+# --- Changes that only a template makes
 
 
 def _ask(author: _Author, version: Version) -> Version:
@@ -206,7 +206,7 @@ _PLATFORMS = (
 )
 
 
-# --- Strategies ------------------------------------------------------------------------------------------------------
+# --- Strategies
 
 
 def _first_version(draw: st.DrawFn) -> Version:
@@ -243,7 +243,7 @@ def _edits(draw: st.DrawFn, files: Files, changes: Iterable[_Change]) -> Files:
 
 @st.composite
 def scenarios(draw: st.DrawFn, *, edited: bool = True) -> Scenario:
-    """A template of two or three versions, and a service of the first; `edited` lets the team work on it."""
+    """A template of two or three versions, and a service of the first, `edited` by its team."""
     versions = [_first_version(draw)]
     for number in range(1, draw(st.integers(2, _LONGEST_HISTORY))):
         versions.append(_next_version(draw, versions[-1], number))
@@ -257,7 +257,7 @@ def scenarios(draw: st.DrawFn, *, edited: bool = True) -> Scenario:
 
 @st.composite
 def lossless(draw: st.DrawFn) -> Scenario:
-    """A scenario in which plain Copier loses nothing: both sides only edit and add, in files that Copier merges."""
+    """A scenario in which plain Copier loses nothing: edits and additions, in files it merges."""
     first = _first_version(draw)
     author = _Author(draw, "v1")
     newest = first
@@ -283,7 +283,7 @@ _NEW_QUESTION = b'\nextra:\n  type: str\n  default: "some {{ owner }}"\n'
 
 @st.composite
 def newer_release(draw: st.DrawFn, release: Files) -> Files:
-    """The files of a real template after some changes; those that Jinja reads only grow, so that they stay valid."""
+    """The files of a real template after changes. Files that Jinja reads only grow: still valid."""
     author = _Author(draw, "v1")
     fixed = {
         path: file

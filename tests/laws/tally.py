@@ -1,4 +1,4 @@
-"""How many cases of each law there are, and how many were tried. Knows Hypothesis; knows nothing of the laws."""
+"""How many cases of each law there are, and how many were tried. Knows Hypothesis, not the laws."""
 
 import os
 from collections import Counter
@@ -20,7 +20,7 @@ TRIED: Counter[str] = Counter()
 def law(share: float) -> Callable[[Callable[_P, None]], Callable[_P, None]]:
     """A law that gets `share` of all cases; goes above `@given`.
 
-    The few cases of a normal test run, and every run of continuous integration, are always the same ones.
+    A normal test run, and every run of continuous integration, always tries the same cases.
     """
     number = max(1, round(share * CASES))
     configured = settings(
@@ -29,7 +29,7 @@ def law(share: float) -> Callable[[Callable[_P, None]], Callable[_P, None]]:
         database=None,
         deadline=None,
         print_blob=True,
-        # Explaining a failure runs it a hundred times more, and says what the smallest example says.
+        # Explaining a failure takes a hundred more runs, and the smallest example says the same.
         phases=(Phase.explicit, Phase.generate, Phase.shrink),
         suppress_health_check=[
             HealthCheck.too_slow,

@@ -137,7 +137,7 @@ def test_a_killed_update_is_done_or_undone_by_the_next_command(
             commands.update(ground.service, in_place=True)
 
     faults.survived(update_until_killed)
-    # A service with conflicts, or with a finished update, is not clean: the command says so, having tidied up.
+    # With conflicts or a finished update the service is not clean. The command tidies up, says so.
     with suppress(DockyardError):
         commands.update(ground.service, dry_run=True)
     assert ground.state() == before or ground.files() == ground.files(predicted.tree)
@@ -176,7 +176,7 @@ def outcomes(done: Updated) -> list[tuple[object, ...]]:
 
 
 def sides_of_conflicts(ground: Ground, done: Updated) -> Files:
-    """All versions of the files that `done` reports as conflicts, as the index of the service has them."""
+    """All sides of the files that `done` reports as conflicts, as the service's index has them."""
     reported = {file.path for plan in done.plans for file in plan.merge.conflicts}
     listed = git(ground.service, "ls-files", "--unmerged", "-z").split("\0")[:-1]
     sides = {}

@@ -1,4 +1,4 @@
-"""The laws on the template of this repository and on each older version of it, against renders by plain Copier."""
+"""The laws on this repository's template and each older version, against plain Copier."""
 
 import shutil
 from collections.abc import Callable, Mapping

@@ -19,7 +19,9 @@ metrics: {type: bool, default: true}
 """
 FILES: dict[str, str | bytes | None] = {
     "copier.yml": services.QUESTIONS + CHOICES,
-    "template/bus.ini.jinja": "# of the platform\nbus = {{ bus }}\nmetrics = {{ metrics }}\nowner = {{ owner }}\n",
+    "template/bus.ini.jinja": (
+        "# of the platform\nbus = {{ bus }}\nmetrics = {{ metrics }}\nowner = {{ owner }}\n"
+    ),
 }
 
 

@@ -1,4 +1,4 @@
-"""A headless Chromium, spoken to over a pipe: enough to look at one page. Knows nothing of what is on it."""
+"""A headless Chromium, driven over a pipe: enough to look at one page. Knows no page."""
 
 import base64
 import json

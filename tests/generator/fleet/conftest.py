@@ -49,7 +49,7 @@ class Fleet:
 
 @pytest.fixture(scope="session", autouse=True)
 def _sockets() -> None:
-    """Let multiprocessing make the folder of its sockets outside any one test's folder, which goes before it."""
+    """Let multiprocessing make the folder of its sockets outside any test's own folder."""
     get_temp_dir()
 
 
@@ -68,7 +68,7 @@ def fleet(tmp_path: Path, home: Path) -> Fleet:
 def rows(
     dockyard: Dockyard, command: str, *arguments: str | Path, code: int
 ) -> dict[str, dict[str, Any]]:
-    """The services of `dockyard fleet COMMAND --json` by their names; the command must end with `code`."""
+    """The services of `dockyard fleet COMMAND --json` by name; it must end with `code`."""
     ran = dockyard("fleet", command, *arguments, "--json", "--jobs", "1")
     assert ran.code == code, ran.out + ran.err
     said = json.loads(ran.out)

@@ -1,4 +1,4 @@
-"""Two updates at once, kills and Ctrl-C, with real processes: each service is as it was, or wholly updated."""
+"""Two updates at once, kills and Ctrl-C: each service is as it was, or wholly updated."""
 
 import json
 import os
@@ -47,7 +47,8 @@ def started(*arguments: str | Path) -> Iterator[subprocess.Popen[str]]:
 def held_back(gate: Path) -> dict[str, str]:
     """A service whose tests say that they run, and end when `gate` is there."""
     return {
-        "GNUmakefile": f"test:\n\ttouch {gate}.$$PPID\n\tuntil test -e {gate}; do sleep 0.05; done\n"
+        "GNUmakefile": f"test:\n\ttouch {gate}.$$PPID\n"
+        f"\tuntil test -e {gate}; do sleep 0.05; done\n"
     }
 
 
@@ -159,7 +160,7 @@ def test_killed_at_ten_moments_every_service_is_untouched_or_updated(
                 helpers = helpers if len(helpers) == HELPERS else pythons_of(process)
                 time.sleep(0.001)
             time.sleep(moments.choice([0, moments.uniform(0, 0.02)]))
-            # The first process alone, after which the others undo what they are at; or all, and nothing is undone.
+            # The first process alone: the others then undo their work. Or all: nothing is undone.
             kill(process, helpers, at_once=moments.random() < 0.7)
         killed += process.returncode == -signal.SIGKILL
         amid += any(map(is_amid, range(len(made))))
@@ -181,7 +182,7 @@ def written(made: Made) -> int:
 
 
 def pythons_of(process: subprocess.Popen[str]) -> list[psutil.Process]:
-    """The processes of Dockyard's own that `process` has begun; git, where it is at work, ends by itself."""
+    """Dockyard's processes that `process` has begun. A git at work ends by itself."""
     found = []
     with suppress(psutil.NoSuchProcess):
         for each in psutil.Process(process.pid).children(recursive=True):
@@ -191,7 +192,7 @@ def pythons_of(process: subprocess.Popen[str]) -> list[psutil.Process]:
 
 
 def kill(process: subprocess.Popen[str], helpers: list[psutil.Process], *, at_once: bool) -> None:
-    """Kill the update, its helpers too if `at_once`, and return when nothing of it works any more."""
+    """Kill the update, with `at_once` its helpers too; return when none of them works."""
     process.kill()
     for each in helpers if at_once else ():
         with suppress(psutil.NoSuchProcess):

@@ -1,4 +1,4 @@
-"""What does not answer: asked once, given up after a time, and reported in the rows of those that need it."""
+"""A server that does not answer is asked once, given up in time, and told where it matters."""
 
 import os
 import time
@@ -17,7 +17,7 @@ Ssh = Callable[[str], Path]
 
 @pytest.fixture
 def ssh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ssh:
-    """Let git use a fake ssh that does something after it noted its process; gives the file of these notes."""
+    """Let git use a fake ssh that notes its process, then runs a command; gives the notes' file."""
 
     def use(then: str) -> Path:
         script, pids = tmp_path / "ssh", tmp_path / "pids"
@@ -67,7 +67,7 @@ def test_what_hangs_is_given_up_and_its_programs_end(
     found = rows(dockyard, "status", fleet.folder, code=1)
 
     assert states(found) == {"well-svc": "current", "b-svc": "error"}
-    assert "no end after 2 s (DOCKYARD_NETWORK_TIMEOUT sets" in found["b-svc"]["message"]
+    assert "it did not end within 2 s (DOCKYARD_NETWORK_TIMEOUT sets" in found["b-svc"]["message"]
     for pid in pids.read_text().split():
         until(lambda pid=pid: not is_running(int(pid)))
 
@@ -90,7 +90,7 @@ def test_a_push_that_hangs_is_given_up_and_done_by_the_next_run(
     refused = rows(dockyard, "update", fleet.folder, "--push", code=1)["a-svc"]
 
     assert refused["state"] == "error"
-    assert "cannot be pushed: no end after 2 s" in refused["message"]
+    assert "cannot be pushed: it did not end within 2 s" in refused["message"]
     assert time.monotonic() - began < 60
     hook.unlink()
     monkeypatch.delenv("DOCKYARD_NETWORK_TIMEOUT")
@@ -107,4 +107,4 @@ def test_a_time_that_is_none_is_refused(
     ran = dockyard("fleet", "status", fleet.folder)
 
     assert ran.code == 2
-    assert f"DOCKYARD_NETWORK_TIMEOUT={said!r} is no time" in ran.err
+    assert f"DOCKYARD_NETWORK_TIMEOUT={said!r} is not a duration" in ran.err

@@ -1,4 +1,4 @@
-"""Services in git repositories elsewhere: brought here, updated in Dockyard's own clone, pushed and offered."""
+"""Services in repositories elsewhere: brought here, updated in a clone, pushed, pull request."""
 
 import json
 from pathlib import Path
@@ -344,7 +344,10 @@ def test_a_forge_that_hangs_is_given_up(
 
     found = rows(dockyard, "update", fleet.folder, "--pr", code=1)["a-svc"]
 
-    assert "gh cannot tell whether there is its pull request: no end after 2 s" in found["message"]
+    assert (
+        "gh cannot tell whether there is its pull request: it did not end within 2 s"
+        in found["message"]
+    )
 
 
 @pytest.mark.parametrize("where", ["forge", "services.forge"])

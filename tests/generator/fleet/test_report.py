@@ -1,4 +1,4 @@
-"""The report: one page that a browser shows on a desk and on a phone, whatever the services are called."""
+"""The report: one page that a browser shows on a desk and on a phone, with any name in it."""
 
 import os
 import re

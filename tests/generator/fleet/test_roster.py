@@ -1,4 +1,4 @@
-"""A fleet is what its file says, or what lies in a folder; a wrong file is refused with the place and the remedy."""
+"""A fleet is what its file says, or what lies in a folder; a wrong file is refused."""
 
 from pathlib import Path
 

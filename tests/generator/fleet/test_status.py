@@ -115,7 +115,7 @@ def test_a_defect_met_in_one_service_is_reported_there(
 ) -> None:
     fleet.add("a-svc")
     fleet.add("b-svc")
-    real = run.stand.__globals__["lifecycle"].check
+    real = run.status_of.__globals__["commands"].check
 
     def check(path: Path, to: str | None) -> object:
         if path.name == "a-svc":

@@ -11,7 +11,7 @@ import pytest
 
 from dockyard.answers import Recorded
 from dockyard.programs.cache import cache_folder
-from dockyard.rendering import render
+from dockyard.rendering import copying
 from dockyard.rendering.render import render_tree, store
 from dockyard.rendering.skeleton import prepare
 from dockyard.rendering.template import Template, open_template
@@ -43,7 +43,9 @@ CASES: dict[str, dict[str, str | bytes | None]] = {
         "template/b.log.jinja": "x",
     },
     "an answers file in a form of its own": {
-        "template/{{_copier_conf.answers_file}}.jinja": "# of {{ owner }}\n{{ _copier_answers | to_json }}\n"
+        "template/{{_copier_conf.answers_file}}.jinja": (
+            "# of {{ owner }}\n{{ _copier_answers | to_json }}\n"
+        )
     },
     "exclusions by answers": {
         "copier.yml": services.QUESTIONS.replace(
@@ -136,7 +138,7 @@ def test_the_template_of_this_repository_is_separable_and_rendered_as_by_plain_c
 def test_a_render_is_made_once(evolving: Repository, monkeypatch: pytest.MonkeyPatch) -> None:
     template = open_template(str(evolving.path))
     first = render_tree(template, Recorded("x", "v1.0.0", ANSWERS), "billing-svc")
-    monkeypatch.setattr(render, "_copy", lambda *_, **__: pytest.fail("rendered again"))
+    monkeypatch.setattr(copying, "copy", lambda *_, **__: pytest.fail("rendered again"))
 
     assert render_tree(template, Recorded("x", "v1.0.0", ANSWERS), "billing-svc") == first
 

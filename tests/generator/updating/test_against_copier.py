@@ -1,4 +1,4 @@
-"""`dockyard update` beside `copier update`: the same where Copier loses nothing, more where it does."""
+"""`dockyard update` and `copier update`: the same where Copier loses nothing, else more."""
 
 import subprocess
 from pathlib import Path

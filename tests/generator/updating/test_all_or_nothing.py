@@ -16,7 +16,8 @@ from tests.generator import services
 from tests.generator.lab import Dockyard, Repository, git
 from tests.generator.services import LINES, Made
 
-# Every kind of move: rewritten, deleted, added, in a new folder, a folder that goes away, one that becomes a file.
+# Every kind of move: rewritten, deleted, added, in a new folder, a folder that goes away or becomes
+# a file.
 NEWER: dict[str, str | bytes | None] = {
     "template/Makefile": LINES.replace("line 2\n", "line 2, newer\n"),
     "template/old.cfg": None,

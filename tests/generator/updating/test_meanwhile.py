@@ -80,8 +80,8 @@ def test_a_commit_made_while_the_update_is_planned(
 
     assert ran.code == 2
     assert (
-        f"another commit was checked out in {outdated.root} meanwhile: nothing was written; run this"
-        in ran.err
+        f"another commit was checked out in {outdated.root} meanwhile: "
+        "nothing was written; run this" in ran.err
     )
     assert git(outdated.root, "status", "--porcelain") == ""
     assert git(outdated.root, "show", "HEAD:Makefile") == SAVED

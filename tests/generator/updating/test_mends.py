@@ -81,7 +81,7 @@ def test_a_service_of_somebody_else(
 
     assert ran.code == 2
     assert f"git config --global --add safe.directory {shlex.quote(str(service.root))}" in ran.err
-    assert "If you trust whoever owns it, do as git says and run this again." in ran.err
+    assert "If you trust the owner, do as git says and run this again." in ran.err
     assert "Make it a git repository" not in ran.err
 
 
@@ -100,4 +100,4 @@ def test_a_template_of_somebody_else(
 
     assert ran.code == 2
     assert f"git config --global --add safe.directory {evolving.path}" in ran.err
-    assert "If you trust whoever owns it, do as git says and run this again." in ran.err
+    assert "If you trust the owner, do as git says and run this again." in ran.err

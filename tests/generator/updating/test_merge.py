@@ -1,4 +1,4 @@
-"""What an update makes of each kind of change on the two sides: carried over, kept, or reported. Never lost."""
+"""What an update makes of each kind of change: carried over, kept or reported. Never lost."""
 
 import json
 import os
@@ -399,7 +399,7 @@ def test_a_submodule_of_the_service_is_left_alone(
     assert git(service.root, "ls-tree", "dockyard/v1.1.0", "vendor/part").startswith("160000")
 
 
-# --- The team's files ---------------------------------------------------------------------------------------------
+# --- The team's files
 
 
 def test_the_teams_files_are_not_looked_at(

@@ -1,4 +1,4 @@
-"""What nobody foresaw ends with 2 and a sentence: 1 says that something is left for a person, and CI believes it."""
+"""What nobody foresaw ends with 2 and a sentence; 1 would say that a person has to act."""
 
 import errno
 import os
@@ -70,8 +70,8 @@ def test_a_full_disk_under_the_cache(
     ran = refused(command, service.root, *options)
 
     assert (
-        "/dockyard/renders: No space left on device. Mend that, or name another folder in DOCKYARD_CACHE_DIR."
-        in ran.err
+        "/dockyard/renders: No space left on device. "
+        "Mend that, or name another folder in DOCKYARD_CACHE_DIR." in ran.err
     )
 
 

@@ -16,7 +16,9 @@ NEWER: dict[str, str | bytes | None] = {
     "template/src/seeded_later.py": "seeded = 1\n",
     "template/README.md.jinja": "# Another README of {{ service_name }}\n",
     "template/logo.png": bytes(reversed(range(256))),
-    "CHANGELOG.md": "# Changelog\n\n## 1.1.0\n\n- A newer Makefile.\n\n## 1.0.0\n\n- The beginning.\n",
+    "CHANGELOG.md": (
+        "# Changelog\n\n## 1.1.0\n\n- A newer Makefile.\n\n## 1.0.0\n\n- The beginning.\n"
+    ),
 }
 
 

@@ -1,4 +1,4 @@
-"""What an update refuses: one sentence that says how to mend it, exit code 2, the service as it was."""
+"""What an update refuses: a sentence that says how to mend it, exit code 2, nothing changed."""
 
 import os
 import shutil
@@ -137,8 +137,8 @@ def test_a_version_that_nobody_knows(refused: Dockyard, service: Made) -> None:
     [
         ("owner: [unclosed\n", "cannot be used: while parsing"),
         ("- a list\n", "it holds no answers"),
-        ("owner: platform\n", "_src_path and _commit is missing, or no text"),
-        ("_src_path: x\n_commit: 12\n", "_commit is missing, or no text"),
+        ("owner: platform\n", "_src_path and _commit is missing, or is not a text"),
+        ("_src_path: x\n_commit: 12\n", "_commit is missing, or is not a text"),
         (b"\xff\xfe", "cannot be used: 'utf-8'"),
     ],
 )
@@ -174,7 +174,7 @@ def test_a_tag_that_moves(
     ran = refused("update", service.root)
 
     assert "records v1, a tag that moves and now marks v1.2.0" in ran.err
-    assert "nearest to the service is v1.0.0" in ran.err
+    assert "Nearest to the service is v1.0.0" in ran.err
 
 
 def test_a_short_tag_that_does_not_move_is_a_version(
@@ -213,7 +213,8 @@ def test_a_git_that_is_too_old(
     services.lay_down(
         tmp_path,
         {
-            "bin/git": f'#!/bin/sh\n[ "$3" = version ] && echo git version 2.37.9 && exit\nexec {real} "$@"\n'
+            "bin/git": f'#!/bin/sh\n[ "$3" = version ] && echo git version 2.37.9 && exit\n'
+            f'exec {real} "$@"\n'
         },
     )
     shim.chmod(0o755)
@@ -339,8 +340,8 @@ def test_a_recorded_answer_that_is_not_allowed_any_more(
     ran = refused("update", service.root)
 
     assert (
-        "the answer to owner is refused: 'platform', recorded by this service, is not allowed in v1.1.0"
-        in ran.err
+        "the answer to owner is refused: "
+        "'platform', recorded by this service, is not allowed in v1.1.0" in ran.err
     )
     assert dockyard("update", service.root, "--data", "owner=data").code == 0
 
