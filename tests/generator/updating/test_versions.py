@@ -72,7 +72,7 @@ def test_a_recorded_branch_says_not_what_rendered_the_service(
     ran = refused(command, service.root)
 
     assert f"the service records {name}, a branch, which moves" in ran.err
-    assert "Write the precise version as _commit into .copier-answers.yml" in ran.err
+    assert "write that version as _commit into .copier-answers.yml" in ran.err
     assert "Nearest to the service is v1.0.0" in ran.err
 
 
