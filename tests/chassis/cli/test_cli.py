@@ -2,86 +2,25 @@
 
 import base64
 import json
-import logging
-import os
 import re
 import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-import structlog
 from acme.billing.v1.account_opened_pb2 import AccountOpened
 from acme.signup.v1.user_signed_up_pb2 import UserSignedUp
 
-from chassis import Context, Service
 from chassis.bus import BusUnavailable, DeadLetter, Failure, Subscription
 from chassis.bus.memory import MemoryBroker, MemoryBus
-from chassis.cli import main
 from chassis.contracts.envelope import EncodedEvent
 from chassis.contracts.event_types import to_event
 from tests.brokers.postgres import postgres_server
+from tests.chassis.cli.conftest import HANDLED, TYPE, Run, Said, settings
 
 SECRET = "hunter2"  # noqa: S105 - a secret nobody keeps
-TYPE = "acme.billing.v1.AccountOpened"
-HANDLED = "acme.signup.v1.UserSignedUp"
-
-
-@dataclass(frozen=True)
-class Said:
-    code: int
-    out: str
-    err: str
-
-
-Run = Callable[..., Said]
-
-
-def billing() -> Service:
-    service = Service("billing-svc", version="1.2.3")
-
-    @service.on(UserSignedUp)
-    async def open_account(event: UserSignedUp, ctx: Context) -> None: ...
-
-    return service
-
-
-@pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Runs a command line of billing-svc in an empty folder, with only the settings that the test makes."""
-    monkeypatch.chdir(tmp_path)
-    for name in os.environ:
-        if name.startswith("CHASSIS_"):
-            monkeypatch.delenv(name)
-
-    def run(*arguments: str) -> Said:
-        monkeypatch.setattr(sys, "argv", ["billing-svc", *arguments])
-        root = logging.getLogger()
-        of_pytest, level = root.handlers, root.level
-        try:
-            with pytest.raises(SystemExit) as ended:
-                main(billing())
-        finally:  # a command sets up the logging of its process
-            root.handlers = of_pytest
-            root.setLevel(level)
-            structlog.reset_defaults()
-        said = capsys.readouterr()
-        return Said(int(ended.value.code or 0), said.out, said.err)
-
-    return run
-
-
-@pytest.fixture
-def broker(monkeypatch: pytest.MonkeyPatch) -> MemoryBroker:
-    """The broker that the commands connect to."""
-    broker = MemoryBroker()
-    monkeypatch.setenv("CHASSIS_BUS_URL", "memory://")
-    monkeypatch.setattr("chassis.adapters.open_bus", lambda *_: MemoryBus(broker))
-    return broker
 
 
 def one_line(said: Said) -> str:
@@ -90,13 +29,6 @@ def one_line(said: Said) -> str:
     (line,) = said.err.splitlines()
     assert line.startswith("billing-svc: ")
     return line
-
-
-def settings(**variables: str) -> dict[str, str]:
-    """The environment with these settings and no others."""
-    return {
-        name: value for name, value in os.environ.items() if not name.startswith("CHASSIS_")
-    } | variables
 
 
 def closed_port() -> int:
@@ -418,6 +350,27 @@ def test_dlq_list_shows_what_is_there(run: Run, letters: MemoryBroker) -> None:
     assert "2 dead letters" in said.out
 
 
+def test_dlq_list_in_a_pipe_has_whole_values(run: Run, letters: MemoryBroker) -> None:
+    long = Failure("rejected", message="x" * 300, service="billing-svc", last_failure="2026-01-02")
+    letters.dead["billing-svc"] = {"c" * 40: DeadLetter("c" * 40, {}, b"", TYPE, long)}
+    heading, row, _ = run("dlq", "list").out.splitlines()
+    assert heading.split()[:3] == ["id", "reason", "type"]
+    assert row.split() == ["c" * 40, "rejected", TYPE, "0", "2026-01-02", "x" * 300]
+
+
+def test_dlq_list_in_a_terminal_is_as_wide_as_the_terminal(
+    run: Run, letters: MemoryBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    long = Failure("rejected", message="x" * 300, service="billing-svc", last_failure="2026-01-02")
+    letters.dead["billing-svc"] = {"c" * 40: DeadLetter("c" * 40, {}, b"", TYPE, long)}
+    monkeypatch.setattr("chassis.cli.output.in_a_terminal", lambda: True)
+    monkeypatch.setenv("COLUMNS", "120")
+    out = run("dlq", "list").out
+    assert max(map(len, out.splitlines())) == 120
+    assert "c" * 12 in out
+    assert "c" * 13 not in out
+
+
 def test_dlq_list_as_json_is_one_object_a_line(run: Run, letters: MemoryBroker) -> None:
     lines = [
         json.loads(line)
@@ -447,6 +400,7 @@ def test_dlq_show_shows_what_cannot_be_decoded(run: Run, letters: MemoryBroker) 
         (["replay"], "say which: `billing-svc dlq replay ID`"),
         (["discard"], "say which: `billing-svc dlq discard ID`"),
         (["list", "--older-than", "soon"], "'soon' is not a duration"),
+        (["list", "--reason", "nosuch"], "it is one of attempts_exhausted, bad_envelope"),
     ],
 )
 def test_dlq_refuses_what_is_not_clear(

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from chassis.cli import MISTAKES
-from tests.chassis.cli.test_cli import HANDLED, settings
+from tests.chassis.cli.conftest import HANDLED, settings
 
 HEAVY = {
     "aiohttp",

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 import subprocess
 import sys
 from functools import cache
@@ -106,3 +107,28 @@ def test_a_value_that_json_does_not_know_does_not_lose_the_line(log_lines: LogLi
     odd: Any = {1, 2}
     structlog.get_logger("test").info("odd", value=odd)
     assert log_lines()[0]["value"] == "{1, 2}"
+
+
+LOGS_AN_EVENT = """
+import structlog, sys
+from chassis.telemetry import logs
+
+logs.configure("console", "info", "billing-svc")
+text = "id" + chr(27) + "]0;TITLE" + chr(7) + chr(155) + chr(0x202e) + chr(10) + "FAKE: line"
+log = structlog.get_logger("test")
+log.info("took " + text, event_id=text, source=[text], odd=type("Odd", (), {"__repr__": lambda _: text})())
+try:
+    raise ValueError(text)
+except ValueError:
+    log.exception("failed")
+import logging
+logging.getLogger("of a client").warning("refused: %s", text)
+"""
+
+
+def test_a_console_line_holds_nothing_of_an_event_that_a_terminal_acts_on() -> None:
+    done = subprocess.run([sys.executable, "-c", LOGS_AN_EVENT], capture_output=True, check=True)
+    said = done.stderr.decode()
+    assert said.count("TITLE") >= 6
+    assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202e]", said)
+    assert [line for line in said.splitlines() if line.startswith("FAKE")] == ["FAKE: line"]

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from chassis.cli.output import in_a_terminal, say, table
+from chassis.cli import output
 from chassis.telemetry.text import harmless_line
 
 if TYPE_CHECKING:
@@ -35,10 +35,10 @@ def summary(letter: "DeadLetter") -> dict[str, object]:
 
 def print_table(rows: Sequence[Mapping[str, object]]) -> None:
     """A row for each of the summaries, and how many there are. Short on a terminal, whole in a pipe."""
-    shown = _shortened if in_a_terminal() else _whole
+    shown = _shortened if output.in_a_terminal() else _whole
     headings = [name.replace("_", " ") for name in COLUMNS]
-    table([shown({name: str(row[name]) for name in COLUMNS}) for row in rows], headings)
-    say(f"{len(rows)} dead letter{'' if len(rows) == 1 else 's'}")
+    output.table([shown({name: str(row[name]) for name in COLUMNS}) for row in rows], headings)
+    output.say(f"{len(rows)} dead letter{'' if len(rows) == 1 else 's'}")
 
 
 def _whole(row: Mapping[str, str]) -> Sequence[str]:

@@ -7,10 +7,13 @@ import logging
 import sys
 from collections.abc import Mapping
 from contextvars import ContextVar
-from typing import Any, Literal, Protocol
+from io import StringIO
+from typing import Any, Literal, Protocol, TextIO
 
 import structlog
-from structlog.typing import EventDict, Processor, WrappedLogger
+from structlog.typing import EventDict, ExcInfo, Processor, WrappedLogger
+
+from chassis.telemetry.text import harmless, harmless_line
 
 
 class LogFields(Protocol):
@@ -42,9 +45,10 @@ def configure(log_format: Literal["auto", "json", "console"], level: str, servic
     ]
     last: list[Processor]
     if console:
-        plain = structlog.dev.plain_traceback
+        colours = sys.stderr.isatty()
         last = [
-            structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=plain)
+            _escape,
+            structlog.dev.ConsoleRenderer(colors=colours, exception_formatter=_write_traceback),
         ]
     else:
         last = [add_service, _tracebacks, structlog.processors.JSONRenderer()]
@@ -70,6 +74,22 @@ def configure(log_format: Literal["auto", "json", "console"], level: str, servic
     root.setLevel(level.upper())
     for chatty in ("aiormq", "nats", "asyncio", "aiohttp.access"):
         logging.getLogger(chatty).setLevel(max(logging.WARNING, root.level))
+
+
+def _escape(_logger: WrappedLogger, _method: str, line: EventDict) -> EventDict:
+    """No value acts on the terminal; JSON escapes by itself."""
+    for name, value in line.items():
+        if name in {"exception", "stack"}:
+            line[name] = harmless(str(value))
+        elif name != "exc_info" and not isinstance(value, int | float | None):
+            line[name] = harmless_line(value if isinstance(value, str) else repr(value))
+    return line
+
+
+def _write_traceback(out: TextIO, exc_info: ExcInfo) -> None:
+    plain = StringIO()
+    structlog.dev.plain_traceback(plain, exc_info)
+    out.write(harmless(plain.getvalue()))
 
 
 def _add_handling(_logger: Any, _method: str, line: EventDict) -> EventDict:
