@@ -1,8 +1,8 @@
-# What a developer does here. Needs Python 3.11 or newer, git and make; everything else goes into .venv.
+# The work of a developer. It needs Python 3.11 or newer, git and make; the rest goes into .venv.
 #
-#   make demo · make test        each sets up what it needs
-#   make test ARGS="-k inbox"    ARGS reaches pytest, the demo and the benchmark
-#   make setup PYTHON=python3.13 makes a new .venv with this interpreter instead of the first one found
+#   make demo · make test          each target sets up what it needs
+#   make test ARGS="-k inbox"      ARGS reaches pytest, the demo and the benchmarks
+#   make setup PYTHON=python3.13   a new .venv uses this interpreter, not the first one found
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -11,15 +11,15 @@ CHECKOV := .venv-checkov
 PYTHON ?= python3 python3.14 python3.13 python3.12 python3.11
 ARGS ?=
 
-# uv from PATH, else the pinned one in a virtual environment of its own. A prerequisite of make must not hold a space,
-# so the uv from PATH stays a bare name.
+# The uv from PATH, else the pinned one in a virtual environment of its own. Make splits
+# prerequisites at spaces, so the uv from PATH stays a bare name.
 UV := $(if $(shell command -v uv 2>/dev/null),uv,.venv-uv/bin/uv)
 OWN_UV := $(filter .venv-uv/%,$(UV))
 
-# The interpreter is the one found below: nothing is downloaded behind the developer's back.
+# The interpreter is the one that find_python finds: uv downloads none.
 export UV_PYTHON_DOWNLOADS := never
 
-# The tests call make in rendered services: flags given here are none of theirs.
+# The tests call make in rendered services, which must not see the flags given here.
 unexport MAKEFLAGS MFLAGS VIRTUAL_ENV PYTHONPATH
 
 .DEFAULT_GOAL := help
@@ -38,11 +38,11 @@ demo: $(READY) ## two services and a broker on this machine, step by step
 
 .PHONY: test
 test: $(READY) ## all tests, against real servers
-	@echo "==> Tests: pytest, with NATS, RabbitMQ, Redis and PostgreSQL started by the tests themselves"
+	@echo "==> Tests: pytest; the tests start NATS, RabbitMQ, Redis and PostgreSQL themselves"
 	@$(BIN)/pytest $(ARGS)
 
 .PHONY: check
-check: $(READY) ## lint, format, types, workflows, generated reference and dashboard
+check: $(READY) ## lint, format, types, workflows, generated files
 	@echo "==> Lint: ruff check"
 	@$(BIN)/ruff check
 	@echo "==> Format: ruff format"
@@ -55,7 +55,8 @@ check: $(READY) ## lint, format, types, workflows, generated reference and dashb
 	@$(BIN)/mypy .ci/release.py
 	@echo "==> Workflows: actionlint, their schema, zizmor"
 	@$(BIN)/actionlint
-	@$(BIN)/check-jsonschema --quiet --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	@$(BIN)/check-jsonschema --quiet --builtin-schema vendor.github-workflows \
+	  .github/workflows/*.yml
 	@$(BIN)/check-jsonschema --quiet --builtin-schema vendor.renovate renovate.json
 	@$(BIN)/zizmor --offline --quiet --pedantic .github
 	@echo "==> Reference: docs/reference says what the code says"
@@ -66,7 +67,7 @@ check: $(READY) ## lint, format, types, workflows, generated reference and dashb
 	@$(BIN)/python -m monitoring.dashboard --check
 
 .PHONY: manifests
-manifests: $(READY) $(CHECKOV)/.ready ## audit what the chart renders with checkov, which has an environment of its own
+manifests: $(READY) $(CHECKOV)/.ready ## audit the rendered chart with checkov
 	@echo "==> Manifests: checkov"
 	@$(BIN)/python -m tests.template.chart.audit $(CHECKOV)/bin/checkov
 
@@ -94,16 +95,17 @@ bench: $(READY) ## events per second against yardsticks in the same run
 	@$(BIN)/python -m benchmarks.throughput $(ARGS)
 
 .PHONY: laws
-laws: $(READY) ## what every update must keep to, over 2000 random templates, services and edits
+laws: $(READY) ## the laws of an update, over 2000 random templates, services and edits
 	@echo "==> Laws: random templates and services; LAW_CASES=N for another number"
 	@LAW_CASES=$${LAW_CASES:-2000} $(BIN)/pytest tests/laws --timeout 3600 $(ARGS)
 
 .PHONY: chaos
-chaos: $(READY) ## kill, stop and pause things under load for a long time; count what became of every event
+chaos: $(READY) ## kill, stop and pause things under load, for an hour or more; count every event
 	@echo "==> Chaos: real services and servers, seeded faults"
 	@$(BIN)/python -m tests.chaos $(ARGS)
-	@echo "==> Chaos: the failure matrix on every store, rolling restarts, outages of 30 s, 5,000 dead letters"
-	@CHAOS=long $(BIN)/pytest -o log_cli=true -o log_cli_level=INFO --ignore tests/chaos/test_chaos.py tests/chaos
+	@echo "==> Chaos: the failure matrix, rolling restarts, outages of 30 s, 5,000 dead letters"
+	@CHAOS=long $(BIN)/pytest -o log_cli=true -o log_cli_level=INFO \
+	  --ignore tests/chaos/test_chaos.py tests/chaos
 
 .PHONY: alerts
 alerts: $(READY) ## provoke the platform's alerts by real faults, and see them fire and resolve
@@ -111,18 +113,19 @@ alerts: $(READY) ## provoke the platform's alerts by real faults, and see them f
 	@ALERTS=long $(BIN)/pytest -o log_cli=true -o log_cli_level=INFO tests/platform $(ARGS)
 
 .PHONY: bench-update
-bench-update: $(READY) ## updates by dockyard against copier update: one service, fleets of 10, 30 and 100
+bench-update: $(READY) ## dockyard update against copier update: one service, and fleets
 	@echo "==> Benchmark: updates"
 	@$(BIN)/python -m benchmarks.update $(ARGS)
 
-# Versions already in the file are kept: delete a package's entry to move it to the newest.
+# The versions in the file stay: delete a package's entry to move it to the newest.
+COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+  --no-emit-index-url --custom-compile-command "make lock"
+
 .PHONY: lock
-lock: $(READY) ## write requirements-dev.txt from pyproject.toml, and the requirements of checkov
-	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-	  --group dev --no-emit-package dockyard --no-emit-package dockyard-chassis \
-	  --custom-compile-command "make lock" --output-file requirements-dev.txt pyproject.toml
-	echo "checkov>=3.3" | $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-	  --custom-compile-command "make lock" --output-file requirements-checkov.txt -
+lock: $(READY) ## write requirements-*.txt from pyproject.toml
+	$(COMPILE) --group dev --no-emit-package dockyard --no-emit-package dockyard-chassis \
+	  --output-file requirements-dev.txt pyproject.toml
+	echo "checkov>=3.3" | $(COMPILE) --output-file requirements-checkov.txt -
 
 .PHONY: clean
 clean: ## remove the environments and every cache
@@ -142,31 +145,39 @@ $(READY): requirements-dev.txt pyproject.toml template/chassis/pyproject.toml | 
 	  --editable . --editable template/chassis
 	@touch $@
 
-# Its hundred dependencies would pull at the versions of ours.
+# An environment of its own: the hundred dependencies of checkov would constrain ours.
 $(CHECKOV)/.ready: requirements-checkov.txt | $(READY)
 	@echo "==> Setup: installing checkov into $(CHECKOV)"
 	@rm -rf $(CHECKOV) && $(BIN)/uv venv --quiet --no-project --python $(BIN)/python $(CHECKOV)
-	@$(BIN)/uv pip sync --quiet --python $(CHECKOV)/bin/python --require-hashes requirements-checkov.txt
+	@$(BIN)/uv pip sync --quiet --python $(CHECKOV)/bin/python --require-hashes \
+	  requirements-checkov.txt
 	@touch $@
 
-# The version and the hashes of uv are those of requirements-dev.txt.
+# requirements-dev.txt gives uv's version and hashes.
 .venv-uv/bin/uv:
 	@$(find_python); \
 	echo "==> Setup: uv is not in PATH, installing it into .venv-uv with $$python"; \
 	rm -rf .venv-uv; \
-	"$$python" -m venv .venv-uv || { rm -rf .venv-uv; \
-	  echo "$$python cannot make a virtual environment (Debian and Ubuntu: apt-get install python3-venv)" >&2; exit 1; }; \
+	"$$python" -m venv .venv-uv || { \
+	  rm -rf .venv-uv; \
+	  echo "$$python cannot make a virtual environment." \
+	    "On Debian and Ubuntu: apt-get install python3-venv" >&2; \
+	  exit 1; \
+	}; \
 	awk '/^[^ #]/ {uv = /^uv==/} uv' requirements-dev.txt > .venv-uv/uv.txt && \
-	.venv-uv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r .venv-uv/uv.txt
+	.venv-uv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes \
+	  -r .venv-uv/uv.txt
 
 # Sets the shell variable `python` to an interpreter that is new enough, or ends with a sentence.
 define find_python
 for candidate in $(PYTHON); do \
-  python=$$("$$candidate" -c 'import sys; print(sys.executable if sys.version_info >= (3, 11) else "")' 2>/dev/null) \
-    && [ -n "$$python" ] && break; \
+  python=$$("$$candidate" -c "import sys; sys.version_info >= (3, 11) and print(sys.executable)" \
+    2>/dev/null) && [ -n "$$python" ] && break; \
   python=; \
 done; \
 [ -n "$$python" ] || { \
-  echo "Python 3.11 or newer is needed, and none of these is one: $(PYTHON)." \
-    "Install one, or say where it is: make setup PYTHON=/path/to/python" >&2; exit 1; }
+  echo "Dockyard needs Python 3.11 or newer, and found none of: $(PYTHON)." \
+    "Install one, or name it: make setup PYTHON=/path/to/python" >&2; \
+  exit 1; \
+}
 endef

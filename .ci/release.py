@@ -1,7 +1,8 @@
-"""Refuses a release tag that moves, floats or disagrees with the repository; prints the release's notes.
+"""Refuses a release tag that moves, floats or contradicts the repository; prints its notes.
 
-Called by the release workflow in a full clone, with the tag checked out. Knows git, pyproject.toml and CHANGELOG.md;
-knows nothing of GitHub. Needs the standard library and `packaging` only.
+The release workflow calls it in a full clone, with the tag checked out. It knows git,
+pyproject.toml and CHANGELOG.md, and knows nothing of GitHub. It needs the standard library and
+`packaging` only.
 """
 
 import argparse
@@ -26,18 +27,20 @@ class Refused(Exception):
 def check(root: Path, tag: str, replaced: str) -> str:
     """The release notes of `tag` in the clone at `root`. Raises Refused.
 
-    `replaced` is the commit that the tag stood on before this push: empty or zeros for a new tag.
+    `replaced` is the tag's commit before this push: empty or zeros for a new tag.
     """
     version = _version(tag)
     if not _NO_COMMIT.fullmatch(replaced):
         raise Refused(
-            f"{tag} was moved, it stood on {replaced[:12]}: services have recorded it. Tag a new version."
+            f"{tag} was moved from {replaced[:12]}, which services have recorded: "
+            "tag a new version."
         )
     commit = _git(root, "rev-parse", "HEAD")
     standing = dict(_remote_tags(root))
     if standing.get(tag) != commit:
         raise Refused(
-            f"{tag} stands on {standing.get(tag, 'nothing')} at origin, checked out is {commit}: run again."
+            f"{tag} stands on {standing.get(tag, 'nothing')} at origin, "
+            f"but {commit} is checked out: run again."
         )
     if not _succeeds(root, "merge-base", "--is-ancestor", commit, MAIN):
         raise Refused(f"{tag} is not on main: merge first, then tag what was merged.")
@@ -53,18 +56,20 @@ def check(root: Path, tag: str, replaced: str) -> str:
         if other != tag and _is_release(other) and Version(other) >= version
     ]
     if newer:
-        raise Refused(
-            f"{tag} is not newer than {', '.join(sorted(newer, key=Version))}: take a higher version."
-        )
+        older_than = ", ".join(sorted(newer, key=Version))
+        raise Refused(f"{tag} is not newer than {older_than}: take a higher version.")
     return _notes((root / "CHANGELOG.md").read_text("utf-8"), str(version))
 
 
 def _version(tag: str) -> Version:
-    """The version that `tag` names. Copier and `dockyard` order tags by PEP 440; v1 and v1.2 would have to move."""
+    """The version that `tag` names. Raises Refused.
+
+    Copier and `dockyard` order tags by PEP 440. Tags such as v1 and v1.2 would have to move.
+    """
     try:
         version = Version(tag)
     except InvalidVersion:
-        raise Refused(f"{tag} is no version: tag it like v1.4.0 or v1.4.0rc1.") from None
+        raise Refused(f"{tag} is not a version: use a tag like v1.4.0 or v1.4.0rc1.") from None
     if len(version.release) != 3 or tag != f"v{version}" or version.local or version.is_devrelease:
         raise Refused(
             f"{tag} floats or is spelled freely: write all three numbers, like v1.4.0 or v1.4.0rc1."
@@ -80,7 +85,7 @@ def _is_release(tag: str) -> bool:
 
 
 def _remote_tags(root: Path) -> Iterator[tuple[str, str]]:
-    """Each tag at origin with its commit. An annotated tag is listed twice, its commit last."""
+    """The tags at origin with their commits. git lists an annotated tag twice, its commit last."""
     for line in _git(root, "ls-remote", "--tags", "origin").splitlines():
         object_id, _, ref = line.partition("\t")
         yield ref.removeprefix("refs/tags/").removesuffix("^{}"), object_id
@@ -119,7 +124,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("tag")
     parser.add_argument(
-        "--replaced", default="", help="the commit that the tag stood on before it was pushed"
+        "--replaced", default="", help="the commit that the tag stood on before this push"
     )
     given = parser.parse_args()
     try:

@@ -2,9 +2,10 @@
 
     python -m benchmarks.throughput [--events N] [--rounds N] [--bus rabbitmq|nats]
 
-The service claims, completes, acknowledges after the work and counts metrics; the yardsticks (a plain FastStream
-handler, the bare client library) do none of that. Every measurement has a broker's state of its own: the queue is
-filled first, then drained by one process. Machines differ and are noisy: the ratios count, not the figures.
+The service claims, completes, acknowledges after the work and counts metrics. The yardsticks, a
+plain FastStream handler and the bare client library, do nothing of the kind. Each measurement
+starts from an empty broker, fills the queue and drains it by one process. Machines differ and are
+noisy: the ratios count, not the figures.
 """
 
 import argparse
@@ -68,16 +69,15 @@ def main() -> None:
 def _measure(
     bus: str, service: Path, folder: Path, events: int, rounds: int
 ) -> dict[str, list[Run]]:
-    """Every contender, in turn, `rounds` times; the steps once less, for they only explain."""
+    """All contenders in turn, `rounds` times. The steps run once less: they only explain."""
     runs: dict[str, list[Run]] = {}
     for number in range(1, rounds + 1):
         contenders = (SERVICE, *YARDSTICKS, *(STEPS if number <= max(1, rounds - 1) else ()))
         for contender in contenders:
             run = _one(bus, contender, service, folder, events)
             runs.setdefault(contender, []).append(run)
-            _say(
-                f"{bus} round {number}: {contender} {run.per_second:,.0f}/s, {run.cpu_microseconds:.0f} µs CPU"
-            )
+            figures = f"{run.per_second:,.0f}/s, {run.cpu_microseconds:.0f} µs CPU"
+            _say(f"{bus} round {number}: {contender} {figures}")
     return runs
 
 
@@ -122,7 +122,7 @@ def _command(contender: str, service: Path) -> list[str]:
 
 
 def _make_topology(contender: str, command: list[str], env: Mapping[str, str]) -> None:
-    """Have the contender declare its queue or consumer, so that it can be filled before it runs."""
+    """Run the contender until its queue or consumer is declared, ready to be filled."""
     env = {**env, "BENCH_EVENTS": "0"}
     if contender != SERVICE:
         subprocess.run(command, env=env, check=True, timeout=PATIENCE, capture_output=True)
@@ -131,7 +131,7 @@ def _make_topology(contender: str, command: list[str], env: Mapping[str, str]) -
     deadline = monotonic() + PATIENCE
     while not _ready(f"http://127.0.0.1:{env['CHASSIS_HTTP_PORT']}/readyz"):
         if process.poll() is not None or monotonic() > deadline:
-            raise SystemExit("the rendered service does not get ready")
+            raise SystemExit("the rendered service is not ready in time")
         sleep(0.05)
     process.terminate()
     process.wait(PATIENCE)
@@ -139,7 +139,7 @@ def _make_topology(contender: str, command: list[str], env: Mapping[str, str]) -
 
 def _ready(url: str) -> bool:
     try:
-        with urllib.request.urlopen(url, timeout=1) as answer:  # noqa: S310 - an address of our own
+        with urllib.request.urlopen(url, timeout=1) as answer:  # noqa: S310 - our own address
             return bool(answer.status == 200)
     except OSError:
         return False
@@ -155,7 +155,7 @@ async def _fill(bus_url: str, events: int) -> None:
 
 @contextmanager
 def _fresh(bus: str, folder: Path) -> Iterator[tuple[str, str]]:
-    """URLs of a bus and an inbox store that hold nothing yet."""
+    """URLs of an empty bus and an empty inbox store."""
     with tempfile.TemporaryDirectory(dir=folder) as data, nats(Path(data)) as server:
         if bus == "nats":
             yield server.url, server.url
@@ -167,15 +167,14 @@ def _fresh(bus: str, folder: Path) -> Iterator[tuple[str, str]]:
 def _report(bus: str, runs: Mapping[str, list[Run]], events: int) -> None:
     rate = {name: median(run.per_second for run in all_) for name, all_ in runs.items()}
     cpu = {name: median(run.cpu_microseconds for run in all_) for name, all_ in runs.items()}
-    print(
-        f"\n{bus} + NATS KV, {events:,} events of 220 bytes, prefetch {PREFETCH}, medians of {len(runs[SERVICE])}"
-    )
+    rounds = len(runs[SERVICE])
+    load = f"{events:,} events of 220 bytes, prefetch {PREFETCH}, medians of {rounds}"
+    print(f"\n{bus} + NATS KV, {load}")
     print(f"  {'':24}{'events/s':>10}{'ratio':>8}{'CPU µs an event':>18}")
     for name in (SERVICE, *YARDSTICKS):
-        note = "everything on" if name == SERVICE else "none of it"
-        print(
-            f"  {name + ' (' + note + ')':24}{rate[name]:>10,.0f}{rate[SERVICE] / rate[name]:>7.2f}x{cpu[name]:>18.1f}"
-        )
+        title = f"{name} ({'everything on' if name == SERVICE else 'none of it'})"
+        ratio = rate[SERVICE] / rate[name]
+        print(f"  {title:24}{rate[name]:>10,.0f}{ratio:>7.2f}x{cpu[name]:>18.1f}")
     print("  CPU µs an event, by step:")
     before = 0.0
     for step, name in zip(

@@ -1,7 +1,7 @@
-"""The client library alone in the shape it is fastest in by its own documentation: decode, acknowledge, nothing else.
+"""The client library alone, used as its documentation recommends for speed: decode, acknowledge.
 
-RabbitMQ: aiormq, acknowledgements of fifty at a time. NATS: nats-py, fetch and acknowledge.
-With BENCH_EVENTS=0 it only makes the topology.
+On RabbitMQ it is aiormq, which acknowledges fifty at a time. On NATS it is nats-py, which fetches
+and acknowledges. With BENCH_EVENTS=0 it only makes the topology.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""A plain FastStream handler: no inbox, no retry, no metrics, not even its log lines. The yardstick.
+"""The yardstick: a plain FastStream handler without inbox, retry, metrics or log lines.
 
 With BENCH_EVENTS=0 it only makes the topology.
 """

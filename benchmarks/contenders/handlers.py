@@ -1,4 +1,4 @@
-"""The handler of the rendered service under measurement: everything on, and nothing to do."""
+"""The handler of the measured service: the chassis does everything, the handler nothing."""
 
 import os
 import signal

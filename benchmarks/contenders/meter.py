@@ -1,6 +1,6 @@
-"""Counts events as the handler of a contender sees them, and prints one line of JSON after the last one.
+"""Counts the events that the handler of a contender sees; prints a line of JSON after the last.
 
-The same few instructions in every contender, so that what differs is what is around them.
+Each contender runs the same few instructions, so the code around them makes the difference.
 """
 
 import json
@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 
 class Meter:
-    """`when_done` ends the contender. Wall-clock and CPU time run from the first event to the last."""
+    """Times the events from the first to the last, then calls `when_done` to end the contender."""
 
     def __init__(self, when_done: Callable[[], None]) -> None:
         self._expected = int(os.environ["BENCH_EVENTS"])

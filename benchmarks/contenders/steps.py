@@ -1,7 +1,7 @@
-"""The chassis' own parts, one step more at a time, on the adapters of the rendered service.
+"""The chassis' own parts on the adapters of the rendered service, one step more in each contender.
 
-`receive`: the bus alone, acknowledging · `decode`: and envelope, protobuf, digest · `claim`: and the inbox's claim ·
-`complete`: and completion. What the whole service costs beyond that is the pipeline with metrics, limits and logs.
+`receive` takes from the bus and acknowledges. `decode` adds envelope, protobuf and digest, `claim`
+the inbox's claim, and `complete` the completion. The whole service adds metrics, limits and logs.
 With BENCH_EVENTS=0 it only makes the topology.
 """
 

@@ -22,7 +22,8 @@ def main() -> int:
     kept = {}
     if given.record:
         printed = recording.record()
-        if recording.shape(printed) != recording.shape(recorded):
+        if difference := recording.difference(printed, recorded):
+            sys.stderr.write(f"{difference}\n")
             recorded = kept[recording.FILE] = printed
     kept[folder / "demo.svg"] = terminal.draw(recorded)
     kept[folder / "whole.svg"] = whole.draw()

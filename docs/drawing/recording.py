@@ -3,6 +3,7 @@
 Ids, ports, times and counts differ between runs. A recording is stale if anything else differs.
 """
 
+import difflib
 import re
 import subprocess
 import sys
@@ -18,8 +19,16 @@ def shape(printed: str) -> list[str]:
     return [re.sub(r"\s+", " ", _VARIES.sub("#", line)) for line in printed.splitlines()]
 
 
+def difference(printed: str, recorded: str) -> str:
+    """The lines by which the shapes differ; empty if they are the same."""
+    lines = difflib.unified_diff(
+        shape(recorded), shape(printed), "recorded", "printed", lineterm=""
+    )
+    return "\n".join(lines)
+
+
 def record() -> str:
-    """What the demo prints, which is shown meanwhile. Raises CalledProcessError if it fails."""
+    """What the demo prints, which is shown meanwhile. Ends this process if the demo fails."""
     command = [sys.executable, "-m", "dockyard", "demo"]
     with subprocess.Popen(  # noqa: S603 - this repository's own command
         command, stdout=subprocess.PIPE, encoding="utf-8"
@@ -31,5 +40,5 @@ def record() -> str:
             sys.stdout.write(part)
             sys.stdout.flush()
     if demo.returncode:
-        raise subprocess.CalledProcessError(demo.returncode, command)
+        raise SystemExit(demo.returncode)
     return printed
