@@ -65,6 +65,7 @@ check: $(READY) ## lint, format, types, workflows, generated files
 	@$(BIN)/python -m docs.drawing --check
 	@echo "==> Dashboard: the one in the template is the one that monitoring/ describes"
 	@$(BIN)/python -m monitoring.dashboard --check
+	@$(BIN)/python -m monitoring.shared --check
 
 .PHONY: manifests
 manifests: $(READY) $(CHECKOV)/.ready ## audit the rendered chart with checkov
@@ -80,6 +81,7 @@ format: $(READY) ## format the code, mend what can be mended
 docs: $(READY) ## write docs/reference and the dashboard from the code
 	$(BIN)/python docs/reference.py
 	$(BIN)/python -m monitoring.dashboard
+	$(BIN)/python -m monitoring.shared
 
 .PHONY: pictures
 pictures: $(READY) ## draw the pictures of the README

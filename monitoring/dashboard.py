@@ -60,8 +60,8 @@ def render() -> str:
         .variables(
             [
                 dashboard.DatasourceVariable("datasource").label("Data source").type("prometheus"),
-                _variable("job", "Job", "label_values(chassis_build_info, job)"),
-                _variable(
+                query_variable("job", "Job", "label_values(chassis_build_info, job)"),
+                query_variable(
                     "instance",
                     "Instance",
                     'label_values(chassis_build_info{job=~"$job"}, instance)',
@@ -84,11 +84,12 @@ def render() -> str:
         board.with_row(dashboard.Row(title).id(number))
         for panel in panels:
             number += 1
-            board.with_panel(_panel(panel).id(number))
+            board.with_panel(built_panel(panel).id(number))
     return JSONEncoder(sort_keys=True, indent=2).encode(board.build()) + "\n"
 
 
-def _variable(name: str, label: str, query: str) -> dashboard.QueryVariable:
+def query_variable(name: str, label: str, query: str) -> dashboard.QueryVariable:
+    """A choice of several values, all of them at first."""
     return (
         dashboard.QueryVariable(name)
         .label(label)
@@ -102,7 +103,8 @@ def _variable(name: str, label: str, query: str) -> dashboard.QueryVariable:
     )
 
 
-def _panel(panel: Panel) -> stat.Panel | timeseries.Panel:
+def built_panel(panel: Panel) -> stat.Panel | timeseries.Panel:
+    """As Grafana wants it, without an id."""
     built = _number() if panel.kind == "number" else _lines(stacked=panel.kind == "stack")
     built.title(panel.title).description(panel.description).unit(panel.unit).datasource(
         SOURCE
