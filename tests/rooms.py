@@ -1,7 +1,7 @@
 """Reads which module of a package imports which, and holds the imports to a table of rooms.
 
-A room is a module or a folder of the package, or a library from outside. Imports are read, never executed.
-Imports inside functions and under `TYPE_CHECKING` count too: a room that names another room knows it.
+A room is a module or a folder of the package, or a library. Imports are read, never executed.
+Imports inside functions and under `TYPE_CHECKING` count too: they show that a room knows another.
 """
 
 import ast
@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 
 Table = Mapping[str, str]
-"""Each room, and the rooms that it may import, with spaces between. Lower rooms stand further down."""
+"""Each room, and the rooms that it may import, with spaces between. A lower room stands below."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +83,7 @@ class Package:
 
 
 def table_faults(package: Package, table: Table) -> list[str]:
-    """What is wrong with the table itself: an arrow that points up, an unknown room, a missing one."""
+    """Faults of the table: an arrow that points up, an unknown room, a module without a room."""
     rooms = list(table)
     faults = []
     for height, (room, lower) in enumerate(table.items()):
@@ -136,7 +136,7 @@ def modules_in_root(package: Package) -> list[str]:
 
 
 def _room(module: str, package: Package, table: Table) -> str | None:
-    """The room with the longest name that holds `module`; None for a library that the table does not name."""
+    """The room with the longest name that holds `module`; None for a library without a row."""
     inside = module == package.name or module.startswith(f"{package.name}.")
     name = module.removeprefix(f"{package.name}.")
     while name not in table:

@@ -1,7 +1,7 @@
 """The rooms of the chassis and of the generator: which may import which, and how large they get.
 
-The tables read from top to bottom. A room may import the rooms in its row, and all of them stand below it.
-An import against the table is a defect of the import first, and of the table only if the design has changed.
+The tables read from top to bottom. A room may import the rooms in its row, and all of them stand
+below it. An import against the table is a defect of the import, unless the design has changed.
 """
 
 from collections.abc import Sequence
@@ -21,9 +21,9 @@ from tests.rooms import (
 
 ROOT = Path(__file__).parents[1]
 
-# The registry `adapters` finds an adapter by its name, so its row names none of them. Every adapter is a room
-# of its own: no other adapter, and nothing that handles events, may import it. `psycopg` above the adapters
-# is the type of the connection that a handler is given, nothing more.
+# The registry `adapters` finds an adapter by its name, so its row names none of them. Every adapter
+# is a room of its own: no other adapter, and nothing that handles events, may import it. `psycopg`
+# above the adapters is the type of the connection that a handler gets, nothing more.
 CHASSIS: Table = {
     "cli": "tools replica service adapters deadletters publishing inbox bus contracts settings"
     " telemetry urls reasons",
@@ -41,14 +41,14 @@ CHASSIS: Table = {
     "adapters": "settings inbox bus",
     "publishing": "bus contracts telemetry",
     "bus.memory": "bus contracts",
-    "bus.nats": "jetstream bus contracts backoff nats",
-    "bus.rabbitmq": "bus contracts backoff aiormq pamqp",
+    "bus.nats": "jetstream bus contracts telemetry backoff nats",
+    "bus.rabbitmq": "bus contracts telemetry backoff aiormq pamqp",
     "inbox.memory": "inbox",
     "inbox.nats_kv": "jetstream inbox backoff nats",
     "inbox.postgres": "inbox contracts retry backoff psycopg psycopg_pool",
     "inbox.redis": "inbox backoff redis",
     "inbox.unclaimed": "inbox",
-    "jetstream": "backoff nats",
+    "jetstream": "telemetry backoff nats",
     "inbox": "contracts psycopg",
     "bus": "contracts",
     "calls": "telemetry",
@@ -146,7 +146,7 @@ HOUSE: Table = {"top": "ports.red ports", "ports.red": "ports", "ports.blue": "p
 
 
 def built(folder: Path, **files: str) -> Package:
-    """The package `house` with the rooms of HOUSE; `files` replace a room's source, dots written as `_`."""
+    """The package `house` with the rooms of HOUSE. `files` give the source of a room."""
     paths = {
         "": "__init__.py",
         "top": "top.py",

@@ -165,7 +165,7 @@ class Bus(MemoryBus):
 
 @dataclass
 class Pipeline:
-    """`handlers` by message class. Times are seconds; the clock of the inbox stands still until `now` is moved."""
+    """`handlers` by message class. Times are seconds. The inbox's clock stands still at `now`."""
 
     handlers: Mapping[type[Body], list[Handler]]
     keys: Mapping[str, Callable[[Any], object]] = field(default_factory=dict)

@@ -194,7 +194,8 @@ async def test_a_harness_leaves_nothing_of_its_own_in_the_database_and_knows_not
     assert await db.effects() == ["ada", "ada"]
     assert (
         await db.value(
-            "SELECT count(*) FROM information_schema.schemata WHERE schema_name LIKE 'chassis_test%'"
+            "SELECT count(*) FROM information_schema.schemata "
+            "WHERE schema_name LIKE 'chassis_test%'"
         )
         == 0
     )

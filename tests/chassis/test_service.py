@@ -38,7 +38,7 @@ def test_two_handlers_of_one_type_need_two_names() -> None:
     [
         (
             {"concurrency": 0},
-            "handler open_account of acme.signup.v1.UserSignedUp: concurrency=0 must be a whole number",
+            "handler open_account of acme.signup.v1.UserSignedUp: concurrency=0 must be a whole",
         ),
         ({"concurrency": True}, "concurrency=True must be a whole number"),
         ({"concurrency": 1.5}, "concurrency=1.5 must be a whole number"),

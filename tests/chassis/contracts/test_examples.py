@@ -1,4 +1,4 @@
-"""Made-up events: valid whatever the contract, and something in every field that can stand alone."""
+"""Made-up events are valid under any contract, with a value in every field that can have one."""
 
 from collections.abc import Callable
 from importlib.resources import files

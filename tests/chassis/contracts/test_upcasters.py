@@ -1,4 +1,4 @@
-"""Events of older versions reach the handlers of newer ones; what cannot be right is refused when it is registered."""
+"""Events of older versions reach the handlers of newer ones; wrong upcasters are refused at once."""
 
 import asyncio
 from collections.abc import Callable

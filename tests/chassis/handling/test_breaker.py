@@ -1,4 +1,4 @@
-"""A dependency that fails pauses the consumer and costs no event its attempts; an event that fails alone does not."""
+"""A failing dependency pauses the consumer and costs no attempts; an event that fails alone does not."""
 
 import asyncio
 from collections import Counter
@@ -448,9 +448,7 @@ async def test_a_drain_ends_the_probing_and_resumes_nothing(log_lines: LogLines)
     assert not [one for one in log_lines() if "resumes" in one["event"]]
 
 
-async def test_a_replica_whose_dependency_fails_counts_as_consuming_while_its_bus_is_connected() -> (
-    None
-):
+async def test_a_replica_whose_dependency_fails_is_consuming_while_its_bus_is_connected() -> None:
     line = pipeline(Dependency())
     await line.bus.start()
     await fail_often(line)

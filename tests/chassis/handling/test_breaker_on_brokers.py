@@ -1,4 +1,4 @@
-"""A whole service, with its defaults, meets a dependency that is down for a while; the same on every bus."""
+"""A service with its defaults meets a dependency that is down; the same on every bus."""
 
 import asyncio
 from collections.abc import AsyncIterator

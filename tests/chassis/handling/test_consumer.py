@@ -1,4 +1,4 @@
-"""Each delivery meets one of five outcomes, and nothing is handled, published or settled that must not be."""
+"""Each delivery meets one of five outcomes; nothing is handled, published or settled wrongly."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -204,9 +204,7 @@ async def test_one_handlers_failure_repeats_only_that_handler() -> None:
     assert calls == ["failing", "working", "failing"]
 
 
-async def test_a_handler_that_rejects_does_not_condemn_the_event_for_one_that_is_to_be_retried() -> (
-    None
-):
+async def test_a_handler_that_rejects_does_not_condemn_the_event_while_another_retries() -> None:
     async def rejecting(event: UserSignedUp, ctx: Context) -> None:
         raise Reject("never")
 
@@ -437,9 +435,7 @@ async def test_a_lease_that_is_lost_after_the_handler_has_returned_cancels_nothi
     assert line.metric("chassis_inbox_leases_lost_total") == 1
 
 
-async def test_an_event_too_large_to_publish_is_a_dead_letter_at_once_and_nothing_is_published() -> (
-    None
-):
+async def test_an_event_too_large_to_publish_is_dead_at_once_and_nothing_is_published() -> None:
     async def verbose(event: UserSignedUp, ctx: Context) -> None:
         ctx.publish(AccountOpened(account_id="a-1"))
         ctx.publish(AccountOpened(account_id="x" * 1000))
@@ -544,7 +540,7 @@ async def test_without_a_claim_nothing_is_handled_and_the_bus_pauses_until_the_s
     await line.consumer.drain(0)
 
 
-async def test_after_a_long_outage_of_broker_and_store_what_is_done_is_not_done_again_by_another_replica(
+async def test_after_a_long_outage_of_broker_and_store_no_other_replica_repeats_the_event(
     started: Callable[[Pipeline], Pipeline], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("chassis.handling.outage.GRACE_SECONDS", 0.1)

@@ -1,4 +1,4 @@
-"""Handlers that are limited or in order: what waits, what is retried in hand, and what is handed back."""
+"""Handlers that are limited or in order: events wait, are retried in hand, or are handed back."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.usefixtures("log_lines")
 
 @dataclass
 class Desk:
-    """A handler that keeps each event until it is let go, or raises what `raises` has for it, once for each entry."""
+    """A handler that keeps each event until it is let go, or raises each of its `raises` once."""
 
     name: str = "open_account"
     raises: dict[str, list[BaseException]] = field(default_factory=dict)
@@ -54,7 +54,7 @@ class Desk:
 
 @pytest.fixture
 async def line() -> AsyncIterator[Callable[..., Pipeline]]:
-    """Makes pipelines with one handler of UserSignedUp, or those given, and drains them after the test."""
+    """Makes pipelines with one handler of UserSignedUp, or the given ones; drains them afterwards."""
     pipelines: list[Pipeline] = []
 
     def make(*handlers: Handler, turns: Turns | dict[str, Turns], **settings: object) -> Pipeline:

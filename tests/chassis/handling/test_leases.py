@@ -13,7 +13,7 @@ TERM = 60.0
 
 
 class Store:
-    """Extends a lease by a new fence, when it is let to; gives `claim_gives` for a claim, and answers unless `away`."""
+    """Extends a lease by a new fence once it may; a claim gives `claim_gives`, unless `away`."""
 
     def __init__(self) -> None:
         self.extended: list[Lease] = []

@@ -1,4 +1,4 @@
-"""Whole services with limited, ordered and every-replica handlers, on each broker and each store."""
+"""Services with limited, ordered and every-replica handlers, on each broker and each store."""
 
 import asyncio
 from collections import Counter, defaultdict

@@ -1,4 +1,4 @@
-"""`ctx.transaction()`: a handler's writes, its events and its completion are committed together or not at all."""
+"""`ctx.transaction()` commits a handler's writes, its events and its completion together."""
 
 import asyncio
 from collections.abc import Awaitable, Callable

@@ -45,7 +45,7 @@ def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Broker(Bus):
-    """A bus that takes its time, and refuses what a test says; `before` runs before each event is taken."""
+    """A bus that takes its time, and refuses what a test says; `before` runs before each event."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -76,7 +76,7 @@ class Broker(Bus):
 
 
 def held() -> tuple[Broker, asyncio.Event, asyncio.Event]:
-    """A broker that answers nobody until the second event is set; the first is set once somebody waits for it."""
+    """A broker that answers once the second event is set; the first is set when a caller waits."""
     broker, begun, go_on = Broker(), asyncio.Event(), asyncio.Event()
 
     async def wait() -> None:

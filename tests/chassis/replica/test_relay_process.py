@@ -144,7 +144,7 @@ async def published(broker: Nats, count: int) -> Counter[str]:
         return ids
 
 
-async def test_a_relay_that_is_killed_again_and_again_loses_nothing_and_the_next_inbox_drops_what_came_twice(
+async def test_a_relay_that_is_killed_again_and_again_loses_nothing_and_repeats_are_dropped(
     db: Database, programs: Programs, broker: Nats, outbox: list[str]
 ) -> None:
     with ExitStack() as stack:

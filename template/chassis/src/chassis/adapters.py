@@ -1,6 +1,7 @@
 """From a URL to the adapter behind it: one line a broker, one line a store.
 
-Adapters are imported only when their scheme is used, so a service installs only the clients it needs.
+Adapters are imported only when their scheme is used, so a service installs only the clients it
+needs.
 """
 
 from collections.abc import Callable
@@ -28,7 +29,10 @@ _INBOXES = {
 }
 
 ACK_WAIT_LEASES = 1.25
-"""The broker waits this many leases for an acknowledgement: longer than any lease, so the inbox decides first."""
+"""The broker waits this many leases for an acknowledgement.
+
+It is longer than any lease, so the inbox decides first.
+"""
 
 
 class AdapterError(Exception):
@@ -78,6 +82,6 @@ def _load(module: str, name: str, extra: str, scheme: str) -> Callable[..., obje
         if error.name is None or error.name.startswith("chassis"):
             raise
         raise AdapterError(
-            f"{scheme}:// needs the package {error.name.partition('.')[0]!r}, which is not installed: "
-            f"add dockyard-chassis[{extra}] to the dependencies in pyproject.toml"
+            f"{scheme}:// needs the package {error.name.partition('.')[0]!r}, which is not "
+            f"installed: add dockyard-chassis[{extra}] to the dependencies in pyproject.toml"
         ) from error

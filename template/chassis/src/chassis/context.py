@@ -1,4 +1,4 @@
-"""What a handler is given beside the event."""
+"""What a handler gets beside the event."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
@@ -49,18 +49,27 @@ class Context:
         self.attempt = attempt
         """1 at the first attempt."""
         self.idempotency_key = idempotency_key
-        """The same at every attempt of this handler on this event: hand it to payment providers, mail gateways…"""
+        """The same at every attempt of this handler on this event.
+
+        Hand it to payment providers, mail gateways and the like.
+        """
         self.fence = fence
-        """Grows with every claim of this event: a resource that remembers it can refuse a late writer."""
+        """Grows with every claim of this event.
+
+        A resource that remembers the fence can refuse a late writer.
+        """
         self.traceparent = envelope.traceparent
-        """W3C trace context of this handling: the publisher's, or that of the span around the handler."""
+        """W3C trace context of this handling.
+
+        It is the publisher's context, or the context of the span around the handler.
+        """
         self._source = source
         self._transaction = transaction
         self._outgoing: list[EncodedEvent] = []
 
     @property
     def log(self) -> BoundLogger:
-        """A logger; its lines carry `log_fields`, as every line written while a handler runs does."""
+        """A logger. Its lines carry `log_fields`, as all lines do that a running handler writes."""
         return _log
 
     @property
@@ -75,25 +84,27 @@ class Context:
     def publish(self, message: Message) -> None:
         """Publish `message` once the handler has returned; not at all when it raises.
 
-        Its id is derived from this event and the order of the calls, so a repeated handling publishes
-        the same ids, which the next inbox drops.
+        Its id is derived from this event and the order of the calls, so a repeated handling
+        publishes the same ids, which the next inbox drops.
         """
         id_ = derived_id(self.idempotency_key, len(self._outgoing))
         self._outgoing.append(to_event(message, source=self._source, id_=id_))
 
     async def transaction(self) -> "AsyncConnection[tuple[Any, ...]]":
-        """A psycopg connection to the database of the inbox, inside this handling's transaction; always the same one.
+        """A psycopg connection inside this handling's transaction; the same one at every call.
 
-        What is written with it is committed in the same moment as the event is marked as done, and as what `publish`
-        collected is stored; never when the handler raises. The chassis commits: the handler cannot. Begun at the first
-        call, so ask when there is something to write: from then on a connection is taken.
-        Needs the inbox in PostgreSQL, else raises NoTransaction. Let LeaseLost and InboxUnavailable pass.
+        Your writes, the completion and the published events commit together, and not at all if the
+        handler raises. The chassis commits; the handler cannot. The first call begins the
+        transaction and takes a connection, so ask when there is something to write.
+
+        Needs the inbox in PostgreSQL, else raises NoTransaction. Let LeaseLost and InboxUnavailable
+        pass.
         """
         return await self._transaction()
 
     @property
     def outgoing(self) -> tuple[EncodedEvent, ...]:
-        """What `publish` collected so far, in order."""
+        """The events that `publish` collected so far, in order."""
         return tuple(self._outgoing)
 
     def log_fields(self) -> Mapping[str, object]:

@@ -96,7 +96,10 @@ class Registry:
 
     @property
     def types(self) -> frozenset[str]:
-        """The event types that the service takes: those with a handler, and those that upcasters lead to one."""
+        """The event types that the service takes.
+
+        They have a handler, or upcasters lead to a type that has one.
+        """
         return self.types_of("shared") | self.types_of("every_replica")
 
     def types_of(self, mode: DeliveryMode) -> frozenset[str]:

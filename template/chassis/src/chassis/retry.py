@@ -9,11 +9,17 @@ from chassis.reasons import Reason
 
 
 class Reject(Exception):
-    """Raised by a handler: this event will never work; to the dead letters at once, with this reason."""
+    """Raised by a handler: this event will never work.
+
+    It goes to the dead letters at once, with this reason.
+    """
 
 
 class RetryAfter(Exception):
-    """Raised by a handler: try again after `seconds`, at most the policy's `max_age`. Counts as an attempt."""
+    """Raised by a handler: try again after `seconds`, at most the policy's `max_age`.
+
+    Counts as an attempt.
+    """
 
     def __init__(self, seconds: float, reason: str = "") -> None:
         super().__init__(reason or f"retry after {seconds:g} s")
@@ -52,9 +58,10 @@ class RetryPolicy:
         *,
         forgiven: bool = False,
     ) -> Later | Dead:
-        """What follows the failure of attempt number `attempt` (from 1), `age` after the first failure.
+        """The retry or the end that follows the failure of attempt number `attempt` (from 1).
 
-        A `forgiven` one is not the last, whatever its number. `random` gives a number in [0, 1).
+        `age` is the time since the first failure. A `forgiven` failure is not the last, at any
+        number. `random` gives a number in [0, 1).
         """
         if isinstance(error, Reject):
             return Dead("rejected")

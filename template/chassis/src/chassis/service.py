@@ -20,8 +20,8 @@ Handler = Callable[[Event, Context], Awaitable[None]]
 class Service:
     """What a team registers its handlers and upcasters with.
 
-    `name` is the name of the distribution and of the queue. `version` is read from the installed distribution
-    unless given. `registry` is what the rest of the chassis reads.
+    `name` is the name of the distribution and of the queue. `version` is read from the installed
+    distribution unless given. `registry` is what the rest of the chassis reads.
     """
 
     def __init__(self, name: str, *, version: str | None = None) -> None:
@@ -40,13 +40,15 @@ class Service:
     ) -> Callable[[Handler[Event]], Handler[Event]]:
         """Register an async function as a handler of `message`. Raises RegistrationError.
 
-        Several handlers of one type each have a claim of their own: when one fails, the others are not repeated.
+        Several handlers of one type each have a claim of their own: when one fails, the others are
+        not repeated.
 
-        `key` gives the idempotency key of an event where its id is not the right one: events with the same key
-        are handled once, in every version. `concurrency` bounds the events that this handler has in hand at a time
-        in a replica. `ordered_by` gives what an event belongs to: events with the same answer are handled one at
-        a time, and within a replica in the order of their delivery; None or an empty string asks for no order.
-        `delivery="every_replica"`: each replica handles each event, at least once and without a claim.
+        `key` gives the idempotency key of an event where its id is not the right one: events with
+        the same key are handled once, in every version. `concurrency` bounds the events that this
+        handler has in hand at a time in a replica. `ordered_by` gives what an event belongs to:
+        events with the same answer are handled one at a time, and within a replica in the order of
+        their delivery; None or an empty string asks for no order. `delivery="every_replica"`: each
+        replica handles each event, at least once and without a claim.
         """
         options = Options(key, concurrency, ordered_by, delivery)
 
@@ -59,11 +61,11 @@ class Service:
     def upcast(
         self, old: type[Old], new: type[New]
     ) -> Callable[[Callable[[Old], New]], Callable[[Old], New]]:
-        """Register a pure function that makes an `old` event into a `new` one: handlers of `new` then take both.
+        """Register a pure function that makes an `old` event into a `new` one.
 
-        Upcasters are chained. An event goes to the handlers of the first version on its way that has any, so a
-        handler of `old` itself keeps its events. An upcaster that raises sends the event to the dead letters
-        at once. Raises RegistrationError.
+        Handlers of `new` then take both. Upcasters are chained. An event goes to the handlers of
+        the first version on its way that has any, so a handler of `old` itself keeps its events. An
+        upcaster that raises sends the event to the dead letters at once. Raises RegistrationError.
         """
 
         def register(function: Callable[[Old], New]) -> Callable[[Old], New]:

@@ -1,7 +1,6 @@
-"""Every setting of the chassis with its meaning and default, from `CHASSIS_*` environment variables.
+"""Every setting of the chassis with its meaning and default, from `CHASSIS_*` variables.
 
 A wrong value or an unknown name stops the start with one line that names the variable.
-Every command reads the settings, so nothing heavy is imported here.
 """
 
 import os
@@ -29,7 +28,10 @@ _FLAGS = {"true": True, "1": True, "yes": True, "on": True} | {
 
 
 class SettingsError(Exception):
-    """A setting is missing, unknown or wrong; the message names the variable and what is allowed."""
+    """A setting is missing, unknown or wrong.
+
+    The message names the variable and the allowed values.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +111,10 @@ def _setting(default: Value, kind: Kind[Value], meaning: str) -> Value:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What the environment says about this replica; made by `load`. Times are seconds, sizes bytes."""
+    """The settings of this replica, made by `load`.
+
+    Times are seconds, sizes bytes.
+    """
 
     bus_url: str | None = _setting(
         None,

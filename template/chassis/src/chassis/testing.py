@@ -1,11 +1,14 @@
-"""What a service's own tests need: `golden`, and the harness: its real pipeline over memory, no broker, no waiting.
+"""Tests of a service: `golden`, and the harness, its real pipeline over memory.
+
+The harness needs no broker and no waiting:
 
     async with Harness(service) as harness:
         assert await harness.send(UserSignedUp(user_id="u-1")) == "done"
         assert harness.published == [AccountOpened(account_id="a-1")]
 
-Retries follow at once; `harness.delays` keeps the seconds they would have waited. Handlers that write with
-`ctx.transaction()` need a PostgreSQL: `Harness(service, database="postgresql://…")`.
+Retries follow at once; `harness.delays` keeps the seconds that they would have waited. Handlers
+that write with `ctx.transaction()` need a PostgreSQL: `Harness(service,
+database="postgresql://…")`.
 """
 
 import asyncio
@@ -58,21 +61,24 @@ class Outcome(str):
         return outcome
 
     def __repr__(self) -> str:
-        """The word, with a dead letter's reason; short, because pytest cuts what is longer than 30."""
+        """The word, and the reason of a dead letter.
+
+        It is short, because pytest cuts a longer one.
+        """
         return super().__repr__() + ("" if self.failure is None else f": {self.failure.reason}")
 
 
 class Harness:
-    """One service in memory. `settings` are those of `chassis.settings`, such as `max_attempts=3`.
+    """One service in memory. `settings` are fields of `chassis.settings`, such as `max_attempts=3`.
 
-    `database` is the URL of a PostgreSQL for `ctx.transaction()`; the chassis' own tables are in a schema that is gone
-    afterwards, the handlers' tables are those of the database. Failing events never pause it: a test wants to see each
-    of them end.
+    `database` is the URL of a PostgreSQL for `ctx.transaction()`. The chassis' own tables are in a
+    schema that is gone afterwards; the handlers' tables are the database's own. Failing events
+    never pause the consumer: a test wants to see each of them end.
     """
 
     def __init__(self, service: Service, *, database: str | None = None, **settings: Any) -> None:
         self.published: list[Message] = []
-        """What the service published, in order."""
+        """The events that the service published, in order."""
         self.dead_letters: list[Failure] = []
         """Why events went to the dead letters, in order."""
         self.delays: list[float] = []
@@ -120,8 +126,9 @@ class Harness:
     async def send(self, event: Message, *, id: str | None = None) -> Outcome:  # noqa: A002 - what CloudEvents calls it
         """Give `event` to the service and return its final outcome, all retries included.
 
-        The same `id` twice is a duplicate; by default each event has a new one. Handlers of `every_replica` get it
-        after the others, and their outcome counts where no other handler takes the event, or when they give it up.
+        The same `id` twice is a duplicate; by default each event has a new one. Handlers of
+        `every_replica` get the event after the others. Their outcome counts if no other handler
+        takes the event, or if they give it up.
         """
         message = to_event(event, source="test", id_=id)
         return await self.send_raw(to_headers(message.envelope, AMQP_PREFIX), message.body)
@@ -152,7 +159,7 @@ class Harness:
 
 
 class _Recorder(MemoryBus):
-    """A bus that keeps what is published."""
+    """A bus that keeps the published events."""
 
     def __init__(self, published: list[Message]) -> None:
         super().__init__()
@@ -202,7 +209,10 @@ _current: ContextVar[_Delivery] = ContextVar("delivery")
 
 
 class _Inbox(MemoryInbox):
-    """An inbox that tells the delivery when a handler of it is done: the bus is told the same of a duplicate."""
+    """An inbox that tells the delivery when a handler of it is done.
+
+    The bus alone cannot tell: it hears the same of a duplicate.
+    """
 
     async def complete(self, lease: Lease) -> None:
         await super().complete(lease)
@@ -210,7 +220,7 @@ class _Inbox(MemoryInbox):
 
 
 class _TransactionalInbox:
-    """As `inbox`, but what it stores for a relay is published at once, and deliveries are told as `_Inbox` does."""
+    """As `inbox`, but it publishes a relay's events at once and tells deliveries as `_Inbox` does."""
 
     def __init__(
         self, inbox: TransactionalInbox, publish: Callable[[EncodedEvent], Awaitable[None]]

@@ -26,10 +26,10 @@ class EnvelopeError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Envelope:
-    """What is known of an event without decoding its body.
+    """The attributes of an event, known without decoding its body.
 
-    `id` is unique within `source`; `type` is the protobuf full name of the body;
-    `time` is when the event happened. `traceparent` and `tracestate` are W3C trace context.
+    `id` is unique within `source`; `type` is the protobuf full name of the body; `time` is when the
+    event happened. `traceparent` and `tracestate` are W3C trace context.
     """
 
     id: str
@@ -159,5 +159,8 @@ def _shown(value: object) -> str:
 
 
 def _percent_encode(text: str) -> str:
-    """Percent-encoding of the NATS protocol binding: everything but printable ASCII, `"` and `%`."""
+    """Percent-encoding of the NATS protocol binding.
+
+    It leaves printable ASCII as it is, except `"` and `%`.
+    """
     return text if text.isascii() and text.isalnum() else quote(text, safe=_UNESCAPED)

@@ -1,6 +1,7 @@
 """Event types and versions, and the protobuf messages behind them.
 
-An event's type is the protobuf full name of its body; the version is the package's suffix (`acme.signup.v1`).
+An event's type is the protobuf full name of its body. Its version is the package's suffix
+(`acme.signup.v1`).
 """
 
 import importlib
@@ -35,8 +36,9 @@ def require_fast_protobuf() -> None:
     """Raises ContractError on the pure-Python protobuf runtime, which is about 46 times slower."""
     if api_implementation.Type() != "upb":
         raise ContractError(
-            f"protobuf runs on its {api_implementation.Type()!r} implementation, which is far too slow: "
-            "install a protobuf wheel for this platform and unset PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION"
+            f"protobuf runs on its {api_implementation.Type()!r} implementation, which is far too "
+            "slow: install a protobuf wheel for this platform and unset "
+            "PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION"
         )
 
 
@@ -47,21 +49,27 @@ def event_type(message: type[Message] | Message) -> str:
 
 @cache
 def event_without_version(type_: str) -> str:
-    """What all versions of an event have in common: `acme.signup.v2.UserSignedUp` is an `acme.signup.UserSignedUp`."""
+    """The name that all versions of an event share.
+
+    `acme.signup.v2.UserSignedUp` is an `acme.signup.UserSignedUp`.
+    """
     event, _ = _versioned(type_)
     return type_ if event is None else ".".join(event)
 
 
 def is_newer(type_: str, *, than: str) -> bool:
-    """True when both are versions of one event and `type_` is the later one: v1alpha1 < v1beta1 < v1 < v2."""
+    """True if both are versions of one event and `type_` is the later one.
+
+    v1alpha1 < v1beta1 < v1 < v2.
+    """
     return _ages(than, frozenset({type_})) == [True]
 
 
 def unknown_type_reason(type_: str, known: frozenset[str]) -> Reason:
-    """Why nobody takes `type_`: the service may be behind it, or have left it behind, or has nothing to do with it.
+    """Why no handler takes `type_`, in one word.
 
-    `outdated_version` when all versions of it in `known` are newer, `unsupported_version` when one is older,
-    `unknown_type` when there is none.
+    `outdated_version`: all versions of it in `known` are newer. `unsupported_version`: one of them
+    is older. `unknown_type`: there is none.
     """
     newer = _ages(type_, known)
     if not newer:
@@ -84,7 +92,10 @@ def _ages(type_: str, others: frozenset[str]) -> list[bool]:
 
 
 def _versioned(type_: str) -> tuple[tuple[str, str] | None, tuple[int, int, int]]:
-    """Package and name of the event without its version, and the version in its order; None when it has none."""
+    """Package and name of the event without its version, and the version in its order.
+
+    None for an event type without a version.
+    """
     match = _VERSION.match(type_)
     if match is None:
         return None, (0, 0, 0)
@@ -106,7 +117,10 @@ def to_event(
 
 
 def load_contracts(near: type[Message]) -> None:
-    """Import every generated module beside the one of `near`, so that all contracts of the service are known."""
+    """Import every generated module beside the module of `near`.
+
+    All contracts of the service are known afterwards.
+    """
     module = sys.modules[near.__module__]
     if module.__file__ is None:
         return
@@ -117,7 +131,10 @@ def load_contracts(near: type[Message]) -> None:
 
 
 def load_package(type_: str) -> bool:
-    """Import the generated modules of the package of `type_`; False when there is no such package."""
+    """Import the generated modules of the package of `type_`.
+
+    False if there is no such package.
+    """
     package = type_.rpartition(".")[0]
     try:
         spec = find_spec(package)
@@ -136,13 +153,17 @@ def message_class(type_: str) -> type[Message]:
         descriptor = descriptor_pool.Default().FindMessageTypeByName(type_)
     except KeyError:
         raise ContractError(
-            f"{type_!r} is not a type of this service's contracts; run `make contracts` if its .proto file is new"
+            f"{type_!r} is not a type of this service's contracts; "
+            "run `make contracts` if its .proto file is new"
         ) from None
     return message_factory.GetMessageClass(descriptor)
 
 
 def find_message(name: str) -> type[Message]:
-    """The class whose type ends with `.name`, among the modules imported so far. Raises ContractError."""
+    """The class whose type ends with `.name`, among the modules imported so far.
+
+    Raises ContractError.
+    """
     found = {
         candidate
         for module in list(sys.modules.values())
@@ -156,7 +177,8 @@ def find_message(name: str) -> type[Message]:
         return found.pop()
     if not found:
         raise ContractError(
-            f"no contract defines a message {name}; give the full type, such as acme.signup.v1.{name}"
+            f"no contract defines a message {name}; "
+            f"give the full type, such as acme.signup.v1.{name}"
         )
     raise ContractError(
         f"{name} is one of {', '.join(sorted(map(event_type, found)))}: give the full type"

@@ -23,8 +23,8 @@ _SECONDS = {
 def example(message_type: type[Message], random: Random) -> Message:
     """A message with something in every field, and in one field of each oneof.
 
-    What means nothing without its context is left out (Any, Struct, FieldMask and the like), and so are messages
-    more than three levels deep.
+    What means nothing without its context is left out (Any, Struct, FieldMask and the like), and so
+    are messages more than three levels deep.
     """
     message = message_type()
     _fill(message, random, 1)

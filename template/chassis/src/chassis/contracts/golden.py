@@ -1,6 +1,7 @@
-"""Golden events: every published version as it once was on the wire, so that a test notices when one is read otherwise.
+"""Golden events: every published version as it once was on the wire.
 
-One JSON file an event: its type, its bytes, and what they meant when they were stored. Knows contracts and files only.
+A test notices when one of them is read otherwise. Each event has one JSON file: its type, its
+bytes, and their meaning when they were stored. Knows contracts and files only.
 """
 
 import base64
@@ -22,10 +23,11 @@ VARIABLE = "GOLDEN"
 
 
 def golden(folder: Path, example: Message, *examples: Message) -> list[Message]:
-    """The events stored in `folder`, by file name, after a check that each still means what it meant when stored.
+    """The events stored in `folder`, by file name, each checked to mean what it meant when stored.
 
-    The examples are events of the versions that are published now. One whose type has no file yet gets it when
-    the environment says GOLDEN=write. What is stored is never written again. Raises AssertionError, naming the file.
+    The examples are events of the versions that are published now. With GOLDEN=write in the
+    environment, an example whose type has no file yet is stored. A stored file is never written
+    again. Raises AssertionError, naming the file.
     """
     load_contracts(type(example))
     stored = {path: _stored(path) for path in sorted(folder.glob("*.json"))}

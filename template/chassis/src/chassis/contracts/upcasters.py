@@ -21,14 +21,18 @@ class RegistrationError(TypeError):
 
 
 class UpcastFailed(Exception):
-    """An upcaster raised, or gave something else than the newer event: the same at every further attempt."""
+    """An upcaster raised, or gave something else than the newer event.
+
+    It would do the same at every further attempt.
+    """
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """How events of the class `sent` are read: `parse` makes of a body an event of `handled`, whose handlers take it.
+    """How events of the class `sent` are read.
 
-    `parse` raises DecodeError or UpcastFailed.
+    `parse` turns a body into an event of `handled`, whose handlers take it. It raises DecodeError
+    or UpcastFailed.
     """
 
     sent: type[Message]
@@ -64,9 +68,10 @@ class Upcasters:
         self._by_old[old] = upcaster
 
     def readings(self, handled: Collection[type[Message]]) -> Iterator[Reading]:
-        """How each class is read that is `handled` or leads there: at the first class on its way that is handled.
+        """How each class is read that is handled, or that upcasters lead to a handled class.
 
-        Raises RegistrationError for an upcaster whose results nobody takes.
+        An event is read as the first class on its way that is handled. Raises RegistrationError for
+        an upcaster whose results no handler takes.
         """
         for message in dict.fromkeys([*handled, *self._by_old]):
             if message in handled:
@@ -138,7 +143,10 @@ def _require_signature(upcaster: _Upcaster) -> None:
 
 
 def _fits(annotation: object, message: type[Message]) -> bool:
-    """False when `annotation` is a class that `message` is not of; anything else is left to the type checker."""
+    """False if `annotation` is a class and `message` is not a subclass of it.
+
+    Any other annotation is left to the type checker.
+    """
     if annotation is inspect.Parameter.empty or not isinstance(annotation, type):
         return annotation is not None
     return issubclass(message, annotation)

@@ -1,4 +1,7 @@
-"""One handler's attempt at one event: claim, call, publish, complete. Says how it ended, settles nothing."""
+"""One handler's attempt at one event: claim, call, publish, complete.
+
+Says how the attempt ended; settles nothing.
+"""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
@@ -36,7 +39,10 @@ from chassis.telemetry.traces import Carrier
 _log = structlog.get_logger(__name__)
 
 BUSY_SECONDS = 2.0
-"""A copy that meets another at work comes back after so long: mostly that one is done by then."""
+"""Seconds until a copy comes back that found another copy at work.
+
+Mostly the other one is done by then.
+"""
 
 
 class HandlerTimeout(TimeoutError):
@@ -45,7 +51,7 @@ class HandlerTimeout(TimeoutError):
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """A handler, bound at start to all that handling needs."""
+    """A handler, bound at start to everything that handling needs."""
 
     call: Callable[[Any, Context], Awaitable[None]]
     name: str
@@ -82,10 +88,11 @@ class Attempts:
         self._traces = around.traces
 
     async def make(self, case: Case, route: Route, key_of_order: Work | None = None) -> Ending:
-        """Take `route` to its end for this event; `key_of_order` is what keeps other replicas from the event's key.
+        """Take `route` to its end for this event.
 
-        Raises InboxUnavailable or BusUnavailable when it could not be taken there: nothing is settled then, and
-        the claim is given up if that was possible. CancelledError likewise.
+        `key_of_order` is the claim that keeps other replicas from the event's key. Raises
+        InboxUnavailable or BusUnavailable if the end was not reached: nothing is settled then, and
+        the claim is given up if possible. CancelledError likewise.
         """
         try:
             key, digest = self._identified(case, route)
@@ -121,7 +128,7 @@ class Attempts:
             route.metrics.duration.observe(monotonic() - started)
 
     def _identified(self, case: Case, route: Route) -> tuple[str, str]:
-        """The key of the claim and the digest that all deliveries under this key must have."""
+        """The key of the claim, and the digest that all deliveries under this key must have."""
         envelope = case.envelope
         if route.event_key is None:
             event_key = f"{envelope.source}\0{envelope.id}"
@@ -131,11 +138,11 @@ class Attempts:
         own_key = route.event_key(case.event)
         if not isinstance(own_key, str) or not own_key:
             raise ValueError(
-                f"the key function of handler {route.name} gave {own_key!r}, expected a non-empty string"
+                f"the key function of handler {route.name} gave {own_key!r}, "
+                "expected a non-empty string"
             )
-        event = event_without_version(
-            event_type(case.event)
-        )  # of the upcast one: the same whatever version was sent
+        # The event is the upcast one, so its key is the same for every version that was sent.
+        event = event_without_version(event_type(case.event))
         key = inbox_key(self._service, route.name, f"{event}\0{own_key}")
         return key, payload_digest(own_key.encode())
 
@@ -166,14 +173,17 @@ class Attempts:
         except LeaseLost:
             await self._roll_back(work)
             return self._lost()
-        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - whatever a handler raises is judged
+        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - all that a handler raises is judged
             return await self._failed(case, route, work, error)
         return End.DONE
 
     async def _run(
         self, case: Case, route: Route, context: Context, work: Work, carrier: Carrier
     ) -> Sequence[EncodedEvent]:
-        """Call the handler, publish what it collected. Returns what is to be stored with the completion instead."""
+        """Call the handler and publish the events that it collected.
+
+        Returns the events that are to be stored with the completion instead.
+        """
         deadline = self._deadlines.begin(case.task)
         try:
             await route.call(case.event, context)
@@ -182,7 +192,8 @@ class Attempts:
             self._deadlines.lift(deadline)
             if deadline.expired:  # also when the handler swallowed the cancellation
                 raise HandlerTimeout(
-                    f"the handler took longer than {self._deadlines.seconds:g} s (CHASSIS_HANDLER_TIMEOUT_SECONDS)"
+                    f"the handler took longer than {self._deadlines.seconds:g} s "
+                    "(CHASSIS_HANDLER_TIMEOUT_SECONDS)"
                 )
         if work.lost:
             raise LeaseLost(work.lease.key)
@@ -198,9 +209,10 @@ class Attempts:
         return ()
 
     async def _complete(self, work: Work, left: Sequence[EncodedEvent]) -> None:
-        """Mark as done, and store what is `left` to be published, however long the store is away.
+        """Mark as done, and store the events `left` to publish; wait while the store is away.
 
-        A transaction of the handler's own is lost with its connection: nothing to try again.
+        A transaction of the handler's own is lost with its connection: there is nothing to try
+        again.
         """
         while True:
             try:
@@ -214,10 +226,11 @@ class Attempts:
             await asyncio.sleep(wait)
 
     async def _mark_done(self, work: Work, left: Sequence[EncodedEvent]) -> float | None:
-        """None when it is marked, otherwise seconds until the next try: somebody has the event, or seems to.
+        """None if it is marked, otherwise seconds until the next try.
 
-        The effect has happened, so a lease that is over is claimed again, to complete. In the way may be ourselves,
-        by a claim whose answer was lost. Raises LeaseLost when the event came with another payload meanwhile.
+        The effect has happened, so a lease that is over is claimed again, to complete it. That
+        claim can be refused because of our own claim, if its answer was lost. Raises LeaseLost if
+        the event came with another payload meanwhile.
         """
         try:
             await self._transactions.complete(work, await self._leases.let_go(work), left)
@@ -277,7 +290,10 @@ class Attempts:
         return End.LOST
 
     async def _give_up(self, work: Work) -> None:
-        """Undo what was written; release the claim if that is possible now; if not, it ends with its lease."""
+        """Undo the handler's writes and release the claim.
+
+        A claim that cannot be released now ends with its lease.
+        """
         await self._roll_back(work)
         try:
             await self._inbox.release(await self._leases.let_go(work))

@@ -1,7 +1,7 @@
-"""A failing dependency: when most events fail, the consumer pauses and probes, and no attempt is used up.
+"""A failing dependency: when most events fail, the consumer pauses and probes.
 
-`Breaker` decides, without a clock and without randomness of its own. `FailurePause` does what it says to the bus.
-Neither knows a handler, nor why an event failed.
+No attempt is used up. `Breaker` decides, without a clock and without randomness of its own.
+`FailurePause` applies the decision to the bus. Neither knows a handler, nor why an event failed.
 """
 
 import asyncio
@@ -20,7 +20,10 @@ _log = structlog.get_logger(__name__)
 
 
 class State(Enum):
-    """`CLOSED` is every day's. `PROBED` means that enough probes have been taken, and none has ended well yet."""
+    """`CLOSED` is the normal state.
+
+    `PROBED`: enough probes were taken, and none of them has ended well yet.
+    """
 
     CLOSED = "closed"
     OPEN = "open"
@@ -32,12 +35,15 @@ _CLOSED = State.CLOSED  # asked for each event, and an enum's attribute is the s
 
 
 class Breaker:
-    """Opens when of the last `window` outcomes at least `ratio` are failures, of at least `least` different events.
+    """Opens when most of the last `window` outcomes are failures.
 
-    Of an event only its first failure counts: those that never work, and are all that is left in a quiet queue, open
-    nothing. A `ratio` of 0 turns it off. Up to `probes` events are let through after a delay of `delay` seconds,
-    doubled for each time in vain up to `delay_max`; the first that works closes it. Who handles an event is told apart
-    by `who`, a task for instance.
+    At least the share `ratio` must be failures, of at least `least` different events; 0 turns the
+    breaker off. Only the first failure of an event counts: a few events that never work, alone in a
+    quiet queue, open nothing.
+
+    After `delay` seconds up to `probes` events are let through. The first that works closes the
+    breaker; each time in vain doubles the delay, up to `delay_max`. `who` tells apart who handles
+    an event, a task for instance.
     """
 
     def __init__(
@@ -56,16 +62,18 @@ class Breaker:
         self._probes = probes
         self._delay = delay
         self._delay_max = delay_max
-        self._outcomes: deque[Hashable] = deque(
-            maxlen=window
-        )  # the event that failed, None for one that worked
+        # The event that failed, None for an event that worked.
+        self._outcomes: deque[Hashable] = deque(maxlen=window)
         self._opened = 0  # in a row
         self._taken = 0
         self._running: set[Hashable] = set()
         self._in_vain = False
 
     def delay(self, random: Callable[[], float]) -> float:
-        """Seconds until the next probe; `random` gives a number in [0, 1). Never less than half of the full delay."""
+        """Seconds until the next probe, at least half of the full delay.
+
+        `random` gives a number in [0, 1).
+        """
         return backoff(self._opened, self._delay, self._delay_max, random, least=0.5)
 
     def admit(self, who: Hashable) -> bool:
@@ -79,7 +87,10 @@ class Breaker:
         return self.state is _CLOSED
 
     def succeeded(self, who: Hashable) -> None:
-        """An event was handled. Only a probe proves anything: others may have begun before it all failed."""
+        """An event was handled.
+
+        Only a probe proves anything: other events may have begun before all of them failed.
+        """
         if self.state is _CLOSED:
             self._outcomes.append(None)
         elif who in self._running:
@@ -88,7 +99,7 @@ class Breaker:
             self._running.clear()
 
     def failed(self, who: Hashable, event: Hashable, attempt: int) -> None:
-        """A handler failed, at attempt number `attempt` (from 1), in a way that another attempt might mend."""
+        """A handler failed at attempt number `attempt` (from 1); another attempt might work."""
         if self.state is _CLOSED:
             if attempt == 1:
                 self._outcomes.append(event)
@@ -99,7 +110,10 @@ class Breaker:
             self.ended(who)
 
     def ended(self, who: Hashable) -> None:
-        """An event is settled. A probe that neither worked nor failed, such as a duplicate, says nothing."""
+        """An event is settled.
+
+        A probe that neither worked nor failed, such as a duplicate, says nothing.
+        """
         if who not in self._running:
             return
         self._running.discard(who)
@@ -120,9 +134,8 @@ class Breaker:
         if not self._ratio:
             return False
         worked = self._outcomes.count(None)
-        failing = len(set(self._outcomes)) - (
-            worked > 0
-        )  # an event may be delivered twice as a first attempt
+        # A set, because an event may be delivered twice as a first attempt.
+        failing = len(set(self._outcomes)) - (worked > 0)
         return failing >= self._least and failing >= self._ratio * (failing + worked)
 
     def _open(self) -> None:
@@ -132,7 +145,7 @@ class Breaker:
 
 
 class FailurePause:
-    """Holds the pause while `breaker` is open, and tells once when it begins and when it is over."""
+    """Holds the pause while `breaker` is open; tells once when it begins and when it is over."""
 
     def __init__(self, breaker: Breaker, pauses: Pauses) -> None:
         self._breaker = breaker
@@ -147,7 +160,7 @@ class FailurePause:
         return self._applied is not _CLOSED
 
     def admit(self, who: Hashable) -> bool:
-        """Whether the event in hand may be handled now; if not, it is to be put off."""
+        """Whether the event in hand may be handled now; otherwise put it off."""
         if self._applied is _CLOSED:
             return True
         admitted = self._breaker.admit(who)

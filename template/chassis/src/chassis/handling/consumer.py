@@ -1,7 +1,7 @@
 """The one way through: delivery, claim, handler, publish, complete, acknowledge.
 
-Knows the ports (bus, inbox), never a broker or a store. The bus runs `Consumer.on_delivery` in a task of its
-own for each delivery; nothing here makes another task, a timer or a lookup for each event.
+Knows the ports (bus, inbox), never a broker or a store. The bus runs `Consumer.on_delivery` in a
+task of its own for each delivery. The way makes no further task, timer or lookup for each event.
 """
 
 import asyncio
@@ -18,10 +18,11 @@ from chassis.telemetry.metrics import Metrics
 
 
 class Consumer:
-    """Takes each delivery to one of five outcomes: done, later, dead, drop (a duplicate), hand back.
+    """Takes each delivery to one of five outcomes.
 
-    `shared` takes the events that the replicas share, `for_each` those that every replica gets. A drain leaves
-    a cancelled handler behind after `cancel_seconds`.
+    They are done, later, dead, drop (a duplicate) and hand back. `shared` takes the events that the
+    replicas share, `for_each` the events that every replica gets. A drain leaves a cancelled
+    handler behind after `cancel_seconds`.
     """
 
     def __init__(
@@ -60,8 +61,8 @@ class Consumer:
     def consuming(self) -> bool:
         """True while the bus delivers, and while the consumer pauses because most events fail.
 
-        Failing events show the state of a dependency, not of this replica: a release that mends them must
-        become ready.
+        Failing events show the state of a dependency, not of this replica: a release that mends
+        them must become ready.
         """
         return self._bus.connected if self._failures.active else self._bus.consuming
 
@@ -70,9 +71,9 @@ class Consumer:
         self._keeping = asyncio.create_task(self._leases.run())
 
     async def drain(self, deadline: float) -> int:
-        """Stop taking first, then let events in flight finish for `deadline` seconds; cancel the rest, hand them back.
+        """Stop taking first, then let the events in flight finish for `deadline` seconds.
 
-        Returns how many handlings were cancelled.
+        Handlings that last longer are cancelled and handed back. Returns how many.
         """
         self._draining = True
         self._outage.stop()

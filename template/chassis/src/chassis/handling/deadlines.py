@@ -1,7 +1,7 @@
 """A deadline for each running handler, and one timer for all of them.
 
-A timer of its own for every event would cost more CPU than the rest of the pipeline. Handlers have the same time,
-so they come due in the order they began.
+A timer of its own for every event would cost more CPU than the rest of the pipeline. Handlers have
+the same time, so they come due in the order they began.
 """
 
 import asyncio
@@ -36,7 +36,10 @@ class Deadlines:
         return deadline
 
     def lift(self, deadline: Deadline) -> None:
-        """The handler has ended. What came of an expired deadline's cancellation is taken back."""
+        """The handler has ended.
+
+        The cancellation by an expired deadline is taken back.
+        """
         if deadline.expired:
             deadline.task.uncancel()
         else:

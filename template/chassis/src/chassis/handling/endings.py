@@ -28,7 +28,10 @@ class End(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """Try again after `delay` seconds; `counted` when it used up an attempt, `failed` when there was one."""
+    """Try again after `delay` seconds.
+
+    `counted`: an attempt was used up. `failed`: there was an attempt, and it failed.
+    """
 
     delay: float
     counted: bool
@@ -56,7 +59,10 @@ class Judge:
     def failed(
         self, delivery: Delivery, error: BaseException, handler: str = "", *, forgiven: bool = False
     ) -> Retry | Failure:
-        """What follows from an attempt that raised `error`; one that is `forgiven` is not counted."""
+        """The retry or dead letter that follows from an attempt that raised `error`.
+
+        A `forgiven` attempt is not counted.
+        """
         age = age_since(delivery.history.first_failure, datetime.now(UTC))
         decision = self._policy.decide(
             error, delivery.history.attempt, age, random, forgiven=forgiven
@@ -73,7 +79,10 @@ class Judge:
         error: BaseException | None = None,
         handler: str = "",
     ) -> Failure:
-        """No attempt will help: why, for the dead letters."""
+        """A dead letter's text: no attempt will help.
+
+        `reason` is one of the chassis' own few words.
+        """
         now = format_time(datetime.now(UTC))
         return Failure(
             reason=reason,

@@ -1,7 +1,8 @@
-"""Attempts of handlers with `concurrency=` or `ordered_by=`, which wait for their turn before they claim.
+"""Attempts of handlers with `concurrency=` or `ordered_by=`: they wait for their turn, then claim.
 
-An event that is in order is kept in hand until it has ended, failures and all: put aside with the broker it would be
-overtaken by those behind it. Other replicas are kept from its key by a claim of its own in the inbox. Knows no broker.
+An event with an order is kept in hand until it has ended, failures and all. If the broker kept it,
+events behind it would overtake it. A claim of its own in the inbox keeps other replicas from its
+key. Knows no broker.
 """
 
 import asyncio
@@ -29,7 +30,10 @@ _log = structlog.get_logger(__name__)
 
 FIRST_LOOK_SECONDS = 0.02
 LONGEST_LOOK_SECONDS = 0.25
-"""A key that another replica has in hand is asked for again after the first, then twice as long, up to the last."""
+"""Seconds until a key is asked for again that another replica has in hand.
+
+The first wait is doubled each time, up to the longest.
+"""
 
 
 class InTurn:
@@ -46,7 +50,10 @@ class InTurn:
         self._limits = around.limits
 
     def enter(self, case: Case, routes: Iterable[Route]) -> "Visit":
-        """Take a place in every line that `case` has to stand in: at once, so that all lines have the same order."""
+        """Take a place in every line that `case` has to stand in.
+
+        All places are taken at once, so that all lines have the same order.
+        """
         visit = Visit(asyncio.get_running_loop().time() + self._limits.hold)
         for route in routes:
             turns = route.turns
@@ -65,7 +72,10 @@ class InTurn:
         return visit
 
     async def make(self, case: Case, route: Route, visit: "Visit") -> Ending:
-        """As Attempts.make, when the turn has come. Raises NoTurn: the event is to be handed back at once."""
+        """As Attempts.make, when the turn has come.
+
+        Raises NoTurn: the event is to be handed back at once.
+        """
         if route.turns is None:
             return await self._attempts.make(case, route)
         if (failure := visit.refused.get(route.name)) is not None:
@@ -75,7 +85,7 @@ class InTurn:
         return await self._in_slot(case, route, route.turns)
 
     async def leave(self, visit: "Visit") -> None:
-        """The event is settled: its keys go to whoever is next, here or elsewhere."""
+        """The event is settled: the next event of each key may come, here or elsewhere."""
         for stand in visit.stands.values():
             try:
                 if stand.work is not None:
@@ -84,7 +94,7 @@ class InTurn:
                 stand.place.leave()
 
     async def _in_order(self, case: Case, route: Route, stand: "Stand", until: float) -> Ending:
-        """One attempt after the other, until the event has ended or can be kept in hand no longer."""
+        """One attempt after the other, until the event has ended or its time in hand is over."""
         place = stand.place
         anew = not place.first
         if anew:
@@ -105,7 +115,10 @@ class InTurn:
             anew = True
 
     async def _try(self, case: Case, route: Route, stand: "Stand", *, anew: bool) -> Ending:
-        """One attempt, if the key can be had. What is not the event's fault is a Retry that does not count."""
+        """One attempt, if the key can be had.
+
+        A reason that is not the event's fault gives a Retry that does not count.
+        """
         assert route.turns is not None  # noqa: S101 - there is no order without it
         try:
             if anew and not self._failures.admit(case.task):
@@ -138,7 +151,7 @@ class InTurn:
         if slots is None:
             return await self._attempts.make(case, route, key)
         waited = not slots.available
-        if waited:  # whoever waits is no probe of whether events work again
+        if waited:  # an event that waits is no probe of whether events work again
             self._failures.ended(case.task)
         if come_back := await slots.take(patient=patient):
             return Retry(come_back, counted=False, failed=False)
@@ -151,7 +164,10 @@ class InTurn:
             slots.free(monotonic() - started)
 
     async def _hold_key(self, case: Case, route: Route, stand: "Stand") -> float:
-        """0 when no other replica has an event of this key in hand, until `leave`. Otherwise seconds to wait."""
+        """0 if no other replica has an event of this key in hand, from now until `leave`.
+
+        Otherwise seconds to wait.
+        """
         asked_at = monotonic()
         # No event has an empty source or type: this key is none of theirs.
         key = inbox_key(self._service, route.name, f"\0order\0{stand.place.key}")
@@ -176,7 +192,10 @@ class InTurn:
 
 @dataclass(eq=False, slots=True)
 class Stand:
-    """Where an event stands in a line; `work` is the claim of the key, `looks` how often another had it."""
+    """Where an event stands in a line.
+
+    `work` is the claim of the key, `looks` how often another replica had it.
+    """
 
     place: Place
     work: Work | None = None
@@ -185,7 +204,10 @@ class Stand:
 
 @dataclass(frozen=True, slots=True)
 class Visit:
-    """An event's stands by handler, and why it may not stand there. In hand until `until` (the loop's clock)."""
+    """An event's stands by handler, or why it may not stand there.
+
+    The event is in hand until `until` (the loop's clock).
+    """
 
     until: float
     stands: dict[str, Stand] = field(default_factory=dict)
@@ -237,13 +259,17 @@ def _order_key(turns: Turns, case: Case, route: Route) -> str | None:
         return None
     if not isinstance(key, str):
         raise TypeError(
-            f"ordered_by of handler {route.name} gave {type(key).__name__}, expected a string or None"
+            f"ordered_by of handler {route.name} gave {type(key).__name__}, "
+            "expected a string or None"
         )
     return key
 
 
 def _out_of_hand(ending: Retry, place: Place, handler: str) -> Ending:
-    """It would be kept for too long. Handing back keeps the order, but not the number of a counted attempt."""
+    """The ending of an event that would be kept in hand for too long.
+
+    Handing back keeps the order, but loses the number of a counted attempt.
+    """
     if not ending.counted:
         place.dismiss_line()
         raise NoTurn

@@ -1,7 +1,8 @@
 """A way in: from a delivery, through the handlers of its type, to its outcome.
 
-A service has two: one for the events that its replicas share, one for the events that every replica gets.
-Knows neither a broker nor a store; makes no task, no timer and no lookup of its own for each event.
+A service has two: one for the events that its replicas share, one for the events that every replica
+gets. Knows neither a broker nor a store; makes no task, no timer and no lookup of its own for each
+event.
 """
 
 import asyncio

@@ -1,7 +1,8 @@
 """Keeps the leases of running handlers alive: one task for all of them, no timer for each.
 
-A handler whose lease is lost is cancelled, because another replica may be at work on the event. A handler that has
-returned is not cancelled: its effect has happened. If its lease is over, the event is claimed again to complete it.
+A handler whose lease is lost is cancelled, because another replica may be at work on the event. A
+handler that has returned is not cancelled: its effect has happened. If its lease is over, the event
+is claimed again to complete it.
 """
 
 import asyncio
@@ -21,9 +22,9 @@ _log = structlog.get_logger(__name__)
 class Phase(Enum):
     """Where work stands; the LeaseKeeper alone changes it.
 
-    HANDLING --returned--> RETURNED    the claim of an event
-    IDLE <--> HANDLING                 the claim of a key, which is idle between the attempts at its event
-    any --lost--> LOST --claimed again--> RETURNED
+    HANDLING --returned--> RETURNED    the claim of an event IDLE <--> HANDLING                 the
+    claim of a key, which is idle between the attempts at its event any --lost--> LOST --claimed
+    again--> RETURNED
     """
 
     HANDLING = "handling"
@@ -38,10 +39,11 @@ _HANDLING, _RETURNED, _IDLE, _LOST = Phase.HANDLING, Phase.RETURNED, Phase.IDLE,
 
 @dataclass(eq=False, slots=True)
 class Work:
-    """Work of `task` under `lease`, which `inbox` gave and which holds at least until `until` (the keeper's clock).
+    """Work of `task` under `lease`, which `inbox` gave.
 
-    `transaction` is the transaction that the handler asked for, if any: it then holds the claim instead of the lease.
-    `beside` is the claim of the event's key, held by the same task.
+    The lease holds at least until `until` (the keeper's clock). `transaction` is the transaction
+    that the handler asked for, if any: it then holds the claim instead of the lease. `beside` is
+    the claim of the event's key, held by the same task.
     """
 
     task: asyncio.Task[Any]
@@ -63,8 +65,8 @@ class Work:
 class LeaseKeeper:
     """Extends the leases that `inbox` gave, once less than two thirds of their `seconds` are left.
 
-    `count_lost` is called once for each lease that is lost. `on_unavailable` is told when the store does not answer,
-    also while no lease is held. `clock` gives seconds.
+    `count_lost` is called once for each lease that is lost. `on_unavailable` is told when the store
+    does not answer, also while no lease is held. `clock` gives seconds.
     """
 
     def __init__(
@@ -91,9 +93,9 @@ class LeaseKeeper:
         *,
         beside: Work | None = None,
     ) -> Work:
-        """Keep `lease`, asked of `inbox` at `asked_at`, alive for a handler in `task`, until `let_go`.
+        """Keep `lease`, asked of `inbox` at `asked_at`, alive for a handler in `task`.
 
-        A claim of a key that was lost meanwhile cancels `task`.
+        It is kept until `let_go`. A claim of a key that was lost meanwhile cancels `task`.
         """
         work = Work(task, inbox, lease, asked_at + self._seconds, _HANDLING, beside)
         self._keep(work)
@@ -107,7 +109,10 @@ class LeaseKeeper:
     def hold_key(
         self, task: asyncio.Task[Any], inbox: Inbox, lease: Lease, asked_at: float
     ) -> Work:
-        """As `hold`, for the claim of a key: no handler is at work until `hold` is called beside it."""
+        """As `hold`, for the claim of a key.
+
+        No handler is at work until `hold` is called beside it.
+        """
         work = Work(task, inbox, lease, asked_at + self._seconds, _IDLE)
         self._keep(work)
         return work
@@ -117,7 +122,10 @@ class LeaseKeeper:
             self._held.add(work)
 
     def returned(self, work: Work) -> None:
-        """The handler has returned, or raised: from now on nothing begins a transaction or is cancelled."""
+        """The handler has returned, or raised.
+
+        From now on it can begin no transaction, and nothing is cancelled.
+        """
         if work.phase is _HANDLING:
             work.phase = _RETURNED
         beside = work.beside
@@ -134,7 +142,10 @@ class LeaseKeeper:
             work.task.cancel()
 
     async def claim_again(self, work: Work) -> Refused | None:
-        """Claim a lost event again whose handler has returned; None when that is so. Raises InboxUnavailable."""
+        """Claim a lost event again whose handler has returned; None if it worked.
+
+        Raises InboxUnavailable.
+        """
         asked_at = self._clock()
         claim = await work.inbox.claim(work.lease.key, work.lease.digest)
         if isinstance(claim, Refused):

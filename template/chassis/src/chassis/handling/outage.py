@@ -14,14 +14,18 @@ _log = structlog.get_logger(__name__)
 
 
 GRACE_SECONDS = 2.5
-"""From the return of a store until all replicas have found it and kept their claims: see how soon clients reconnect."""
+"""From the return of a store until all replicas have found it and kept their claims.
+
+It follows from how soon clients reconnect.
+"""
 
 
 class StoreOutage:
     """Nothing is handled without a claim, so nothing is taken while claims cannot be asked for.
 
-    The store is asked every `probe_seconds`. When it is back, `keep` extends the claims of this replica. After more
-    than `short_seconds` leases may be over: then nothing is taken until the other replicas have extended theirs too.
+    The store is asked every `probe_seconds`. When it is back, `keep` extends the claims of this
+    replica. After more than `short_seconds` leases may be over: then nothing is taken until the
+    other replicas have extended theirs too.
     """
 
     def __init__(
@@ -50,9 +54,8 @@ class StoreOutage:
         if self._recovery is None and not self._stopped:
             _log.error("the inbox store is not reachable, the consumer pauses", error=str(error))
             self._pauses.hold("store")
-            self._recovery = asyncio.create_task(
-                self._recover(), context=Context()
-            )  # not that of one event
+            # A context of its own, not the context of one event.
+            self._recovery = asyncio.create_task(self._recover(), context=Context())
 
     def stop(self) -> None:
         """Ask the store no more: the service drains."""

@@ -1,6 +1,7 @@
-"""Why the consumer pauses by itself: the bus takes deliveries only while there is no reason against it.
+"""Why the consumer pauses: the bus takes deliveries only while no reason speaks against it.
 
-Reasons come and go on their own; one that ends does not resume the bus while another holds. Judges none of them.
+Each reason begins and ends on its own. One that ends does not resume the bus while another holds.
+Judges no reason.
 """
 
 import asyncio
@@ -15,7 +16,10 @@ Reason = Literal["store", "failures"]
 
 
 class Pauses:
-    """Pauses and resumes `bus`; `paused`, with the label `reason`, is 1 for each reason that holds."""
+    """Pauses and resumes `bus`.
+
+    `paused`, with the label `reason`, is 1 for each reason that holds.
+    """
 
     def __init__(self, bus: Bus, paused: Gauge) -> None:
         self._bus = bus
@@ -47,18 +51,20 @@ class Pauses:
         await self.in_effect()
 
     async def in_effect(self) -> None:
-        """Return when the bus does what was last asked for."""
+        """Return when the bus does as it was last told."""
         if self._following is not None:
             await asyncio.shield(self._following)
 
     def _follow(self) -> None:
         if self._following is None or self._following.done():
-            self._following = asyncio.create_task(
-                self._switch(), context=Context()
-            )  # not that of one event
+            # A context of its own, not the context of one event.
+            self._following = asyncio.create_task(self._switch(), context=Context())
 
     async def _switch(self) -> None:
-        """One at a time, so that a slow pause cannot end after the resume that was asked for later."""
+        """Switch the bus until it does as wanted.
+
+        One switch at a time: a slow pause cannot end after the resume that was asked for later.
+        """
         while (wanted := self._closed or bool(self._reasons)) is not self._paused:
             if wanted:
                 await self._bus.pause()

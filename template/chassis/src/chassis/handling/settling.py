@@ -30,7 +30,8 @@ class Measured(Protocol):
 class Settling:
     """Settles the deliveries of one way in; `known` and `unknown` count them by type.
 
-    Without `buries` this way in has no dead letters: an event that ends badly is given up in this replica.
+    Without `buries` this way in has no dead letters: an event that ends badly is given up in this
+    replica.
     """
 
     def __init__(
@@ -108,7 +109,10 @@ class Settling:
         await self._back_after_a_while(delivery)
 
     async def after_defect(self, delivery: Delivery, error: Exception) -> None:
-        """As if a handler had failed: an event that the chassis cannot bear ends in the dead letters."""
+        """As if a handler had failed.
+
+        An event that the chassis cannot bear ends in the dead letters.
+        """
         _log.exception("a defect of the chassis; the attempt has failed", **_identified(delivery))
         ending = self._judge.failed(delivery, error)
         try:

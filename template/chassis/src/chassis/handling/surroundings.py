@@ -17,9 +17,9 @@ from chassis.telemetry.traces import Traces
 class Limits:
     """Seconds and bytes.
 
-    `probe`: between two tries while the store or the broker is away. `cancel`: until a drain leaves a cancelled
-    handler behind. `put_off`: until an event that arrived during a pause may come again. `hold`: how long an event
-    with an order is kept in hand, its retries included.
+    `probe`: between two tries while the store or the broker is away. `cancel`: until a drain leaves
+    a cancelled handler behind. `put_off`: until an event that arrived during a pause may come
+    again. `hold`: how long an event with an order is kept in hand, its retries included.
     """
 
     handler_timeout: float

@@ -28,16 +28,20 @@ class Transactions:
 
     @property
     def supported(self) -> bool:
-        """Whether the inbox stores outgoing events, so that they are not published by the handling itself."""
+        """Whether the inbox stores outgoing events, for a relay to publish."""
         return self._transactional is not None
 
     async def connection(self, work: Work) -> "AsyncConnection[tuple[Any, ...]]":
-        """The connection of the one transaction of `work`. Raises NoTransaction, LeaseLost, InboxUnavailable."""
+        """The connection of the one transaction of `work`.
+
+        Raises NoTransaction, LeaseLost, InboxUnavailable.
+        """
         if self._transactional is None:
             raise NoTransaction(
-                "ctx.transaction() needs the inbox in the same PostgreSQL database as the handler's tables: "
-                "set CHASSIS_INBOX_URL=postgresql://… and depend on dockyard-chassis[postgres]; "
-                "in a test, give the harness a database. Handlers with delivery='every_replica' have none"
+                "ctx.transaction() needs the inbox in the same PostgreSQL database as the "
+                "handler's tables: set CHASSIS_INBOX_URL=postgresql://… and depend on "
+                "dockyard-chassis[postgres]; in a test, give the harness a database. Handlers with "
+                "delivery='every_replica' have none"
             )
         if work.phase is Phase.RETURNED:
             raise NoTransaction(_TOO_LATE)
@@ -47,7 +51,10 @@ class Transactions:
         return work.transaction.connection
 
     async def complete(self, work: Work, lease: Lease, events: Sequence[EncodedEvent]) -> None:
-        """Mark as done; the handler's writes and `events` stand or fall with it. Raises LeaseLost, InboxUnavailable."""
+        """Mark as done, in one transaction with the handler's writes and `events`.
+
+        Raises LeaseLost, InboxUnavailable.
+        """
         if work.transaction is not None:
             await work.transaction.complete(events)
         elif self._transactional is not None:

@@ -1,7 +1,7 @@
-"""Whose turn it is: a bounded number of handlings of a handler at a time, and one at a time for each key.
+"""Whose turn it is: a few handlings of a handler at a time, and one at a time for each key.
 
-Callers wait here in memory, in the order of their arrival, with neither a claim nor a deadline. Knows no event,
-no bus and no store.
+Callers wait here in memory, in the order of their arrival, with neither a claim nor a deadline.
+Knows no event, no bus and no store.
 """
 
 import asyncio
@@ -12,7 +12,10 @@ from time import monotonic
 from typing import Any
 
 HOLD_SECONDS = 600.0
-"""How long an event is kept in hand before it is handled. RabbitMQ ends a channel after 30 minutes of that."""
+"""Seconds that an event is kept in hand before it is handled.
+
+RabbitMQ ends a channel after 30 minutes without an acknowledgement.
+"""
 
 SOON_SECONDS = 1.0
 """A caller whose turn comes within this time waits for it here, however many others wait."""
@@ -28,8 +31,9 @@ class NoTurn(Exception):
 class Slots:
     """At most `limit` at a time, first come, first served.
 
-    At most `room` callers wait for long (None: no limit). The others get a time to come back: waiting, they would
-    take all of the prefetch and starve the other handlers. `clock` gives seconds.
+    At most `room` callers wait for long (None: no limit). The others get a time to come back:
+    waiting, they would take all of the prefetch and starve the other handlers. `clock` gives
+    seconds.
     """
 
     def __init__(
@@ -50,7 +54,7 @@ class Slots:
         return self._taken < self._limit
 
     async def take(self, *, patient: bool = False) -> float:
-        """0 when the turn has come: `free` it afterwards. Otherwise the seconds after which to come back.
+        """0 when the turn has come: `free` it afterwards. Otherwise seconds until to come back.
 
         A `patient` caller is not sent away for want of room. Raises NoTurn.
         """
@@ -105,7 +109,10 @@ class Slots:
         )
 
     def _appointment(self) -> float:
-        """Seconds until the next appointment. Two are given for each turn: a free slot costs more than a second try."""
+        """Seconds until the next appointment.
+
+        Each turn gets two: an idle slot costs more than a second try.
+        """
         now = self._clock()
         free = max(self._booked, now + len(self._waiting) * self._between) + self._between / 2
         self._booked = min(free, now + LONGEST_SECONDS)
@@ -118,7 +125,10 @@ class Slots:
 
 
 class Lines:
-    """A line for each key, in the order of `join`. A key takes memory only while its line has a place."""
+    """A line for each key, in the order of `join`.
+
+    A key takes memory only while its line has a place.
+    """
 
     def __init__(self) -> None:
         self._lines: dict[str, deque[Place]] = {}
@@ -197,7 +207,10 @@ class Place:
         self.bell.set()
 
     def dismiss_line(self) -> None:
-        """Send this place and all behind it away: its event is given back, and none may overtake it."""
+        """Send this place and all behind it away.
+
+        Its event is given back, and no later event may overtake it.
+        """
         found = False
         for place in self.line:
             found = found or place is self

@@ -16,7 +16,7 @@ _log = structlog.get_logger(__name__)
 
 
 class Publisher:
-    """`max_body` in bytes; `retry_seconds` between two tries of what has to be published."""
+    """`max_body` in bytes; `retry_seconds` between two tries of events that must be published."""
 
     def __init__(
         self,
@@ -41,7 +41,7 @@ class Publisher:
         self._metrics.publish_duration.observe(monotonic() - started)
 
     async def publish_all(self, messages: Sequence[EncodedEvent], carrier: Carrier) -> None:
-        """Return when the broker has confirmed all of `messages`, however long it is away or takes none.
+        """Return when the broker has confirmed all of `messages`, also after an outage.
 
         Raises Unpublishable, before any is published if it can be known then.
         """
@@ -63,7 +63,7 @@ class Publisher:
     async def _try(
         self, messages: Sequence[EncodedEvent], carrier: Carrier
     ) -> Sequence[EncodedEvent]:
-        """Those of `messages` that the broker has not confirmed."""
+        """The `messages` that the broker has not confirmed."""
         if len(messages) == 1:
             return [message for message in messages if not await self._confirmed(message, carrier)]
         confirmed = await asyncio.gather(

@@ -1,1 +1,4 @@
-"""One process of a service: its parts put together, its life, its probes. Knows no handler and no broker."""
+"""One process of a service: its parts put together, its life, its probes.
+
+Knows no handler and no broker.
+"""

@@ -1,6 +1,6 @@
-"""From a service and its settings to the parts of a replica. Parts are made for one another here, and only here.
+"""From a service and its settings to the parts of a replica.
 
-Makes parts, starts none of them.
+Only this module makes parts for one another. It starts none of them.
 """
 
 from collections.abc import Mapping
@@ -121,7 +121,10 @@ def wire(
     metrics: Metrics,
     traces: Traces,
 ) -> Consumer:
-    """A consumer of `shared` events, and of the events `for_each` replica, which are claimed nowhere."""
+    """A consumer of `shared` events, and of the events `for_each` replica.
+
+    The latter are claimed in no store.
+    """
     pauses = Pauses(bus, metrics.paused)
     failures = FailurePause(breaker, pauses)
 
@@ -134,7 +137,7 @@ def wire(
         pauses,
         leases.extend_due,
         probe_seconds=limits.probe,
-        # Half of a term is left of every lease at least, and it takes time to see that the store is away.
+        # At least half of a term is left of every lease, and an outage takes time to be seen.
         short_seconds=limits.lease / 4,
     )
 
@@ -190,9 +193,10 @@ def _entries(
 
 
 def _turns(service: Service, prefetch: int) -> dict[Registered, Turns]:
-    """The turns of each handler that asks for any: the same for all types that upcasters lead to it.
+    """The turns of each handler that asks for any.
 
-    Handlers with `concurrency=` share half of the prefetch for waiting. A service with a single handler needs no
+    Turns are the same for all types that upcasters lead to the handler. Handlers with
+    `concurrency=` share half of the prefetch for waiting. A service with a single handler needs no
     such bound.
     """
     handlers = service.registry.handlers

@@ -1,6 +1,7 @@
-"""Keeps the gauges of what lies at the broker for a service: events that wait, and dead letters.
+"""Keeps the gauges of a service's backlog at the broker: events that wait, and dead letters.
 
-Asks the bus now and then, because each answer costs the broker something. Knows no broker and judges nothing.
+Asks the bus now and then, because each answer costs the broker something. Knows no broker and
+judges nothing.
 """
 
 import asyncio

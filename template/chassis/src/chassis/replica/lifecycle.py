@@ -17,7 +17,7 @@ STUCK_SECONDS = 30.0
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """An answer to a probe. `reasons` says what is wrong, one word for each."""
+    """An answer to a probe. `reasons` names each fault in one word."""
 
     ok: bool
     reasons: tuple[str, ...] = ()
@@ -26,19 +26,23 @@ class Health:
 class Lifecycle:
     """Turns SIGTERM and SIGINT into a drain; a second one ends the process at once.
 
-    Liveness is the event loop's heartbeat, never the broker: a broker's outage must not restart every pod.
-    Readiness is the sum of the conditions added with `require`, and not draining. `clock` gives seconds.
+    Liveness is the event loop's heartbeat, never the broker: a broker's outage must not restart
+    every pod. Readiness is the sum of the conditions added with `require`, and not draining.
+    `clock` gives seconds.
     """
 
     def __init__(self, clock: Callable[[], float] = monotonic) -> None:
         self._clock = clock
         self.stopping = asyncio.Event()
-        """Set when the drain shall begin."""
+        """Set when the drain must begin."""
         self._conditions: dict[str, Callable[[], bool]] = {}
         self._beat = clock()
 
     def require(self, name: str, condition: Callable[[], bool]) -> None:
-        """Be ready only while `condition()` is true; `name` is what the probe says when it is not."""
+        """Be ready only while `condition()` is true.
+
+        Otherwise the probe answers with `name`.
+        """
         self._conditions[name] = condition
 
     def stop(self) -> None:

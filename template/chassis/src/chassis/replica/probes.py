@@ -10,9 +10,12 @@ from prometheus_client.exposition import choose_encoder
 from chassis.replica.lifecycle import Health, Lifecycle
 
 CLOSE_SECONDS = 1.0
-"""For answers that are on their way when the block ends."""
+"""Time for the answers under way when the block ends."""
 IDLE_SECONDS = 75.0
-"""A connection without a whole request for so long is closed; longer than between two scrapes."""
+"""Seconds without a whole request after which a connection is closed.
+
+Longer than between two scrapes.
+"""
 
 
 class PortTaken(OSError):
@@ -28,7 +31,10 @@ async def serve(
     registry: CollectorRegistry,
     version: Mapping[str, str],
 ) -> AsyncIterator[int]:
-    """Serve while the block runs; gives the port (of interest when `port` is 0). Raises PortTaken."""
+    """Serve while the block runs; gives the port, which matters if `port` is 0.
+
+    Raises PortTaken.
+    """
 
     def answer(health: Health) -> web.Response:
         body = {"status": "ok" if health.ok else "unavailable", "reasons": list(health.reasons)}

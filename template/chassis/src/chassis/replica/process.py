@@ -1,6 +1,6 @@
 """A replica from its start to exit 0: it waits for its store, serves, and drains in order.
 
-Knows the ports, no broker and no store. What it is made of comes from `assemble`.
+Knows the ports, no broker and no store. Its parts come from `assemble`.
 """
 
 import asyncio
@@ -22,19 +22,23 @@ STORE_RETRY_SECONDS = 1.0
 
 
 async def run(service: Service, settings: Settings) -> None:
-    """Serve until SIGTERM or SIGINT, then drain. Waits for a broker or a store that is not there yet."""
+    """Serve until SIGTERM or SIGINT, then drain.
+
+    Waits for a broker or a store that is not there yet.
+    """
     await _live(service, settings, assemble.parts(service, settings), relay_alone=False)
 
 
 async def relay(service: Service, settings: Settings) -> None:
-    """As `run`, but take no events: publish the events that other replicas have put into the outbox.
+    """As `run`, but take no events: publish the events that other replicas stored in the outbox.
 
-    Raises SettingsError when the inbox is of a kind that has no outbox.
+    Raises SettingsError if the inbox is of a kind that has no outbox.
     """
     parts = assemble.parts(service, settings)
     if parts.relay is None:
         raise SettingsError(
-            "there is no outbox to relay: only the inbox at a CHASSIS_INBOX_URL=postgresql://… has one"
+            "there is no outbox to relay: only the inbox at a CHASSIS_INBOX_URL=postgresql://… "
+            "has one"
         )
     await _live(service, settings, parts, relay_alone=True)
 

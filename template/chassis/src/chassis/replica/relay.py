@@ -1,7 +1,8 @@
-"""Publishes what the outbox holds, and watches how much that is. Knows the ports (outbox, bus), no store, no broker.
+"""Publishes the events in the outbox, and measures how many wait.
 
-Any number of relays may work on one outbox. A relay that is killed leaves events that it has published but not yet
-removed: they are published again under the same ids, and the next inbox drops them.
+Knows the ports (outbox, bus), no store and no broker. Any number of relays may work on one outbox.
+A relay that is killed leaves events that it has published but not yet removed. They are published
+again under the same ids, and the next inbox drops them.
 """
 
 import asyncio
@@ -23,13 +24,19 @@ BATCH = 100
 RETRY_SECONDS = 0.5
 """Between two tries while the broker or the store is away."""
 POLL_SECONDS = (0.05, 5.0)
-"""An empty outbox is looked at again after the first, then after twice as long each time, up to the second."""
+"""Seconds until an empty outbox is looked at again.
+
+The first wait is doubled each time, up to the second.
+"""
 WATCH_SECONDS = 5.0
 CANCEL_SECONDS = 0.5
 
 
 class Relay:
-    """Publishes the events of `service` that `inbox` has stored. Begins with `start`, ends with `drain`."""
+    """Publishes the events of `service` that `inbox` has stored.
+
+    Begins with `start`, ends with `drain`.
+    """
 
     def __init__(
         self,
@@ -56,9 +63,10 @@ class Relay:
         return self._publishing is None or (self._store_answers and self._bus.connected)
 
     def start(self, *, publishing: bool, listening: bool) -> None:
-        """Begin to measure the outbox, and if `publishing`, to publish. Call once the inbox is open.
+        """Begin to measure the outbox and, if `publishing`, to publish.
 
-        Without `listening`, the events that other processes store are found by polling.
+        Call once the inbox is open. Without `listening`, events that other processes store are
+        found by polling.
         """
         self._others.append(asyncio.create_task(self._measure()))
         if publishing:
@@ -68,7 +76,10 @@ class Relay:
             self._others.append(asyncio.create_task(self._outbox.listen(self._bell.set)))
 
     async def drain(self, seconds: float) -> None:
-        """Publish what is there, for at most `seconds`, and stop. What is left stays for the next relay."""
+        """Publish the waiting events for at most `seconds`, and stop.
+
+        The next relay publishes the rest.
+        """
         self._draining = True
         self._bell.set()
         if self._publishing is not None:
@@ -78,13 +89,14 @@ class Relay:
         while left:
             for task in left:
                 task.cancel()
-            # And again: in Python 3.11 wait_for, on which the store's client stands, can lose a cancellation.
+            # And again: in Python 3.11 `wait_for` can lose a cancellation, and the store's client
+            # uses it.
             _, left = await asyncio.wait(left, timeout=CANCEL_SECONDS)
 
     async def _publish_all(self) -> None:
         batch, looks = BATCH, 0
         while self._bus.connected or not self._draining:
-            self._bell.clear()  # before looking, so that what comes meanwhile rings again
+            self._bell.clear()  # before looking, so that later events ring again
             relayed = await self._next(batch)
             if relayed is None:
                 await asyncio.sleep(RETRY_SECONDS)
@@ -102,7 +114,7 @@ class Relay:
                     looks = 0
 
     async def _next(self, batch: int) -> Relayed | None:
-        """What became of the next events; None when it could not be tried."""
+        """The fate of the next events; None if it could not be tried."""
         if not self._bus.connected:
             return None
         try:
