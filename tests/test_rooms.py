@@ -100,7 +100,6 @@ packages = pytest.mark.parametrize(("package", "table"), PACKAGES.values(), ids=
 KNOWN = (
     "chassis/jetstream/connection.py:1:",
     "chassis/telemetry/metrics.py:",
-    "chassis/tools/scrape.py:",
 )
 
 

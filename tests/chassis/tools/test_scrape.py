@@ -10,9 +10,8 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 from prometheus_client import generate_latest
 
-from chassis.cli.session import UsageError
 from chassis.telemetry.metrics import Metrics
-from chassis.tools.scrape import Reading, read
+from chassis.tools.scrape import Reading, ScrapeError, read
 
 TYPE = "acme.signup.v1.UserSignedUp"
 
@@ -58,7 +57,7 @@ async def test_what_answers_but_not_with_metrics_is_named(
     replicas: tuple[list[Metrics], list[str]],
 ) -> None:
     async with aiohttp.ClientSession() as http:
-        with pytest.raises(UsageError, match=r"no metrics at http://.*/elsewhere: 404"):
+        with pytest.raises(ScrapeError, match=r"no metrics at http://.*/elsewhere: 404"):
             await read(http, [replicas[1][0].replace("/metrics", "/elsewhere")], frozenset({TYPE}))
 
 
@@ -70,7 +69,7 @@ def test_only_what_came_after_counts() -> None:
 
 def test_a_replica_that_began_to_count_anew_is_noticed() -> None:
     before, after = (Reading(Counter(done=number), 0, Counter()) for number in (5, 4))
-    with pytest.raises(UsageError, match="a replica was restarted meanwhile"):
+    with pytest.raises(ScrapeError, match="a replica was restarted meanwhile"):
         after.since(before)
 
 

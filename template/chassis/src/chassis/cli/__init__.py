@@ -27,6 +27,7 @@ MISTAKES = {
     "chassis.settings": ("SettingsError",),
     "chassis.telemetry.traces": ("TracesError",),
     "chassis.tools.embedded": ("ServerMissingError",),
+    "chassis.tools.scrape": ("ScrapeError",),
     "chassis.tools.smoke": ("SmokeFailed",),
 }
 """What a user can mend, by module: a module that nothing imported cannot have raised its own."""

@@ -1,4 +1,7 @@
-"""What running replicas say of themselves: their metrics, summed up, and what changed between two readings."""
+"""The metrics of running replicas, summed up, and what changed between two readings.
+
+Knows HTTP and the chassis' metrics; knows no process, no bus and no output.
+"""
 
 import asyncio
 from collections import Counter
@@ -10,7 +13,6 @@ import aiohttp
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
-from chassis.cli.session import UsageError
 from chassis.urls import masked
 
 _CONSUMED = "messaging_client_consumed_messages_total"
@@ -19,9 +21,16 @@ _DEAD = "chassis_dead_letters_total"
 _FINAL = ("done", "duplicate", "dead")
 
 
+class ScrapeError(Exception):
+    """A replica's metrics cannot be read, or not be compared with earlier ones; the message says why."""
+
+
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """Counts over all replicas: deliveries by outcome, dead letters, ages by upper bound in seconds (cumulative)."""
+    """Counts over all replicas: deliveries by outcome, dead letters, cumulative ages by upper bound.
+
+    The bounds of ages are seconds.
+    """
 
     outcomes: Counter[str]
     dead: int
@@ -33,15 +42,15 @@ class Reading:
         return sum(self.outcomes[outcome] for outcome in _FINAL)
 
     def since(self, before: "Reading") -> "Reading":
-        """What was counted after `before`. Raises UsageError when a replica began to count anew."""
+        """What was counted after `before`. Raises ScrapeError if a replica began to count anew."""
         if any(self.outcomes[outcome] < number for outcome, number in before.outcomes.items()):
-            raise UsageError("the service's counters went back: a replica was restarted meanwhile")
+            raise ScrapeError("the service's counters went back: a replica was restarted meanwhile")
         return Reading(
             self.outcomes - before.outcomes, self.dead - before.dead, self.ages - before.ages
         )
 
     def age(self, share: float) -> float | None:
-        """Seconds that `share` of the events were old at most, interpolated in its bucket as Prometheus does."""
+        """The age in seconds that `share` of the events did not exceed, as Prometheus interpolates."""
         wanted = share * self.ages[inf]
         below, counted = 0.0, 0
         for bound, number in sorted(self.ages.items()):
@@ -53,7 +62,7 @@ class Reading:
 
 
 async def read(http: aiohttp.ClientSession, urls: Sequence[str], types: frozenset[str]) -> Reading:
-    """The sum over the replicas whose metrics are at `urls`, of events of `types`. Raises UsageError."""
+    """The sum over the replicas with metrics at `urls`, of events of `types`. Raises ScrapeError."""
     outcomes: Counter[str] = Counter()
     ages: Counter[float] = Counter()
     dead = 0
@@ -73,7 +82,7 @@ async def _text(http: aiohttp.ClientSession, url: str) -> str:
         async with http.get(url, raise_for_status=True) as answer:
             return await answer.text()
     except (aiohttp.ClientError, ValueError, TimeoutError) as error:
-        raise UsageError(
+        raise ScrapeError(
             f"no metrics at {masked(url)}: {str(error) or type(error).__name__}"
         ) from None
 

@@ -1,4 +1,4 @@
-"""One replica, run as production runs it and judged from outside: by its probes, its metrics and its exit code.
+"""One replica, run as in production and judged from outside: by probes, metrics and exit code.
 
 Knows a program and an HTTP port; knows no bus, no store and no handler.
 """
@@ -12,7 +12,8 @@ from contextlib import asynccontextmanager
 from http import HTTPStatus
 
 import aiohttp
-from prometheus_client.parser import text_string_to_metric_families
+
+from chassis.tools import scrape
 
 _HOST = "127.0.0.1"
 _POLL_SECONDS = 0.1
@@ -55,7 +56,7 @@ class Replica:
         )
 
     async def drains(self, seconds: float) -> None:
-        """Send SIGTERM; return once it ended with 0, within the drain's `seconds` and a margin. Raises SmokeFailed."""
+        """Send SIGTERM; return once it ended with 0 in the drain's `seconds` and a margin. Raises SmokeFailed."""
         self._process.send_signal(signal.SIGTERM)
         try:
             code = await asyncio.wait_for(self._process.wait(), seconds + _CLOSE_SECONDS)
@@ -66,16 +67,9 @@ class Replica:
         if code != 0:
             raise SmokeFailed(f"it ended with {code} after SIGTERM, not with 0")
 
-    async def _settled(self, type_: str, outcome: str) -> float:
-        async with self._http.get("/metrics") as answer:
-            text = await answer.text()
-        return sum(
-            sample.value
-            for family in text_string_to_metric_families(text)
-            for sample in family.samples
-            if sample.name == "messaging_client_consumed_messages_total"
-            and (sample.labels["type"], sample.labels["outcome"]) == (type_, outcome)
-        )
+    async def _settled(self, type_: str, outcome: str) -> int:
+        reading = await scrape.read(self._http, ["/metrics"], frozenset({type_}))
+        return reading.outcomes[outcome]
 
     async def _until(self, true: Callable[[], Awaitable[bool]], complaint: str) -> None:
         try:
@@ -92,13 +86,13 @@ class Replica:
             )
         try:
             return await true()
-        except aiohttp.ClientConnectionError:
+        except (aiohttp.ClientConnectionError, scrape.ScrapeError):
             return False  # the port is not open yet
 
 
 @asynccontextmanager
 async def replica(program: Sequence[str], patience: float) -> AsyncIterator[Replica]:
-    """Run `program`, a service's `run`, on an HTTP port of its own; it is gone at the end of the block."""
+    """Run `program`, a service's `run`, on a free HTTP port; it is gone at the end of the block."""
     port = _free_port()
     environment = {**os.environ, "CHASSIS_HTTP_HOST": _HOST, "CHASSIS_HTTP_PORT": str(port)}
     process = await asyncio.create_subprocess_exec(
