@@ -127,7 +127,39 @@ def test_a_time_without_an_offset_is_refused(time: object) -> None:
         from_headers(headers(time=time), AMQP_PREFIX)
 
 
-@pytest.mark.parametrize("time", ["yesterday", 5, "0001-01-01T00:00:00+23:59"])
+@pytest.mark.parametrize(
+    ("time", "second"),
+    [
+        ("2026-01-02t03:04:05z", datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)),
+        ("2026-01-02 03:04:05.25Z", datetime(2026, 1, 2, 3, 4, 5, 250_000, tzinfo=UTC)),
+        ("2026-01-02T03:04:05.123456789-00:00", datetime(2026, 1, 2, 3, 4, 5, 123456, tzinfo=UTC)),
+        ("2016-12-31T23:59:60Z", datetime(2017, 1, 1, tzinfo=UTC)),
+        ("1990-12-31T15:59:60.5-08:00", datetime(1991, 1, 1, 0, 0, 0, 500_000, tzinfo=UTC)),
+    ],
+)
+def test_a_time_is_read_in_every_form_of_rfc_3339(time: str, second: datetime) -> None:
+    assert parse_time(time) == second
+
+
+@pytest.mark.parametrize(
+    "time",
+    [
+        "yesterday",
+        5,
+        "0001-01-01T00:00:00+23:59",
+        "2026-W01-5T03:04:05Z",
+        "2026-001T03:04:05Z",
+        "20260102T030405Z",
+        "2026-01-02T03:04Z",
+        "2026-01-02T24:00:00Z",
+        "2026-01-02T03:04:60Z",
+        "9999-12-31T23:59:60Z",
+        "2026-01-02T03:04:05+01",
+        "2026-01-02T03:04:05,5Z",
+        "2026-01-02",
+        "٢٠٢٦-01-02T03:04:05Z",
+    ],
+)
 def test_what_is_no_time_is_refused(time: object) -> None:
     with pytest.raises(EnvelopeError, match=r"time is .* not an RFC 3339 time"):
         from_headers(headers(time=time), AMQP_PREFIX)

@@ -3,6 +3,7 @@
 import asyncio
 import socket
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 
 import aiohttp
@@ -129,3 +130,88 @@ async def test_a_connection_that_says_nothing_more_is_closed(
         writer.write(said)
         await asyncio.wait_for(reader.read(), 30)
         writer.close()
+
+
+async def test_a_header_that_never_ends_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("chassis.replica.connections.HEADER_SECONDS", 0.2)
+    async with serving() as port:
+        reader, writer = await asyncio.open_connection(HOST, port)
+        writer.write(b"GET /livez HTTP/1.1\r\nHost: a\r\n")
+
+        async def trickle() -> None:
+            while True:
+                writer.write(b"X-More: a\r\n")
+                await asyncio.sleep(0.01)
+
+        trickling = asyncio.create_task(trickle())
+        with suppress(ConnectionError):
+            assert await asyncio.wait_for(reader.read(), 30) == b""
+        trickling.cancel()
+        writer.close()
+
+
+async def test_a_connection_between_two_requests_may_wait_longer_than_a_header(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("chassis.replica.connections.HEADER_SECONDS", 0.2)
+    async with serving() as port:
+        reader, writer = await asyncio.open_connection(HOST, port)
+        request = b"GET /livez HTTP/1.1\r\nHost: a\r\n\r\n"
+        for pieces in ([request], [request[:-2], request[-2:]]):
+            for piece in pieces:
+                writer.write(piece)
+                await writer.drain()
+                await asyncio.sleep(0)
+            header = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 30)
+            assert header.startswith(b"HTTP/1.1 200")
+            await reader.readuntil(b"}")
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(reader.read(1), 0.5)
+        writer.close()
+
+
+async def test_connections_beyond_the_bound_are_closed_and_the_others_served(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("chassis.replica.connections.MOST", 2)
+    async with serving() as port:
+        held = [await asyncio.open_connection(HOST, port) for _ in range(2)]
+        await ask(held[0])
+        await ask(held[1])
+        reader, writer = await asyncio.open_connection(HOST, port)
+        with suppress(ConnectionError):
+            assert await asyncio.wait_for(reader.read(), 30) == b""
+        writer.close()
+        await ask(held[0])
+        held[1][1].close()
+        await held[1][1].wait_closed()
+        await eventually_served(port)
+        held[0][1].close()
+
+
+async def ask(connection: tuple[asyncio.StreamReader, asyncio.StreamWriter]) -> None:
+    reader, writer = connection
+    writer.write(b"GET /livez HTTP/1.1\r\nHost: a\r\n\r\n")
+    assert (await asyncio.wait_for(reader.readuntil(b"}"), 30)).startswith(b"HTTP/1.1 200")
+
+
+async def eventually_served(port: int) -> None:
+    """The server learns of a closed connection a moment later."""
+    async with asyncio.timeout(30):
+        while True:
+            connection = await asyncio.open_connection(HOST, port)
+            try:
+                await ask(connection)
+            except (ConnectionError, asyncio.IncompleteReadError):
+                await asyncio.sleep(0.01)
+            else:
+                return
+            finally:
+                connection[1].close()
+
+
+@asynccontextmanager
+async def serving() -> AsyncIterator[int]:
+    registry = Metrics("billing-svc", "1.2.3", "0").registry
+    async with serve(HOST, 0, lifecycle=Lifecycle(), registry=registry, version={}) as port:
+        yield port

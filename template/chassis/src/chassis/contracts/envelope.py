@@ -4,9 +4,10 @@ Knows the names and the encoding of attributes; knows no broker and no protobuf.
 Source: the CloudEvents specification 1.0.2 and its AMQP and NATS protocol bindings.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
 from urllib.parse import quote, unquote
 
@@ -128,9 +129,12 @@ def format_time(time: datetime) -> str:
 
 
 def parse_time(text: object) -> datetime:
-    """An RFC 3339 time, in UTC; raises EnvelopeError when it is none or has no offset."""
+    """An RFC 3339 time, in UTC; raises EnvelopeError when it is none or has no offset.
+
+    A leap second is the second after it: Python's times have none.
+    """
     try:
-        time = text if isinstance(text, datetime) else datetime.fromisoformat(str(text))
+        time = text if isinstance(text, datetime) else _from_rfc_3339(str(text))
         if time.tzinfo is not UTC and time.tzinfo is not None:
             time = time.astimezone(UTC)
     except (ValueError, OverflowError):
@@ -138,6 +142,26 @@ def parse_time(text: object) -> datetime:
     if time.tzinfo is None:
         raise EnvelopeError(f"attribute time is {_shown(text)}, it has no UTC offset")
     return time
+
+
+_RFC_3339 = re.compile(
+    r"(?P<minute>[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ](?:[01][0-9]|2[0-3]):[0-9]{2}):(?P<second>[0-9]{2})"
+    r"(?P<rest>(?:\.[0-9]+)?(?:[Zz]|[+-](?:[01][0-9]|2[0-3]):[0-9]{2})?)"
+)
+"""Section 5.6, the offset left out also: its absence has a sentence of its own."""
+
+
+def _from_rfc_3339(text: str) -> datetime:
+    """Raises ValueError. ISO 8601 has more forms, such as week dates; they are none of RFC 3339's."""
+    parts = _RFC_3339.fullmatch(text)
+    if parts is None:
+        raise ValueError(text)
+    if parts["second"] != "60":
+        return datetime.fromisoformat(text.upper())
+    last = datetime.fromisoformat(f"{parts['minute']}:59{parts['rest']}".upper())
+    if last.astimezone(UTC).strftime("%H:%M:%S") != "23:59:59":
+        raise ValueError(text)
+    return last + timedelta(seconds=1)
 
 
 _KNOWN_PREFIXES = {AMQP_PREFIX, NATS_PREFIX}

@@ -1,12 +1,15 @@
 """The HTTP port for those who operate the service: /livez, /readyz, /metrics, /version."""
 
-from collections.abc import AsyncIterator, Mapping
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
+from typing import cast
 
 from aiohttp import web
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 
+from chassis.replica.connections import Bounds
 from chassis.replica.lifecycle import Health, Lifecycle
 
 CLOSE_SECONDS = 1.0
@@ -67,12 +70,17 @@ async def serve(
     )
     await runner.setup()
     try:
-        site = web.TCPSite(runner, host, port)
-        try:
-            await site.start()
-        except OSError as error:
-            where = f"CHASSIS_HTTP_HOST={host}, CHASSIS_HTTP_PORT={port}"
-            raise PortTaken(f"{where}: cannot listen there: {error.strerror}") from error
-        yield int(runner.addresses[0][1])
+        server = await _listen(runner, host, port)
+        async with server:
+            yield int(server.sockets[0].getsockname()[1])
     finally:
         await runner.cleanup()
+
+
+async def _listen(runner: web.AppRunner, host: str, port: int) -> asyncio.Server:
+    serving = cast("Callable[[], asyncio.Protocol]", runner.server)
+    try:
+        return await asyncio.get_running_loop().create_server(Bounds(serving), host, port)
+    except OSError as error:
+        where = f"CHASSIS_HTTP_HOST={host}, CHASSIS_HTTP_PORT={port}"
+        raise PortTaken(f"{where}: cannot listen there: {error.strerror}") from error
