@@ -1,8 +1,8 @@
-"""Writes the tables of docs/reference from the code; with --check only says which page is stale, and exits 1.
+"""Writes the tables of docs/reference from the code. With --check it names stale pages and exits 1.
 
-A page is prose with regions, from `<!-- begin NAME -->` to `<!-- end NAME -->`, that belong to this program; so does
-the list of settings in the chart's schema. Meanings that the code does not hold are kept here, and one that is missing
-or left over is an error. Describes, decides nothing.
+A page is prose with regions, from `<!-- begin NAME -->` to `<!-- end NAME -->`. The regions belong
+to this program, and so does the list of settings in the chart's schema. Meanings that the code does
+not hold are kept here; a missing one is an error, and so is a superfluous one. Decides nothing.
 """
 
 import argparse
@@ -45,42 +45,42 @@ SCHEMA = CHART / "values.schema.json"
 ATTRIBUTES = {
     "specversion": "Always `1.0`.",
     "id": "Unique within `source`; at most 1024 characters. Required.",
-    "source": "Who published it: the service's name. Required.",
+    "source": "The publisher: the service's name. Required.",
     "type": "Protobuf full name of the body. Required.",
-    "time": "When it happened: RFC 3339 with an offset. The chassis writes UTC with microseconds.",
-    "subject": "What it is about. Carried, not interpreted.",
+    "time": "Time of the event: RFC 3339 with an offset. The chassis writes UTC, microseconds.",
+    "subject": "What the event is about. Carried, not interpreted.",
     "traceparent": "W3C trace context.",
     "tracestate": "W3C trace context.",
 }
 
 REASONS = {
-    "attempts_exhausted": "It failed `CHASSIS_MAX_ATTEMPTS` times.",
-    "bad_envelope": "Its headers are no CloudEvent; the message names the header.",
-    "bad_key": "The handler's `key=` or `ordered_by=` raised, or gave no string.",
-    "crash_loop": "It was delivered again and again and never settled: it seems to kill the process.",
-    "expired": "It failed again `CHASSIS_MAX_AGE_SECONDS` or more after its first failure.",
-    "outdated_version": "Handlers take newer versions of its type only, and no upcaster leads to one.",
-    "oversize": "Its body is larger than `CHASSIS_MAX_BODY_BYTES`.",
+    "attempts_exhausted": "The event failed `CHASSIS_MAX_ATTEMPTS` times.",
+    "bad_envelope": "The headers are not a CloudEvent; the message names the header.",
+    "bad_key": "The handler's `key=` or `ordered_by=` raised, or did not return a string.",
+    "crash_loop": "It was delivered many times and never settled: it seems to kill the process.",
+    "expired": "The event failed again, `CHASSIS_MAX_AGE_SECONDS` or more after its first failure.",
+    "outdated_version": "Handlers take only newer versions, and no upcaster leads to them.",
+    "oversize": "The body is larger than `CHASSIS_MAX_BODY_BYTES`.",
     "payload_mismatch": "The inbox knows the same key with another body.",
     "rejected": "A handler raised `Reject`.",
-    "undecodable": "Its body is no message of its type.",
-    "unknown_type": "No handler takes its type.",
-    "unpublishable": "What its handler published is too large, or has no valid type.",
-    "unsupported_version": "Handlers take other versions of its type, not this one, and not only newer ones.",
-    "upcast_failed": "An upcaster raised, or did not give the newer message; the message names it.",
+    "undecodable": "The body is not a message of the type.",
+    "unknown_type": "No handler takes the type.",
+    "unpublishable": "The handler published an event that is too large or has no valid type.",
+    "unsupported_version": "Handlers take other versions, one of them older, but not this one.",
+    "upcast_failed": "An upcaster raised or did not return the newer message; the text names it.",
 }
 
 FAILURE = {
     "reason": "One of the reasons above.",
     "error": "Class of the exception, with its module.",
-    "message": "What the exception, or the chassis, says; at most 2048 bytes.",
+    "message": "Text of the exception, or of the chassis; at most 2048 bytes.",
     "stack": "The last 4096 bytes of the stack.",
     "handler": "Name of the handler that failed.",
-    "attempts": "How many attempts there were; 0 when no handler was tried.",
-    "service": "The service whose dead letter it is.",
+    "attempts": "Number of attempts; 0 if no handler was tried.",
+    "service": "The service that the dead letter belongs to.",
     "version": "That service's version.",
     "first_failure": "RFC 3339 time of the first failed attempt.",
-    "last_failure": "RFC 3339 time of the last one.",
+    "last_failure": "RFC 3339 time of the last failed attempt.",
 }
 
 
@@ -193,8 +193,8 @@ def retry_headers() -> Iterator[str]:
     meanings = {
         "chassis-attempt": "Number of the coming attempt, from 1.",
         "chassis-first-failure": "RFC 3339 time of the first failed attempt.",
-        "chassis-origin-exchange": "RabbitMQ: the exchange that it was first published to.",
-        "chassis-origin-routing-key": "RabbitMQ: its first routing key.",
+        "chassis-origin-exchange": "RabbitMQ: the exchange to which the event was first published.",
+        "chassis-origin-routing-key": "RabbitMQ: the first routing key.",
     }
     meant = _meant(meanings, headers, "headers of a retry")
     yield from _table(
@@ -256,7 +256,7 @@ _RECEIVED = Received({}, b"", Basic.Properties(message_id="id"), "events", "type
 
 
 def rewritten(page: str) -> str:
-    """`page` with every region as the code is now. Raises StaleMeaningError, KeyError for an unknown region."""
+    """`page` with each region as the code is now. Raises StaleMeaningError, KeyError."""
 
     def written(found: re.Match[str]) -> str:
         lines = "\n".join(REGIONS[found["name"]]()).strip("\n")
@@ -266,7 +266,7 @@ def rewritten(page: str) -> str:
 
 
 def chart_schema() -> str:
-    """The chart's schema, with the settings as the code has them now: Helm refuses one that is misspelt."""
+    """The chart's schema with the code's settings, so that Helm refuses a misspelt one."""
     schema = json.loads(SCHEMA.read_text("utf-8"))
     schema["$defs"]["setting"]["enum"] = sorted(variable.name for variable in VARIABLES.values())
     return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
@@ -333,7 +333,7 @@ def _json_type(schema: Mapping[str, Any]) -> str:
 
 
 def _labels(samples: Sequence[Any]) -> str:
-    """Names of the labels, with the values of those that have several."""
+    """Names of the labels. A label with several values lists them."""
     values: defaultdict[str, list[str]] = defaultdict(list)
     for sample in samples:
         for name, value in sample.labels.items():
@@ -346,7 +346,7 @@ def _labels(samples: Sequence[Any]) -> str:
 
 
 def _meant(meanings: Mapping[str, str], named: Iterable[str], what: str) -> Mapping[str, str]:
-    """`meanings`, if they are of what is `named` and of nothing else. Raises StaleMeaningError."""
+    """`meanings`, if their keys are exactly `named`. Raises StaleMeaningError."""
     if different := sorted(meanings.keys() ^ set(named)):
         raise StaleMeaningError(
             f"{what}: {', '.join(different)} are only in the code or only in {Path(__file__).name}"

@@ -1,18 +1,22 @@
-"""What the dashboard of a service asks: rows of panels, each a question in words and in PromQL.
+"""The questions of a service's dashboard: rows of panels, each a question in words and in PromQL.
 
-Knows the metrics of the chassis; knows nothing of Grafana but the names of its units.
+Knows the metrics of the chassis. Of Grafana it knows only the names of the units.
 """
 
 from dataclasses import dataclass
 from typing import Literal
 
+BATCHES = "chassis_bus_ack_batch_size"
 HERE = 'job=~"$job", instance=~"$instance"'
-"""In every selector: the variables of the dashboard."""
+"""Part of every selector: the variables of the dashboard."""
 
 
 @dataclass(frozen=True, slots=True)
 class Panel:
-    """One question. `queries` are pairs of legend and PromQL; `unit` is one of Grafana's; `width` of 24 columns."""
+    """One question.
+
+    `queries` are pairs of legend and PromQL, `unit` is one of Grafana's, `width` counts in 24ths.
+    """
 
     title: str
     description: str
@@ -23,9 +27,14 @@ class Panel:
 
 
 def counter(name: str, *by: str, more: str = "") -> str:
-    """Per second, summed up over the replicas, by the labels given."""
+    """Rate per second, summed over the replicas, by the labels given."""
     grouped = f" by ({', '.join(by)})" if by else ""
     return f"sum{grouped} (rate({name}{{{HERE}{more}}}[$__rate_interval]))"
+
+
+def increase(name: str, *by: str) -> str:
+    """Growth within an interval of the panel, summed over the replicas, by the labels given."""
+    return f"sum by ({', '.join(by)}) (increase({name}{{{HERE}}}[$__rate_interval]))"
 
 
 def quantile(q: float, name: str, *by: str) -> str:
@@ -38,7 +47,7 @@ def gauge(how: str, name: str, *by: str) -> str:
 
 
 def tried(*by: str, failed: bool = False) -> str:
-    """Attempts that came to an end, all of them or the failed ones."""
+    """Attempts that ended: all of them, or the failed ones."""
     outcomes = "retried|dead|given_up" if failed else "done|retried|dead|given_up"
     return counter("messaging_client_consumed_messages_total", *by, more=f', outcome=~"{outcomes}"')
 
@@ -47,7 +56,7 @@ ROWS: dict[str, tuple[Panel, ...]] = {
     "At a glance": (
         Panel(
             "Ready",
-            "Replicas that are ready. A drain, a broker or a store that is away make one unready.",
+            "Ready replicas. A drain, or a missing broker or store, makes a replica unready.",
             "short",
             (("ready", gauge("sum", "chassis_ready")),),
             "number",
@@ -55,7 +64,7 @@ ROWS: dict[str, tuple[Panel, ...]] = {
         ),
         Panel(
             "Finished",
-            "Events handled to their end, duplicates included.",
+            "Events whose handling has ended, duplicates included.",
             "ops",
             (
                 (
@@ -71,7 +80,7 @@ ROWS: dict[str, tuple[Panel, ...]] = {
         ),
         Panel(
             "Failed attempts",
-            "Share of the attempts that failed: the event is tried again, given up, or a dead letter.",
+            "Share of failed attempts: the event is tried again, given up, or a dead letter.",
             "percentunit",
             (("failed", f"{tried(failed=True)} / ({tried()} > 0) or 0 * {tried()}"),),
             "number",
@@ -79,7 +88,7 @@ ROWS: dict[str, tuple[Panel, ...]] = {
         ),
         Panel(
             "Age, 99th percentile",
-            "From the time an event happened to the end of its handling; one in a hundred takes longer.",
+            "Time from the event to the end of its handling. One event in a hundred takes longer.",
             "s",
             (("p99", quantile(0.99, "chassis_event_age_seconds")),),
             "number",
@@ -87,7 +96,7 @@ ROWS: dict[str, tuple[Panel, ...]] = {
         ),
         Panel(
             "Backlog",
-            "Events at the broker that no replica has taken yet, without those that wait for a later attempt.",
+            "Events at the broker that no replica has taken yet, without waiting retries.",
             "short",
             (("waiting", gauge("max", "chassis_backlog_messages")),),
             "number",
@@ -95,7 +104,7 @@ ROWS: dict[str, tuple[Panel, ...]] = {
         ),
         Panel(
             "Dead letters",
-            "Kept at the broker until somebody replays or discards them: `dlq list` shows them.",
+            "Dead letters that wait for a replay or a discard: `dlq list` shows them.",
             "short",
             (("waiting", gauge("max", "chassis_dead_letters_waiting")),),
             "number",
@@ -105,14 +114,14 @@ ROWS: dict[str, tuple[Panel, ...]] = {
     "Golden signals": (
         Panel(
             "Traffic by outcome",
-            "Deliveries settled. Busy: another replica had the claim. Handed back: for another replica, not started.",
+            "Settled deliveries. Busy: another replica has the claim. Handed back: not started.",
             "ops",
             (("{{outcome}}", counter("messaging_client_consumed_messages_total", "outcome")),),
             "stack",
         ),
         Panel(
             "Errors",
-            "Share of the attempts that failed, by event type.",
+            "Share of failed attempts, by event type.",
             "percentunit",
             (
                 (
@@ -133,7 +142,7 @@ ROWS: dict[str, tuple[Panel, ...]] = {
         ),
         Panel(
             "Latency",
-            "Age of the events when their handling ends, by type: 99th percentile and median.",
+            "Age of events when their handling ends, by type: 99th percentile and median.",
             "s",
             (
                 ("{{type}} p99", quantile(0.99, "chassis_event_age_seconds", "type")),
@@ -142,20 +151,20 @@ ROWS: dict[str, tuple[Panel, ...]] = {
         ),
         Panel(
             "Saturation: in flight",
-            "Deliveries taken and not settled yet, by replica. At the prefetch, a replica can take no more.",
+            "Deliveries that are not settled yet, by replica. The prefetch is the most it takes.",
             "short",
             (("{{instance}}", gauge("sum", "chassis_in_flight_messages", "instance")),),
             "stack",
         ),
         Panel(
             "Saturation: CPU",
-            "Cores in use, by replica. A replica has one event loop and gains nothing from a second core.",
+            "Cores in use, by replica. A replica has one event loop and cannot use a second core.",
             "short",
             (("{{instance}}", counter("process_cpu_seconds_total", "instance")),),
         ),
         Panel(
             "Saturation: lag of the event loop",
-            "How late the loop wakes up. More than half a second means that a handler blocks it.",
+            "Delay of the loop's wake-up. Above half a second, a handler blocks it.",
             "s",
             (("{{instance}}", gauge("max", "chassis_event_loop_lag_seconds", "instance")),),
         ),
@@ -175,7 +184,7 @@ ROWS: dict[str, tuple[Panel, ...]] = {
         ),
         Panel(
             "Calls",
-            "Attempts of each handler, whatever came of them.",
+            "Attempts of each handler, with any outcome.",
             "ops",
             (("{{handler}}", counter("messaging_process_duration_seconds_count", "handler")),),
         ),
@@ -189,20 +198,20 @@ ROWS: dict[str, tuple[Panel, ...]] = {
     "Inbox": (
         Panel(
             "Claims",
-            "What the inbox said. Duplicate: handled before. Busy: another replica is at it. Mismatch: other body.",
+            "Answers of the inbox. Busy: another replica has it. Mismatch: the body differs.",
             "ops",
             (("{{outcome}}", counter("chassis_inbox_claims_total", "outcome")),),
             "stack",
         ),
         Panel(
             "Leases lost",
-            "Claims that ended while the handler still ran. Any at all is worth a look at the runbook LeasesLost.",
+            "Claims that ended while the handler still ran. The runbook LeasesLost helps.",
             "ops",
             (("{{instance}}", counter("chassis_inbox_leases_lost_total", "instance")),),
         ),
         Panel(
             "Store reachable, consumer paused",
-            "1 while the inbox store answers; 1 for each reason for which the consumer pauses by itself.",
+            "1 while the inbox store answers; 1 for each reason of a pause.",
             "short",
             (
                 (
@@ -216,12 +225,12 @@ ROWS: dict[str, tuple[Panel, ...]] = {
     "Dead letters": (
         Panel(
             "Arriving",
-            "Dead letters within the interval, by reason. The reference of the messages says what each reason means.",
+            "New dead letters, by reason. The reference of messages explains each reason.",
             "short",
             (
                 (
                     "{{reason}}",
-                    f"sum by (reason) (increase(chassis_dead_letters_total{{{HERE}}}[$__rate_interval]))",
+                    increase("chassis_dead_letters_total", "reason"),
                 ),
             ),
             "stack",
@@ -229,7 +238,7 @@ ROWS: dict[str, tuple[Panel, ...]] = {
         ),
         Panel(
             "Waiting",
-            "Dead letters at the broker. It takes no more than 100,000; then events that die stay in the queue.",
+            "Dead letters at the broker. It keeps 100,000; beyond that, events stay queued.",
             "short",
             (("waiting", gauge("max", "chassis_dead_letters_waiting")),),
             width=12,
@@ -244,7 +253,7 @@ ROWS: dict[str, tuple[Panel, ...]] = {
         ),
         Panel(
             "Published",
-            "Events that handlers published, by what came of it. Failed ones come again with the next attempt.",
+            "Publishes of events, by outcome. A failed one is repeated until it is confirmed.",
             "ops",
             (
                 (
@@ -255,7 +264,7 @@ ROWS: dict[str, tuple[Panel, ...]] = {
         ),
         Panel(
             "Time to confirm",
-            "Until the broker had stored all that one handling published: 99th percentile and median.",
+            "Time until all events of one handling are confirmed: 99th percentile and median.",
             "s",
             (
                 ("p99", quantile(0.99, "messaging_client_operation_duration_seconds")),
@@ -270,18 +279,18 @@ ROWS: dict[str, tuple[Panel, ...]] = {
         ),
         Panel(
             "Reconnects",
-            "Connections that were lost and are back.",
+            "Connections that were lost and restored.",
             "ops",
             (("{{instance}}", counter("chassis_bus_reconnects_total", "instance")),),
         ),
         Panel(
             "Acknowledgements in a batch",
-            "Deliveries acknowledged with one frame, on average. More under load; NATS takes them one by one.",
+            "Mean deliveries per acknowledgement. It grows under load; on NATS it stays 1.",
             "short",
             (
                 (
                     "mean",
-                    f"{counter('chassis_bus_ack_batch_size_sum')} / {counter('chassis_bus_ack_batch_size_count')}",
+                    counter(f"{BATCHES}_sum") + " / " + counter(f"{BATCHES}_count"),
                 ),
             ),
         ),
@@ -289,14 +298,14 @@ ROWS: dict[str, tuple[Panel, ...]] = {
     "Outbox": (
         Panel(
             "Waiting to be published",
-            "Events in the outbox. Always 0 in services whose inbox is not in PostgreSQL: they have none.",
+            "Events in the outbox. Only a service with its inbox in PostgreSQL has one.",
             "short",
             (("waiting", gauge("max", "chassis_outbox_messages")),),
             width=12,
         ),
         Panel(
             "Age of the oldest",
-            "How long the oldest event in the outbox has waited for a relay to publish it.",
+            "Time that the oldest event in the outbox has waited for a relay.",
             "s",
             (("oldest", gauge("max", "chassis_outbox_age_seconds")),),
             width=12,
@@ -305,7 +314,7 @@ ROWS: dict[str, tuple[Panel, ...]] = {
     "Cached network calls": (
         Panel(
             "Calls, by what answered them",
-            "An answer that was kept, another caller's call, or a call upstream. Empty without `chassis.calls`.",
+            "From memory, by another caller's call, or upstream. Empty without `chassis.calls`.",
             "ops",
             (("{{outcome}}", counter("chassis_cached_calls_total", "outcome")),),
             "stack",
@@ -331,7 +340,7 @@ ROWS: dict[str, tuple[Panel, ...]] = {
     "Starts and drains": (
         Panel(
             "Drain",
-            "Seconds since a replica began to drain, 0 before, and how long it may take.",
+            "Seconds since a replica began to drain, 0 before, and its deadline.",
             "s",
             (
                 ("{{instance}}", gauge("max", "chassis_drain_seconds", "instance")),
@@ -340,18 +349,18 @@ ROWS: dict[str, tuple[Panel, ...]] = {
         ),
         Panel(
             "Abandoned",
-            "Handlings cancelled at a drain's deadline, as far as anybody scraped the replica in its last moments.",
+            "Handlings cancelled at a drain's deadline. The last scrape may miss some.",
             "short",
             (
                 (
                     "{{instance}}",
-                    f"sum by (instance) (increase(chassis_drain_abandoned_messages_total{{{HERE}}}[$__rate_interval]))",
+                    increase("chassis_drain_abandoned_messages_total", "instance"),
                 ),
             ),
         ),
         Panel(
             "Running since",
-            "Age of each process. One that keeps falling to nothing is in a crash loop.",
+            "Age of each process. In a crash loop it keeps falling to zero.",
             "s",
             (
                 (
@@ -374,7 +383,7 @@ ROWS: dict[str, tuple[Panel, ...]] = {
         ),
         Panel(
             "Versions",
-            "Replicas, by the version of the service and of the chassis.",
+            "Replicas, by version of the service and of the chassis.",
             "short",
             (
                 (
