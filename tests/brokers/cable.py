@@ -1,4 +1,4 @@
-"""A TCP connection to a server that a test can cut: what lies between a service and its broker in real life."""
+"""A TCP connection to a server that a test can cut, as between a service and its broker."""
 
 import asyncio
 import socket
@@ -16,7 +16,7 @@ _RESET = struct.pack("ii", 1, 0)
 
 
 class Cable:
-    """Forwards `port` of 127.0.0.1 to `target`, until it is cut; `mend` lets new connections through again."""
+    """Forwards `port` of 127.0.0.1 to `target` until it is cut; `mend` lets connections through."""
 
     def __init__(self, target: int) -> None:
         self.port = free_port()

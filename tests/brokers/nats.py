@@ -29,7 +29,7 @@ class Nats:
 
 @contextmanager
 def nats(data: Path, *options: str, monitored: bool = False) -> Iterator[Nats]:
-    """A server on a free port with its streams in `data`. `options` are added to its command line."""
+    """A server on a free port with its streams in `data`. `options` extend its command line."""
     port = process.free_port()
     monitoring = process.free_port() if monitored else None
     if monitoring is not None:

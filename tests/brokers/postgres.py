@@ -1,4 +1,4 @@
-"""A PostgreSQL of its own for the tests, on a free port, with its data in a folder that outlives a kill."""
+"""A PostgreSQL for the tests, on a free port; its data is in a folder that outlives a kill."""
 
 import os
 import pwd
@@ -17,7 +17,7 @@ from tests.brokers.process import Server, ServerError, free_port, start
 
 @contextmanager
 def postgres_server(folder: Path) -> Iterator[tuple[str, Server]]:
-    """Its URL, and the server; `folder` takes the log. A kill loses nothing, a power failure would."""
+    """Its URL, and the server; `folder` gets the log. Data survives a kill, not a power failure."""
     port = free_port()
     url = f"postgresql://dockyard@127.0.0.1:{port}/postgres"
     user = _account()

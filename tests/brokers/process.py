@@ -2,9 +2,9 @@
 
 Knows processes and ports; knows no broker and no store.
 
-A context manager stops the server when a test fails or is interrupted. Where no code of ours can run any more
-(pytest killed), a watcher does it: it reads from a pipe that only this process can write to, and kills the
-server's process group when the pipe ends. The server has a session of its own, so that Ctrl-C in the terminal
+A context manager stops the server if a test fails or is interrupted. If pytest itself is killed, a
+watcher stops the server: it reads from a pipe that only this process can write to, and kills the
+server's process group when the pipe ends. The server has its own session, so Ctrl-C in the terminal
 reaches pytest alone.
 """
 
@@ -85,7 +85,7 @@ class Server:
             raise
 
     def kill(self) -> None:
-        """SIGKILL for it and everything it started, at once. Does nothing when it is not running."""
+        """SIGKILL the server and its children at once. Does nothing if it is not running."""
         if self._process is None:
             return
         family = self._family()
@@ -171,7 +171,7 @@ def start(
     timeout: float = 60.0,
     stop_signal: signal.Signals = signal.SIGTERM,
 ) -> Iterator[Server]:
-    """A running server, ready; stopped on leaving. `env` is added to the environment. Raises ServerError."""
+    """A ready server; stopped on leaving. `env` extends the environment. Raises ServerError."""
     server = Server(command, ready, log, env, cwd, user, timeout, stop_signal)
     server.start()
     try:
@@ -181,7 +181,7 @@ def start(
 
 
 def _stands_still(member: psutil.Process) -> bool:
-    """Whether SIGSTOP has reached every thread: one that computes on another processor takes a moment to notice."""
+    """Whether SIGSTOP has reached every thread: a thread on another processor stops later."""
     try:
         threads = (
             [psutil.Process(thread.id) for thread in member.threads()] if psutil.LINUX else [member]
@@ -192,10 +192,10 @@ def _stands_still(member: psutil.Process) -> bool:
 
 
 def free_port() -> int:
-    """A TCP port of 127.0.0.1 that nobody listens on.
+    """A TCP port of 127.0.0.1 without a listener.
 
-    Taken below the ephemeral range: a client that retries against a killed server on an ephemeral port
-    can be given that very port as its own, and connects to itself.
+    The port is below the ephemeral range. A client that retries against a killed server on an
+    ephemeral port can get that very port as its own, and would connect to itself.
     """
     for _ in range(1000):
         port = 12_000 + secrets.randbelow(20_000)

@@ -1,4 +1,4 @@
-"""A Prometheus of its own for the tests, which scrapes one port and evaluates one rule file every second."""
+"""A Prometheus for the tests: scrapes one port and evaluates one rule file every second."""
 
 import json
 from collections.abc import Iterator

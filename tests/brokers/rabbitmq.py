@@ -1,4 +1,4 @@
-"""A RabbitMQ of its own for the tests: free ports, its own epmd, its data in a folder that outlives a kill.
+"""A RabbitMQ for the tests: free ports, its own epmd, data in a folder that outlives a kill.
 
 Starting takes seconds, so that tests share one node; a virtual host keeps them apart.
 """
@@ -36,9 +36,9 @@ class ManagementError(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class RabbitMQ:
-    """A running node and what a test may do with it. `server` can be stopped or killed and started again, data kept.
+    """A running node. `server` can be stopped or killed and started again; its data stays.
 
-    RabbitMQ 3.10 forgets a quorum queue that is younger than a second or two when it is killed: stop it then.
+    RabbitMQ 3.10 loses a quorum queue younger than a second or two when it is killed: then stop it.
     """
 
     server: Server
@@ -47,7 +47,7 @@ class RabbitMQ:
 
     @contextmanager
     def vhost(self, name: str) -> Iterator[str]:
-        """The URL of a new, empty virtual host, gone afterwards. Starts a node that a test has left dead."""
+        """The URL of a new, empty virtual host, deleted afterwards. Starts a dead node first."""
         if not self.server.alive:
             self.server.start()
         path = quote(name, safe="")
@@ -82,7 +82,7 @@ class RabbitMQ:
 
 @contextmanager
 def rabbitmq_server(folder: Path) -> Iterator[RabbitMQ]:
-    """A node with the management API. Its epmd runs in the foreground, so that it can be stopped too."""
+    """A node with the management API. Its epmd runs in the foreground, so it can be stopped too."""
     amqp, http, epmd, distribution = (free_port() for _ in range(4))
     (folder / "rabbitmq.conf").write_text(_CONFIG.format(amqp=amqp, http=http))
     (folder / "enabled_plugins").write_text("[rabbitmq_management].\n")

@@ -1,4 +1,4 @@
-"""A Redis of its own for the tests, on a free port, with its data in a folder that outlives a kill."""
+"""A Redis for the tests, on a free port; its data is in a folder that outlives a kill."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -21,4 +21,4 @@ STORES: dict[str, Callable[[Path], AbstractContextManager[tuple[str, Server]]]] 
     "redis": redis_server,
     "postgres": postgres_server,
 }
-"""Each starts a server with its data in the folder and gives the inbox's URL; it keeps both when it is killed."""
+"""Each starts a server with its data in the folder and gives the inbox's URL; a kill keeps both."""

@@ -1,4 +1,4 @@
-"""Server programs are found where they are, installed where that is possible, and else asked for in one sentence."""
+"""Server programs are found, else installed if possible, else asked for in one sentence."""
 
 import os
 import signal

@@ -71,7 +71,7 @@ async def memory_lab(_: Path) -> AsyncIterator[Lab]:
 
 
 class RabbitLab:
-    """A virtual host on the node that all tests share. The node is stopped in order: see RabbitMQ."""
+    """A virtual host on the node that all tests share. The node is stopped in order."""
 
     def __init__(self, url: str, server: ServerProcess) -> None:
         self.url = url
@@ -134,7 +134,10 @@ class NatsLab:
         await self.publish_raw(f"events.{type_}", block.encode() if headers else b"", body)
 
     async def publish_raw(self, subject: str, block: bytes, body: bytes) -> None:
-        """By hand, as client libraries refuse to write broken header blocks. Returns when the server has read it."""
+        """Publish without a client library, which would refuse a broken header block.
+
+        Returns when the server has read the message.
+        """
         reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
         writer.write(b'CONNECT {"verbose":false,"headers":true}\r\n')
         if block:

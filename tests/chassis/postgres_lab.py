@@ -28,7 +28,7 @@ SETTINGS = load({}, max_attempts=2, backoff_seconds=0.0, pause_failure_ratio=0.0
 
 @dataclass
 class Database:
-    """A schema of its own, reached at `url`; `admin` sees what is committed. `effects` is the handlers' table."""
+    """A schema at `url`; `admin` sees committed rows. `effects` is the handlers' table."""
 
     url: str
     admin: Connection
@@ -72,7 +72,7 @@ async def database(server: str) -> AsyncIterator[Database]:
 
 
 class Replica:
-    """A consumer of `service` with its own connections; `inbox_options` are those of PostgresInbox."""
+    """A consumer of `service` with its own connections; `inbox_options` go to PostgresInbox."""
 
     def __init__(self, service: Service, url: str, **inbox_options: Any) -> None:
         self.inbox = PostgresInbox(url, 60.0, 3600.0, **inbox_options)

@@ -1,4 +1,7 @@
-"""What every bus does the same. One adapter, one entry in LABS; a behaviour that only one has is a defect."""
+"""The behaviour that all buses share: a behaviour of one adapter alone is a defect.
+
+A new adapter is one entry in LABS.
+"""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable

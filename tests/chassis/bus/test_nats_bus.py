@@ -1,4 +1,4 @@
-"""What is particular to the bus on NATS: broken messages, crashes, wiped streams, a server that hangs."""
+"""The bus on NATS alone: broken messages, crashes, wiped streams, a server that hangs."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -60,7 +60,10 @@ BROKEN = [
     b"NATS/1.0\r\n\xff\xff: \xfe\r\nno colon\r\n: no name\r\na name: x\r\n\r\n",
     b"NATS/1.0 \xff\xff\xff\r\n\r\n",
     b"NATS/1.0 503\r\n\r\n",
-    b"NATS/1.0\r\nce-specversion: 1.0\r\nce-id: 1\r\nce-time: yesterday\r\nce-source: s\r\nce-type: t\r\n\r\n",
+    (
+        b"NATS/1.0\r\nce-specversion: 1.0\r\nce-id: 1\r\nce-time: yesterday\r\nce-source: s\r\n"
+        b"ce-type: t\r\n\r\n"
+    ),
     b"NATS/1.0\r\nchassis-attempt: 99\r\ndead-letter-reason: forged\r\nNats-Odd: x\r\n\r\n",
     b"\r\n",
 ]
@@ -97,7 +100,7 @@ async def test_broken_header_blocks_become_dead_letters_and_stop_nothing(
 async def test_a_message_that_kills_the_process_is_condemned_and_its_neighbours_are_not(
     lab: NatsLab, stack: AsyncExitStack
 ) -> None:
-    """A process that dies is played by a bus that is dropped with all it has in hand, and another in its place."""
+    """A dying process is a bus that is dropped with its deliveries, and another in its place."""
     deaths = 0
     died = asyncio.Event()
     handled: set[bytes] = set()
@@ -142,7 +145,7 @@ async def test_a_message_that_kills_the_process_is_condemned_and_its_neighbours_
     assert 5 <= deaths <= 5 + 3, "five times among others, three times on its own"
 
 
-async def test_a_message_that_is_lost_with_its_connection_again_and_again_does_not_look_like_a_crash(
+async def test_a_message_often_lost_with_its_connection_does_not_look_like_a_crash(
     lab: NatsLab, stack: AsyncExitStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("chassis.jetstream.connection._BACKOFF_MAX_SECONDS", 0.2)

@@ -1,4 +1,4 @@
-"""Two versions of a service on NATS at once: they share a consumer, and neither takes from it what the other needs."""
+"""Two versions of a service on NATS share a consumer, and neither breaks the other."""
 
 import asyncio
 from collections.abc import AsyncIterator

@@ -96,7 +96,10 @@ def test_each_done_delivery_is_acknowledged_once_and_no_other(
 
 
 class _Channel:
-    """A channel that settles as RabbitMQ does: an unknown tag is an error, `multiple` takes all up to the tag."""
+    """A channel that settles as RabbitMQ does.
+
+    An unknown tag is an error, `multiple` takes all up to the tag.
+    """
 
     is_closed = False
 
@@ -126,7 +129,7 @@ class _Channel:
 async def _settled(
     order: Sequence[int], returned: AbstractSet[int], pause_after: AbstractSet[int]
 ) -> _Channel:
-    """What became of deliveries that were done in this order, or given back, on a channel closed in the end."""
+    """The fate of deliveries, done or given back in this order before the channel closes."""
     channel = _Channel(len(order))
     acknowledger = Acknowledger(cast(AbstractChannel, channel), prefetch=4, metrics=NoBusMetrics())
     for tag in order:

@@ -1,4 +1,4 @@
-"""Handing back by the server's version. Only one version runs in these tests, so the channel here is a stand-in."""
+"""Handing back by the server's version. The tests run one version, so the channel is a stand-in."""
 
 from types import SimpleNamespace
 from typing import cast

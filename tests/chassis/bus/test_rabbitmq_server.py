@@ -1,4 +1,4 @@
-"""What only RabbitMQ has: its topology, its crash net, and the many ways it takes a consumer away."""
+"""RabbitMQ alone: its topology, its crash net, its many ways to take a consumer away."""
 
 import asyncio
 from collections.abc import AsyncIterator

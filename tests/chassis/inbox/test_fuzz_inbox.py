@@ -1,4 +1,4 @@
-"""An inbox and a model of it are told the same by two owners, in any order: they must answer the same."""
+"""Two owners ask an inbox and its model the same, in any order: both must answer the same."""
 
 import asyncio
 from collections.abc import Coroutine, Iterator
@@ -43,7 +43,7 @@ class Record:
 
 
 class InboxMachine(RuleBasedStateMachine):
-    """`owners` share one store. `clock` is a time that the machine moves on, if the store takes one."""
+    """`owners` share one store. The machine advances `clock`, if the store takes one."""
 
     owners: tuple[Inbox, Inbox]
     runner: asyncio.Runner

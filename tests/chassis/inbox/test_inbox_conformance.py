@@ -1,4 +1,4 @@
-"""What every inbox promises, against the real stores. A new adapter is one entry in `inbox_labs.LABS`."""
+"""The promises of every inbox, against real stores. A new adapter is one entry in LABS."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator

@@ -56,7 +56,8 @@ async def test_records_that_are_over_are_deleted_in_passing(url: str, admin: Con
         await asyncio.gather(*(_claimed(briefly) for _ in range(500)))
         await _value(
             admin,
-            "SELECT pg_sleep(extract(epoch FROM max(until) - clock_timestamp())) FROM chassis_inbox",
+            "SELECT pg_sleep(extract(epoch FROM max(until) - clock_timestamp())) "
+            "FROM chassis_inbox",
         )
         await asyncio.gather(*(_claimed(longer) for _ in range(1000)))
     finally:
@@ -93,7 +94,10 @@ async def test_connections_that_the_server_closed_are_replaced_before_they_fail_
     try:
         await inbox.open()
         await asyncio.gather(*(_claimed(inbox) for _ in range(100)))
-        others = "FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
+        others = (
+            "FROM pg_stat_activity "
+            "WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
+        )
         assert await _value(admin, f"SELECT count(pg_terminate_backend(pid, 10000)) {others}") > 1
         await _claimed(inbox)
         await asyncio.gather(*(_claimed(inbox) for _ in range(100)))

@@ -21,8 +21,14 @@ FORMER = (
     )
     """,
     "CREATE INDEX chassis_inbox_until ON chassis_inbox (until)",
-    "INSERT INTO chassis_inbox VALUES ('done', 'd', nextval('chassis_inbox_fence'), true, now() + interval '1 day')",
-    "INSERT INTO chassis_inbox VALUES ('held', 'd', nextval('chassis_inbox_fence'), false, now() + interval '1 day')",
+    (
+        "INSERT INTO chassis_inbox "
+        "VALUES ('done', 'd', nextval('chassis_inbox_fence'), true, now() + interval '1 day')"
+    ),
+    (
+        "INSERT INTO chassis_inbox "
+        "VALUES ('held', 'd', nextval('chassis_inbox_fence'), false, now() + interval '1 day')"
+    ),
 )
 """What the chassis made before it numbered its steps, with two claims in it."""
 

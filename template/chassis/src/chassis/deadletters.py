@@ -1,4 +1,4 @@
-"""Dead letters: select, visit, replay, discard. Works on every bus through its `sweep`; shows nothing itself."""
+"""Dead letters: select, visit, replay, discard. Works through any bus; prints nothing."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -10,9 +10,9 @@ from chassis.bus import Bus, DeadLetter, Verdict
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """Which dead letters are meant: those that fit every field given.
+    """Selects the dead letters that fit every given field.
 
-    `id_prefix` fits the beginning of an entry's id; `older_than` and `newer_than` look at the last failure.
+    `id_prefix` is the beginning of an id; `older_than` and `newer_than` compare the last failure.
     """
 
     id_prefix: str = ""
@@ -39,14 +39,17 @@ class Filter:
 
 
 async def select(bus: Bus, service: str, which: Filter) -> list[DeadLetter]:
-    """The dead letters of `service` that fit, oldest first, bodies and all. Changes nothing."""
+    """The dead letters of `service` that fit, oldest first, with their bodies. Changes nothing."""
     met: list[DeadLetter] = []
     await visit(bus, service, which, met.append)
     return met
 
 
 async def visit(bus: Bus, service: str, which: Filter, see: Callable[[DeadLetter], object]) -> int:
-    """Show those that fit to `see`, oldest first, without keeping any in memory; returns how many. Changes nothing."""
+    """Call `see` for each letter that fits, oldest first; returns how many. Changes nothing.
+
+    Keeps no letter in memory.
+    """
     seen = 0
     now = datetime.now(UTC)
 
@@ -69,7 +72,7 @@ async def replay(
     per_second: float | None = None,
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
 ) -> int:
-    """Put those that fit into the service's own queue again, at most `per_second`; returns how many."""
+    """Put fitting letters into the service's own queue, at most `per_second`; returns how many."""
     pause = 0.0 if per_second is None else 1.0 / per_second
 
     async def wait() -> None:
@@ -80,7 +83,7 @@ async def replay(
 
 
 async def discard(bus: Bus, service: str, which: Filter) -> int:
-    """Remove those that fit for good; returns how many."""
+    """Remove the letters that fit for good; returns how many."""
     return await _sweep(bus, service, which, Verdict.DISCARD)
 
 
@@ -91,7 +94,7 @@ async def _sweep(
     verdict: Verdict,
     before_each: Callable[[], Awaitable[None]] | None = None,
 ) -> int:
-    """Keeps no entry in memory: there may be many, and large ones."""
+    """Keeps no letter in memory: there may be many large ones."""
     met = 0
     now = datetime.now(UTC)
 

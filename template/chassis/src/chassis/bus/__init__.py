@@ -1,6 +1,6 @@
 """The bus port: what the rest of the chassis may ask of a broker.
 
-Every adapter passes one conformance suite, so the consumer never has to know which broker it talks to.
+Every adapter passes one conformance suite, so the consumer never has to know its broker.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
@@ -17,20 +17,23 @@ DeliveryMode = Literal["shared", "every_replica"]
 class BusUnavailable(ConnectionError):
     """The broker did not confirm: not connected, connection lost, refused or timed out.
 
-    Whether the message arrived is not known; publishing it again with the same id is safe.
+    The message may have arrived. Publishing it again with the same id is safe.
     """
 
 
 class Unpublishable(ValueError):
-    """This event can never be published: it has no valid type, or is too large for the broker or for the service."""
+    """This event can never be published.
+
+    It has no valid type, or it is too large for the broker or for the service.
+    """
 
 
 @dataclass(frozen=True, slots=True)
 class Subscription:
     """Which events of the bus a service takes.
 
-    `shared`: one durable queue for `service`, each event goes to one replica.
-    `every_replica`: a queue of its own for this process, gone with it.
+    `shared`: one durable queue for `service`; each event goes to one replica.
+    `every_replica`: a queue for this process alone, gone with the process.
     `types` are protobuf full names; None takes every event (only with `every_replica`).
     `prefetch` bounds the deliveries that are not yet settled.
     """
@@ -73,9 +76,9 @@ class DeadLetter:
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
-    """What lies at the broker for a service: events that no replica has taken yet, and dead letters.
+    """What the broker holds for a service: events that no replica has taken, and dead letters.
 
-    Events that wait for a later attempt are in neither number.
+    Neither number includes events that wait for a later attempt.
     """
 
     waiting: int
@@ -83,7 +86,7 @@ class Backlog:
 
 
 class Verdict(Enum):
-    """What to do with a dead letter that a sweep came across."""
+    """What a sweep does with a dead letter."""
 
     KEEP = "keep"
     REPLAY = "replay"
@@ -91,9 +94,9 @@ class Verdict(Enum):
 
 
 class Delivery(Protocol):
-    """One message as the broker delivered it. Exactly one of the five settling methods is called, once.
+    """One message as the broker delivered it. Exactly one of five settling methods is called, once.
 
-    After the connection that brought it is lost, settling does nothing: the broker delivers it again.
+    Once its connection is lost, settling does nothing: the broker delivers the message again.
     """
 
     @property
@@ -114,23 +117,27 @@ class Delivery(Protocol):
         """Handled, or a duplicate: acknowledge. Batched; returns at once."""
 
     async def later(self, delay: float, *, counted: bool) -> None:
-        """Deliver again after about `delay` seconds, also if this process is gone by then."""
+        """Deliver again after about `delay` seconds, even if this process is gone by then."""
 
     async def dead(self, failure: Failure) -> None:
-        """Store in the service's dead letters, then acknowledge. Raises BusUnavailable; the message is then kept.
+        """Store in the service's dead letters, then acknowledge.
 
-        What `every_replica` got is only acknowledged: a dead letter is there to be replayed, to one replica.
+        Raises BusUnavailable; the message then stays. A message of an `every_replica` subscription
+        is only acknowledged: a replay would reach one replica, not each.
         """
 
     async def hand_back(self) -> None:
-        """Not started: give it back for any replica to take at once."""
+        """Not started: give the message back, for any replica to take at once."""
 
 
 OnDelivery = Callable[[Delivery], Awaitable[None]]
 
 
 class Bus(Protocol):
-    """A connection to a broker that supervises itself: connection, topology and consumers are rebuilt as one."""
+    """A connection to a broker that supervises itself.
+
+    It rebuilds connection, topology and consumers as one.
+    """
 
     @property
     def system(self) -> str:
@@ -145,42 +152,42 @@ class Bus(Protocol):
         """True while every subscription is live and not paused."""
 
     def subscribe(self, subscription: Subscription, on_delivery: OnDelivery) -> None:
-        """Take events from `start` on. `on_delivery` runs once a delivery, up to `prefetch` at a time."""
+        """Take events once started. `on_delivery` runs per delivery, up to `prefetch` at a time."""
 
     async def start(self) -> None:
-        """Begin to connect, and keep connected. Returns at once, also when there is no broker yet."""
+        """Begin to connect, and stay connected. Returns at once, even without a broker."""
 
     async def wait_ready(self) -> None:
-        """Return when connected and every subscription is live."""
+        """Return when the bus is connected and every subscription is live."""
 
     async def publish(self, message: EncodedEvent) -> None:
-        """Return when the broker has stored it. An event that nobody takes is not an error.
+        """Return when the broker has stored the event. An event without a taker is no error.
 
-        Raises BusUnavailable; Unpublishable when it can never be stored.
+        Raises BusUnavailable, and Unpublishable if the event can never be stored.
         """
 
     async def pause(self) -> None:
-        """Take no further deliveries. Those already on their way may still arrive until this returns."""
+        """Take no further deliveries. Until this returns, some may still arrive."""
 
     async def resume(self) -> None:
         """Take deliveries again after `pause`."""
 
     async def sweep(self, service: str, decide: Callable[[DeadLetter], Awaitable[Verdict]]) -> None:
-        """Show every dead letter of `service` to `decide`, oldest first, and carry out its verdicts.
+        """Show every dead letter of `service` to `decide`, oldest first; carry out its verdicts.
 
-        REPLAY puts the message into the service's own queue as a first attempt, then removes it here.
-        Entries that arrive during the sweep are not part of it. Works without a running service.
+        REPLAY puts the message into the service's own queue as a first attempt and removes it here.
+        The sweep does not include entries that arrive meanwhile. It needs no running service.
         """
 
     async def backlog(self, service: str) -> Backlog:
-        """How much lies there for `service`; 0 where there is no queue yet. Raises BusUnavailable."""
+        """What the broker holds for `service`; 0 without a queue. Raises BusUnavailable."""
 
     async def close(self) -> None:
-        """Flush acknowledgements and confirms, hand back what is not settled, disconnect."""
+        """Flush acknowledgements and confirms, hand back unsettled deliveries, disconnect."""
 
 
 class BusMetrics(Protocol):
-    """What an adapter reports. The default reports nothing."""
+    """What an adapter reports."""
 
     def reconnected(self) -> None:
         """A lost connection is back."""

@@ -1,4 +1,4 @@
-"""What a message has been through: attempts, first failure, replays, and the headers that carry them.
+"""The history of a message: attempts and first failure, and the headers that carry them.
 
 Only a copy that the chassis makes has a history. The headers of an event as its publisher sent it
 have no say, so an adapter reads them from copies alone. Even there anybody can write: a value that

@@ -1,4 +1,4 @@
-"""The one format of a dead letter, whatever the broker: the headers of its failure, and its id.
+"""The one format of a dead letter on every broker: the headers of its failure, and its id.
 
 A dead letter is the original message, headers and body untouched, plus the headers written here.
 Knows names and values; an adapter encodes them as its protocol wants.

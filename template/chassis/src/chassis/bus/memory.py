@@ -1,6 +1,6 @@
-"""A bus in this process: for tests and for `memory://`. Everything is gone with the process.
+"""A bus in this process: for tests and for `memory://`. All of it is gone with the process.
 
-`MemoryBroker` stands for the server, `MemoryBus` for one replica's connection to it.
+`MemoryBroker` is the server, `MemoryBus` one replica's connection to the server.
 """
 
 import asyncio
@@ -37,7 +37,7 @@ class _Item:
 
 @dataclass(eq=False)
 class _Queue:
-    """Items in order, and the event that wakes those who wait for one."""
+    """Items in order, and the event that wakes the readers."""
 
     types: frozenset[str] | None
     items: deque[_Item] = field(default_factory=deque)
@@ -50,7 +50,7 @@ class _Queue:
         self.filled.set()
 
     def put_back(self, item: _Item) -> None:
-        """To where it was before it was given out."""
+        """Back to the place that it had before its delivery."""
         behind = (index for index, other in enumerate(self.items) if other.place > item.place)
         self.items.insert(next(behind, len(self.items)), item)
         self.filled.set()
@@ -144,7 +144,7 @@ class MemoryDelivery:
         return was_open
 
     def abandon(self) -> None:
-        """The connection is gone: the broker gives the message to somebody else."""
+        """The connection is gone: the broker delivers the message to another replica."""
         if self._settle():
             self._queue.put_back(self._item)
 

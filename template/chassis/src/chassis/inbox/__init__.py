@@ -1,11 +1,11 @@
-"""The inbox port: which events were handled, and who is handling which right now.
+"""The inbox port: which events are handled, and which replica handles which event right now.
 
     absent --claim--> claimed(owner, fence, lease) --complete--> done (kept for the retention)
                           |   lease over: absent again, the next claim has a higher fence
                           +--release--> absent
 
-Every adapter passes one conformance suite. An adapter stores the key (a hash), a digest of the payload
-and an owner's token: never a payload, never personal data.
+Every adapter passes one conformance suite. An adapter stores the key (a hash), a digest of the
+payload and an owner's token: never a payload, never personal data.
 """
 
 from collections.abc import Callable, Sequence
@@ -22,15 +22,18 @@ if TYPE_CHECKING:
 
 
 class InboxUnavailable(ConnectionError):
-    """The store did not answer. Whether the operation took effect is not known."""
+    """The store did not answer. The operation may have taken effect."""
 
 
 class LeaseLost(Exception):
-    """The fence is not ours any more: somebody else may be handling the event. Do not publish, do not acknowledge."""
+    """The fence is no longer ours, and another replica may handle the event.
+
+    Publish nothing, acknowledge nothing.
+    """
 
 
 class Refusal(Enum):
-    """Why a claim was not given."""
+    """Why a claim is refused."""
 
     BUSY = "busy"
     DUPLICATE = "duplicate"
@@ -39,7 +42,7 @@ class Refusal(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """A claim that was given: this process alone handles the event until the lease is over.
+    """A granted claim: this process alone handles the event until the lease is over.
 
     `fence` grows with every claim of the same key, so a resource can refuse a late writer.
     """
@@ -51,20 +54,20 @@ class Lease:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """A claim that was not given. `retry_after` (seconds) is when a BUSY one is worth another try."""
+    """A refused claim. Ask again for a BUSY one after `retry_after` seconds."""
 
     refusal: Refusal
     retry_after: float = 0.0
 
 
 class Inbox(Protocol):
-    """Atomic claims with a lease. Every method raises InboxUnavailable when the store does not answer."""
+    """Atomic claims with a lease. Every method raises InboxUnavailable without an answer."""
 
     async def open(self) -> None:
-        """Connect and create what the store needs, if it is not there."""
+        """Connect, and create missing tables, streams or keys in the store."""
 
     async def claim(self, key: str, digest: str) -> Lease | Refused:
-        """Claim `key`, atomically. Same key with another payload `digest`: refused as MISMATCH."""
+        """Claim `key`, atomically. A known key with another payload `digest` is a MISMATCH."""
 
     async def extend(self, lease: Lease) -> Lease:
         """The lease, with a full term from now. Raises LeaseLost."""
@@ -73,7 +76,7 @@ class Inbox(Protocol):
         """Mark as done for the retention. Raises LeaseLost."""
 
     async def release(self, lease: Lease) -> None:
-        """Give the claim up: absent again. Does nothing when the lease was lost."""
+        """Give the claim up: absent again. Does nothing if the lease is lost."""
 
     async def ping(self) -> None:
         """Return if the store answers."""
@@ -84,52 +87,59 @@ class Inbox(Protocol):
 class Transaction(Protocol):
     """A handler's own writes, its outgoing events and its completion: all or nothing.
 
-    It holds the claim: from `begin` on the lease needs no extension, and nobody else is given the key.
+    The transaction holds the claim. From `begin` on, the lease needs no extension, and no other
+    replica gets the key.
     """
 
     @property
     def connection(self) -> "AsyncConnection[tuple[Any, ...]]":
-        """For the handler's writes. Committing is not the handler's."""
+        """For the handler's writes. The handler must not commit."""
 
     @property
     def broken(self) -> bool:
-        """True when the connection is lost: nothing of it will ever be committed."""
+        """True if the connection is lost: the server commits nothing."""
 
     async def complete(self, events: Sequence[EncodedEvent]) -> None:
         """Store `events` for a relay, mark as done, commit.
 
-        Raises InboxUnavailable when it is not known what became of it; what the store refuses, as the store says it.
+        Raises InboxUnavailable if the outcome is unknown, and the store's own error if it refuses.
         """
 
     async def roll_back(self) -> None:
-        """Undo all; the claim is then as it was before `begin`. Never raises. Does nothing after `complete`."""
+        """Undo all writes; the claim is as it was before `begin`. Never raises.
+
+        Does nothing after `complete`.
+        """
 
 
 @runtime_checkable
 class TransactionalInbox(Inbox, Protocol):
-    """An inbox in a database that also takes a handler's writes and its outgoing events."""
+    """An inbox in a database that also stores a handler's writes and its outgoing events."""
 
     async def begin(self, lease: Lease) -> Transaction:
         """A transaction that holds the claim. Raises LeaseLost, InboxUnavailable."""
 
     async def complete_with(self, lease: Lease, events: Sequence[EncodedEvent]) -> None:
-        """As `complete`, and store `events` for a relay in the same moment."""
+        """As `complete`; `events` are stored for a relay in the same transaction."""
 
     async def migrate(self) -> Sequence[str]:
-        """Bring the tables up to date, before or instead of `open`; says what was done. Safe to be called at once."""
+        """Bring the tables up to date, before or instead of `open`; returns the steps done.
+
+        Any number of processes may call it at once.
+        """
 
     def outbox(self, source: str) -> Outbox:
         """The stored events of the service `source`."""
 
     def on_stored(self, ring: Callable[[], None]) -> None:
-        """Call `ring` when events were stored, instead of telling relays in other processes."""
+        """Call `ring` when events are stored, instead of notifying relays in other processes."""
 
 
 def inbox_key(service: str, handler: str, event_key: str) -> str:
-    """The stored key: a 128-bit hash, so that no id from outside reaches the store as it is."""
+    """The stored key: a 128-bit hash, so no foreign id reaches the store unchanged."""
     return blake2b(f"{service}\0{handler}\0{event_key}".encode(), digest_size=16).hexdigest()
 
 
 def payload_digest(body: bytes) -> str:
-    """64-bit hash of the payload, to tell a duplicate from another event under the same id."""
+    """A 64-bit hash of the payload: tells a duplicate from another event under the same id."""
     return blake2b(body, digest_size=8).hexdigest()

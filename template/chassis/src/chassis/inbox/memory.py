@@ -1,4 +1,4 @@
-"""An inbox in this process: for tests and for `memory://`. Gone with the process, never for production."""
+"""An inbox in this process, for tests and `memory://`: not for production."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -77,7 +77,7 @@ class MemoryInbox:
         return record
 
     def _expire(self, now: float) -> None:
-        """Drop records from the oldest on that are over; each claim pays for at most two."""
+        """Drop expired records, oldest first; each claim drops at most two."""
         for _ in range(2):
             oldest = next(iter(self._records), None)
             if oldest is None or self._records[oldest].until > now:

@@ -1,14 +1,15 @@
 """The inbox in a NATS key-value bucket: the stream `KV_<bucket>`, one message a key.
 
-claim     publish, expecting that the key has no message; the message expires with the lease (`Nats-TTL`).
-          Its sequence is the fence: sequences only grow, so a take-over has a higher one.
-extend    publish again, expecting the fence; the new sequence is the new fence. What was expected is kept with the
-          message, so that an extension whose answer was lost is known for our own.
-complete  publish expecting the fence, without the lease's expiry; the bucket's maximum age is the retention.
-release   delete the message with the fence as its sequence; then the key has none.
+claim     publish, expecting no message of the key; the message expires with the lease (`Nats-TTL`).
+          Its sequence is the fence: sequences only grow, so a take-over has a higher fence.
+extend    publish again, expecting the fence; the new sequence is the new fence. The message keeps
+          the expected fence, so an extension whose answer is lost can be recognised.
+complete  publish, expecting the fence, without the lease's expiry; the bucket's maximum age is the
+          retention.
+release   delete the message whose sequence is the fence; the key then has no message.
 
-Only the server's clock counts. A claim that was refused is looked up at the stream's leader, never before: asking
-first and writing then would let two through. Knows no bus.
+Only the server's clock counts. A refused claim is looked up at the stream's leader afterwards,
+never before: reading first and writing then would let two replicas through. Knows no bus.
 """
 
 import base64
@@ -37,8 +38,9 @@ _LEAST_WAIT_SECONDS = 0.1
 class NatsKvInbox:
     """`url` as for the bus; nats-server 2.11 or newer. Leases are rounded up to whole seconds.
 
-    Services may share a bucket: its maximum age is the longest retention of them, and those with a shorter one say so
-    in each record. `replicas` counts when the bucket is created. `timeout` (seconds) bounds each answer.
+    Services may share a bucket. Its maximum age is the longest of their retentions; a service with
+    a shorter one says so in each record. `replicas` counts when the bucket is created. `timeout`
+    (seconds) bounds each answer.
     """
 
     def __init__(
@@ -69,7 +71,7 @@ class NatsKvInbox:
         )
 
     async def open(self) -> None:
-        """Connect and create the bucket. Raises InboxUnavailable, and goes on trying: it may be called again."""
+        """Connect and create the bucket. Raises InboxUnavailable, but goes on trying."""
         self._link.start()
         await self._link.wait_up(self._timeout)
 
@@ -81,7 +83,7 @@ class NatsKvInbox:
             refused = await self._refusal(key, digest)
         if refused is not None:
             return refused
-        try:  # it expired in between
+        try:  # the record expired in between
             return Lease(key, digest, await self._put(key, body, self._claim_headers))
         except LeaseLost:
             return Refused(Refusal.BUSY, float(self._lease))
@@ -122,7 +124,7 @@ class NatsKvInbox:
         await self._link.close()
 
     async def _put(self, key: str, body: bytes, headers: bytes) -> int:
-        """The sequence under which it was stored. Raises LeaseLost when the key is not as expected."""
+        """The sequence of the stored message. Raises LeaseLost if the key is not as expected."""
         try:
             return int((await self._link.ask(self._subject + key, body, headers))["seq"])
         except JetStreamError as error:
@@ -131,7 +133,7 @@ class NatsKvInbox:
             raise self._unusable(error) from error
 
     async def _last(self, key: str) -> Reply | None:
-        """The key's message, from the stream's leader; None when there is none."""
+        """The key's message, from the stream's leader; None without one."""
         try:
             answer = await self._link.api(
                 f"STREAM.MSG.GET.{self._stream}", last_by_subj=self._subject + key
@@ -144,7 +146,7 @@ class NatsKvInbox:
         return message
 
     async def _extension_of(self, lease: Lease) -> Lease:
-        """The lease as an extension has left it whose answer was lost. Raises LeaseLost when there is none."""
+        """The lease after an extension whose answer was lost. Raises LeaseLost without one."""
         message = await self._last(lease.key)
         if message is not None and base64.b64decode(message.get("data", "")).startswith(_CLAIMED):
             followed = decode_headers(base64.b64decode(message.get("hdrs", ""))).get(_EXPECTED)
@@ -153,7 +155,7 @@ class NatsKvInbox:
         raise LeaseLost(lease.key)
 
     async def _refusal(self, key: str, digest: str) -> Refused | None:
-        """Why the key could not be claimed; None when it is free by now."""
+        """Why the claim of the key was refused; None if the key is free by now."""
         message = await self._last(key)
         if message is None:
             return None
@@ -188,8 +190,8 @@ class NatsKvInbox:
         config = (await self._link.read_clock(self._stream))["config"]
         if config.get("deny_delete") or config.get("max_msgs_per_subject") != 1:
             raise InboxUnavailable(
-                f"the stream {self._stream} was made by something else (it denies deletes or keeps a history): "
-                "choose another bucket, or delete this one"
+                f"the stream {self._stream} was made by something else (it denies deletes or keeps "
+                "a history): choose another bucket, or delete this one"
             )
         kept = config.get("max_age", 0) // 10**9
         longest = max(kept, self._retention) if kept else 0
@@ -205,10 +207,10 @@ class NatsKvInbox:
 
 
 _GONE = frozenset({NO_MESSAGE, 10043, 10057})
-"""Codes of a delete whose message is not there: no message found, invalid sequence, delete failed."""
+"""Codes of a delete without a message: no message found, invalid sequence, delete failed."""
 
 
 def _expecting(sequence: int, expires: int | None) -> bytes:
-    """Headers of a write that needs `sequence` to be the key's last, and that is gone after `expires` seconds."""
+    """Headers of a write that expects `sequence` as the key's last, and expires after `expires`."""
     headers = {_EXPECTED: str(sequence)}
     return encode_headers(headers if expires is None else headers | {_EXPIRES: str(expires)})

@@ -1,4 +1,4 @@
-"""The outbox port: events that are stored with a handling's completion and have yet to be published.
+"""The outbox port: events that are stored with a handling's completion and not published yet.
 
 Only stores with transactions have one. Knows no broker and no store.
 """
@@ -10,12 +10,12 @@ from typing import Protocol
 from chassis.contracts.envelope import EncodedEvent
 
 Publish = Callable[[Sequence[EncodedEvent]], Awaitable[Sequence[Exception | None]]]
-"""Publishes each message; for each, what went wrong, or None when the broker has confirmed it."""
+"""Publishes each message; gives an error for each, or None if the broker has confirmed it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Relayed:
-    """What became of a batch: events confirmed, and removed, and events that could not be published."""
+    """The result of a batch: confirmed events, now removed, and events that failed to publish."""
 
     confirmed: int = 0
     failed: int = 0
@@ -23,24 +23,27 @@ class Relayed:
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
-    """Events that wait, and for how many seconds the oldest of them has."""
+    """How many events wait, and the seconds since the oldest was stored."""
 
     messages: int
     age: float
 
 
 class Outbox(Protocol):
-    """The waiting events of one service, for any number of relays at once. Methods raise InboxUnavailable."""
+    """The waiting events of one service, for any number of relays.
+
+    Methods raise InboxUnavailable.
+    """
 
     async def relay(self, limit: int, publish: Publish) -> Relayed:
-        """Give up to `limit` events, oldest first, to `publish`, and remove those that it confirmed.
+        """Give up to `limit` events, oldest first, to `publish`; remove the confirmed ones.
 
-        No other relay has the same events meanwhile. When this one dies, they are all there again.
-        An event that fails although others are confirmed, or although it is alone, is put off, so that it does not
-        hold up the rest: from a second, doubled each time, up to a minute. It is never given up.
+        No other relay has the same events meanwhile. If this relay dies, they are all there again.
+        An event that fails alone, or while others are confirmed, is put off so that it does not
+        hold up the rest: for a second, doubled each time, up to a minute. It is never given up.
         """
 
     async def backlog(self) -> Backlog: ...
 
     async def listen(self, on_stored: Callable[[], None]) -> None:
-        """Run for ever; call `on_stored` when another process, one that does not relay, has stored events."""
+        """Run for ever; call `on_stored` when a process without a relay has stored events."""

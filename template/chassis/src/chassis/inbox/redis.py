@@ -1,11 +1,11 @@
 """The inbox in Redis: a string a key, with the server's own expiry, changed only by one Lua script.
 
-Operations that are asked for while another batch is on its way go together: one script call, one round trip,
-executed in order and each one atomic. Knows nothing of buses and handlers.
+Operations that arrive while a batch is on its way form the next batch: one script call, one round
+trip, executed in order, each one atomic. Knows nothing of buses and handlers.
 
-Redis must not evict (`maxmemory-policy noeviction`): an evicted record is an event that is handled again. Replication
-is asynchronous: a failover can forget the last records, so an event may then be handled once more.
-Needs Redis 5 or later, not a cluster (the keys of a batch lie in different slots).
+Redis must not evict (`maxmemory-policy noeviction`): an event with an evicted record is handled
+again. Replication is asynchronous: a failover can forget the last records, and their events may be
+handled once more. Needs Redis 5 or later, not a cluster (a batch has keys of different slots).
 """
 
 import asyncio
@@ -27,8 +27,8 @@ _FENCE = f"{PREFIX}fence"
 _LARGEST_BATCH = 512
 
 # A record is `c:<digest>:<fence>` while claimed and `d:<digest>` when done.
-# Fences come from a counter that never lags behind the server's clock (microseconds), so that they go on
-# growing when the counter is lost; each call reserves one for each of its keys.
+# Fences come from a counter that never lags behind the server's clock (microseconds), so they go on
+# growing if the counter is lost; each call reserves one for each of its keys.
 _SCRIPT = """
 local lease, retention = ARGV[1], ARGV[2]
 local time = redis.call('TIME')
@@ -90,7 +90,7 @@ class _Operation:
 
 
 class RedisInbox:
-    """`url` is `redis://`, `rediss://` (TLS) or `unix://`; raises ValueError when it is none of them.
+    """`url` is `redis://`, `rediss://` (TLS) or `unix://`; raises ValueError for any other.
 
     An answer takes at most twice `timeout` seconds: the batch before it, and its own.
     """
@@ -165,11 +165,11 @@ class RedisInbox:
             self._sender = None
 
     async def _send(self, batch: list[_Operation]) -> None:
-        """Perform `batch` and hand each answer, or the failure, to the one who asked."""
+        """Perform `batch`; each operation gets its answer, or the failure."""
         try:
             async with asyncio.timeout(self._timeout):
                 answers = await self._evaluate(batch)
-        except Exception as error:  # noqa: BLE001 - belongs to those who wait for an answer, whatever it is
+        except Exception as error:  # noqa: BLE001 - any error belongs to the callers that wait
             for operation in batch:
                 if not operation.answer.done():
                     operation.answer.set_exception(self._unavailable(error))
@@ -193,13 +193,13 @@ class RedisInbox:
         try:
             memory = await self._redis.info("memory")
         except (RedisError, OSError) as error:
-            _log.info("inbox.eviction_unknown", reason=str(error))
+            _log.info("it is not known whether Redis may evict records", reason=str(error))
             return
         if memory.get("maxmemory") and memory.get("maxmemory_policy") != "noeviction":
             _log.warning(
-                "inbox.may_be_evicted",
+                "Redis may evict records, and their events are then handled again; "
+                "set maxmemory-policy to noeviction",
                 maxmemory_policy=memory.get("maxmemory_policy"),
-                remedy="set maxmemory-policy to noeviction: an evicted record is an event that is handled again",
             )
 
     def _unavailable(self, error: Exception) -> Exception:
@@ -213,7 +213,7 @@ class RedisInbox:
 
 
 def _client(url: str, timeout: float) -> Redis:
-    """Never repeats a command by itself: a claim whose answer was lost would be refused by itself as busy."""
+    """Never repeats a command: a claim whose answer is lost would then be refused as busy."""
     try:
         return Redis.from_url(
             url, socket_timeout=timeout, socket_connect_timeout=timeout, retry=Retry(NoBackoff(), 0)

@@ -1,6 +1,6 @@
-"""Claims for handlers that every replica runs: each is given and nothing is kept, because nobody shares the work.
+"""Claims for handlers that every replica runs. Each is granted and none is kept: no work is shared.
 
-Such an event is handled at least once in each replica: a second delivery of it is handled again. Asks no store.
+Each replica handles the event at least once, and a second delivery once more. Asks no store.
 """
 
 from itertools import count

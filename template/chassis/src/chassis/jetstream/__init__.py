@@ -1,1 +1,1 @@
-"""The supervised connection to NATS, shared by its bus and its inbox. Knows no event and no claim."""
+"""The supervised connection to NATS, shared by bus and inbox. Knows no event and no claim."""

@@ -1,8 +1,9 @@
-"""One supervised connection to a NATS server with JetStream, shared by the bus and the inbox adapter.
+"""One supervised connection to a NATS server with JetStream, for the bus and for the inbox.
 
-Connection, reply inbox and whatever the adapter sets up on top live and die as one: after any loss a new client is
-made and `on_up` sets everything up again. Nothing that was sent on a lost connection is sent again by itself.
-Confirmed publishes and API calls are plain publishes whose replies come through one inbox into a table of futures.
+Connection, reply inbox and the adapter's own set-up live and die as one. After any loss, a new
+client is made and `on_up` sets everything up again. Nothing that was sent on a lost connection is
+sent again by itself. Confirmed publishes and API calls are plain publishes; their replies come
+through one inbox.
 
 Knows JetStream's API; knows no events, no service and no inbox.
 """
@@ -31,18 +32,16 @@ _log = structlog.get_logger(__name__)
 
 _CONNECT_SECONDS = 5.0  # for each URL
 _PING_SECONDS = 3
-_SILENT_PINGS = 3  # one may be unanswered because our own loop was blocked and has not read yet
+_SILENT_PINGS = 3  # one may be unanswered because our own loop was blocked
 _BACKOFF_SECONDS = 0.2
-_BACKOFF_MAX_SECONDS = (
-    1.5  # a replica shall be ready within 5 seconds of the server's return, see handling.outage
-)
-_STEADY_SECONDS = (
-    10.0  # a connection that lived this long was a good one: the next backoff starts anew
-)
+_BACKOFF_MAX_SECONDS = 1.5
+"""A replica must be ready within 5 seconds of the server's return, see handling.outage."""
+_STEADY_SECONDS = 10.0
+"""A connection that lives longer than this is a good one: the next backoff starts anew."""
 
 
 class Login(NamedTuple):
-    """As the server is told it: user and password, or a token."""
+    """What the server asks for: user and password, or a token."""
 
     user: str | None = None
     password: str | None = None
@@ -50,7 +49,7 @@ class Login(NamedTuple):
 
 
 def login_in(urls: list[str]) -> Login:
-    """The login of the first URL that has one; it holds for all. Percent-decoded: nats-py sends it as it stands."""
+    """The login of the first URL that has one. Percent-decoded, because nats-py does not decode."""
     for url in urls:
         parts = urlsplit(url)
         if parts.username and parts.password is not None:
@@ -63,10 +62,10 @@ def login_in(urls: list[str]) -> Login:
 class JetStream:
     """`url`: one or more `nats://` or `tls://` URLs, separated by commas; see `login_in`.
 
-    `timeout` (seconds) bounds each answer of the server; what takes longer, and everything that is open when the
-    connection is lost, raises `unavailable`. `on_up` runs on each new connection before it counts as up;
-    `on_down` when it is lost; `on_tick` every `tick` seconds or more often in between. `oldest` is the first server
-    version that will do.
+    `timeout` (seconds) bounds each answer of the server. A late answer, and every answer still open
+    when the connection is lost, raises `unavailable`. `on_up` runs on each new connection before it
+    counts as up, `on_down` when it is lost, `on_tick` at least every `tick` seconds in between.
+    `oldest` is the oldest usable server version.
     """
 
     def __init__(
@@ -109,16 +108,16 @@ class JetStream:
 
     @property
     def where(self) -> str:
-        """The servers without user, password and token: fit for logs and errors."""
+        """The servers without user, password and token, for logs and errors."""
         return ",".join(urlsplit(url).netloc.rpartition("@")[2] for url in self._urls)
 
     @property
     def max_payload(self) -> int:
-        """Bytes that body and headers of one message may have together."""
+        """The most bytes of one message, body and headers together."""
         return self._connected().max_payload
 
     def server_time(self) -> float:
-        """Seconds since the epoch by the server's clock, as far as its last answer tells."""
+        """Seconds since the epoch by the server's clock, estimated from its last answer."""
         return time() + self._clock_offset
 
     def start(self) -> None:
@@ -127,7 +126,7 @@ class JetStream:
             self._supervisor = asyncio.create_task(self._supervise(), name=f"nats {self._name}")
 
     async def wait_up(self, timeout: float | None = None) -> None:  # noqa: ASYNC109 - what it raises is ours to say
-        """Return when connected and set up. Raises `unavailable` when that takes more than `timeout` seconds."""
+        """Return when connected and set up. Raises `unavailable` after `timeout` seconds."""
         try:
             async with asyncio.timeout(timeout):
                 await self._up.wait()
@@ -137,11 +136,9 @@ class JetStream:
             ) from None
 
     async def close(self) -> None:
-        """Write out what was sent, then disconnect."""
+        """Write out all messages, then disconnect."""
         if self.up:
-            with suppress(
-                nats.errors.Error, OSError
-            ):  # lost meanwhile: then there is nothing to write to
+            with suppress(nats.errors.Error, OSError):  # lost meanwhile
                 await self.flush()
         if self._supervisor is not None:
             self._supervisor.cancel()
@@ -149,13 +146,13 @@ class JetStream:
             self._supervisor = None
 
     async def flush(self) -> None:
-        """Return when the server has read all that was sent. Raises nats.errors.Error."""
+        """Return when the server has read all messages. Raises nats.errors.Error."""
         client = self._connected()
         client.write_out()
         await client.flush(timeout=max(1, round(self._timeout)))
 
     def suspect(self, why: str) -> None:
-        """Something only a fresh start mends, such as a consumer that is gone: connect and set up anew."""
+        """Connect and set up anew: only that mends, for example, a consumer that is gone."""
         if self._lost is not None and not self._lost.done():
             self._lost.set_result(why)
 
@@ -165,7 +162,7 @@ class JetStream:
             self._client.send(subject, body, reply)
 
     def ask(self, subject: str, body: bytes, headers: bytes = b"") -> asyncio.Future[Reply]:
-        """Publish and give the future of the answer. It raises `unavailable`, or JetStreamError when refused."""
+        """Publish; gives the future of the answer, which raises `unavailable` or JetStreamError."""
         client = self._connected()
         reply, future = self._replies.expect()
         client.send(subject, body, reply, headers)
@@ -217,7 +214,7 @@ class JetStream:
             )
 
     async def _live(self) -> None:
-        """One connection from beginning to end. Raises, or returns with `trouble` telling why it was lost."""
+        """One connection from beginning to end. Raises, or returns with the loss in `trouble`."""
         lost = self._lost = asyncio.get_running_loop().create_future()
         lost.add_done_callback(lambda _: self._cut_off())
         client = WireClient()
@@ -274,12 +271,11 @@ class JetStream:
                     max_reconnect_attempts=1,
                     reconnect_time_wait=0,
                     ping_interval=_PING_SECONDS,
-                    max_outstanding_pings=1_000_000,  # judged in _watch: nats-py's way can hang with the server
+                    # _watch judges unanswered pings: nats-py can hang together with the server.
+                    max_outstanding_pings=1_000_000,
                 )
-        except (
-            nats.errors.NoServersError,
-            TimeoutError,
-        ):  # nats-py can hang after a failed TLS handshake
+        except (nats.errors.NoServersError, TimeoutError):
+            # TimeoutError: nats-py can hang after a failed TLS handshake.
             raise OSError(
                 f"cannot connect: {errors[0] if errors else 'no server answers'}"
             ) from None
@@ -290,7 +286,7 @@ class JetStream:
             )
 
     def _cut_off(self) -> None:
-        """Whoever waits for an answer of the lost connection gets none."""
+        """Fail every caller that waits for an answer of the lost connection."""
         self._up.clear()
         if self._client is None:
             return

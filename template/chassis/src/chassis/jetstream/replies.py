@@ -1,4 +1,4 @@
-"""What was asked of the server and is not answered yet: a table of futures behind one reply inbox.
+"""Requests to the server without an answer yet: a table of futures behind one reply inbox.
 
 Knows the answers of JetStream; knows no connection.
 """
@@ -18,7 +18,7 @@ _read_json = json.JSONDecoder().decode  # half the time of json.loads, which gue
 
 
 class Replies:
-    """`unavailable` is raised by what gets no answer; `suspect` is told if JetStream is gone."""
+    """A request without an answer raises `unavailable`; `suspect` runs if JetStream is gone."""
 
     def __init__(
         self,
@@ -74,7 +74,7 @@ class Replies:
             future.set_exception(JetStreamError(code, description))
 
     def tick(self) -> None:
-        """Fail what waits too long. Two tables by age: each fails after half to all of `timeout`."""
+        """Fail old requests. With two tables by age, each fails after half to all of `timeout`."""
         if monotonic() - self._turned_at >= self._timeout / 2:
             self._turned_at = monotonic()
             self._fail(self._overdue, f"none within {self._timeout:g} s")

@@ -24,7 +24,7 @@ _log = structlog.get_logger(__name__)
 
 
 def encode_headers(headers: Mapping[str, str] | Iterable[tuple[str, str]]) -> bytes:
-    """The header block. Line breaks in a value become spaces: a value never ends its line."""
+    """The header block. Line breaks in a value become spaces, so a value never ends its line."""
     pairs = headers.items() if isinstance(headers, Mapping) else headers
     return header_block(f"{name}: {_one_line(value)}".encode() for name, value in pairs)
 
@@ -34,7 +34,7 @@ def header_block(lines: Iterable[bytes]) -> bytes:
 
 
 def header_lines(block: bytes | None) -> list[bytes]:
-    """The lines of a block that are headers, byte for byte; whatever else a broken block holds is left out."""
+    """The header lines of a block, byte for byte; other content of a broken block is left out."""
     if not block:
         return []
     return [
@@ -45,7 +45,7 @@ def header_lines(block: bytes | None) -> list[bytes]:
 
 
 def decode_headers(block: bytes | None) -> dict[str, str]:
-    """Names and values; bytes that are not UTF-8 are replaced. Never raises: anybody can publish anything."""
+    """Names and values. Bytes that are not UTF-8 are replaced: a foreign block never raises."""
     headers: dict[str, str] = {}
     if block:
         for line in block.decode("utf-8", "replace").split("\r\n")[1:]:
@@ -56,7 +56,7 @@ def decode_headers(block: bytes | None) -> dict[str, str]:
 
 
 def status_of(block: bytes | None) -> str:
-    """The status code of a message from the server itself, such as 408; empty if there is none."""
+    """The status code of a message from the server itself, such as 408; empty without one."""
     if not block or not block.startswith(_FIRST_LINE + b" "):
         return ""
     return block[len(_FIRST_LINE) + 1 :][:3].decode("ascii", "replace")
@@ -69,11 +69,14 @@ def status_line(block: bytes | None) -> str:
 
 
 class WireClient(Client):
-    """nats-py's client, which connects and speaks the protocol, without its queues and its header parser.
+    """nats-py's client without its queues and its header parser.
 
-    Two reasons. Its parser raises on header blocks that the server lets pass, and that ends its read loop: one broken
-    message would stop a consumer for good. And a queue, a `Msg` and a dictionary for each message are most of its cost.
-    Commands go straight to the transport, all of one loop tick in one write.
+    nats-py connects and speaks the protocol.
+
+    Two reasons. Its parser raises on header blocks that the server lets pass, which ends its read
+    loop: one broken message would stop a consumer for good. And a queue, a `Msg` and a dictionary
+    for each message are most of its cost. Here commands go straight to the transport, all commands
+    of one loop tick in one write.
     """
 
     def __init__(self) -> None:
@@ -84,7 +87,7 @@ class WireClient(Client):
 
     @property
     def unanswered_pings(self) -> int:
-        """How many pings, one every `ping_interval`, the server has left without an answer."""
+        """How many pings, one every `ping_interval`, have no answer yet."""
         return self._pings_outstanding
 
     @property
@@ -93,7 +96,7 @@ class WireClient(Client):
         return version.major, version.minor, version.patch
 
     async def route(self, subject: str, on_message: OnMessage) -> Subscription:
-        """Subscribe. The server knows of it when this returns, so replies to what is sent next are not missed."""
+        """Subscribe; returns when the server knows, so no reply to a later request is missed."""
         subscription = await self.subscribe(subject, cb=_unrouted)
         self._routes[subscription._id] = on_message  # noqa: SLF001 - has no public name
         self._routed.append(subscription)
@@ -101,7 +104,7 @@ class WireClient(Client):
         return subscription
 
     def send(self, subject: str, body: bytes, reply: str = "", headers: bytes = b"") -> None:
-        """Publish at the end of this loop tick. Subjects must be valid: they are not looked at again."""
+        """Publish at the end of this loop tick. Subjects must be valid: nothing checks them."""
         if headers:
             size = len(headers)
             head = f"HPUB {subject} {reply} {size} {size + len(body)}\r\n".encode()
@@ -110,7 +113,7 @@ class WireClient(Client):
             self._push(b"".join((f"PUB {subject} {reply} {len(body)}\r\n".encode(), body, b"\r\n")))
 
     async def discard(self) -> None:
-        """Close, whatever the state of the connection: lost, half open or hanging. Takes DISCARD_SECONDS at most."""
+        """Close a connection in any state, lost, half open or hanging, within DISCARD_SECONDS."""
         try:
             async with asyncio.timeout(DISCARD_SECONDS):
                 for subscription in self._routed:
@@ -124,15 +127,13 @@ class WireClient(Client):
             _log.debug("a connection to NATS was not closed in order", error=str(error))
 
     def write_out(self) -> None:
-        """Hand what was sent to the transport now, not at the end of the tick."""
+        """Hand all commands to the transport now, not at the end of the tick."""
         commands, self._commands = self._commands, []
         if not commands or not self.is_connected or self._transport is None:
             return
         try:
             self._transport.write(b"".join(commands))
-        except (
-            RuntimeError
-        ) as error:  # uvloop's answer for a transport that closed within this very tick
+        except RuntimeError as error:  # of uvloop, if the transport closed within this tick
             _log.debug("the transport of a connection to NATS has closed", error=str(error))
 
     def _push(self, command: bytes) -> None:
@@ -141,7 +142,7 @@ class WireClient(Client):
         self._commands.append(command)
 
     def _connect_command(self) -> bytes:
-        """Called by nats-py once TLS is up, if the server wants TLS. It leaves a `tls://` at that; we do not."""
+        """Called by nats-py, after TLS if the server wants it. For `tls://` we insist on TLS."""
         server = self._current_server
         if (
             server is not None
@@ -163,7 +164,7 @@ class WireClient(Client):
 
 
 async def _unrouted(_: Msg) -> None:
-    """nats-py wants a coroutine function to subscribe; messages never reach it."""
+    """nats-py needs a coroutine function to subscribe; messages never reach it."""
 
 
 def _one_line(value: str) -> str:

@@ -1,7 +1,7 @@
-"""Metrics of rooms that count by themselves, because they exist once in a process and not once in a service.
+"""Metrics of rooms that count by themselves: they exist once in a process, not once in a service.
 
-Such a room appends a function to `COLLECTORS` when it is imported. A service that does not import the room exports
-nothing of it. Knows no room.
+A room with metrics of its own appends a function to `COLLECTORS` when it is imported. A service
+that does not import the room exports none of them. Knows no room.
 """
 
 from collections.abc import Callable, Iterable, Iterator

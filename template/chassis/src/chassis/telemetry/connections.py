@@ -1,6 +1,6 @@
 """What the log says of the connection to a broker: the same words and fields for every broker.
 
-One query finds an outage whatever the broker: `lost the broker` begins it, `connected` ends it,
+One query finds an outage on every broker: `lost the broker` begins it, `connected` ends it,
 and in between `cannot use the broker` names each further cause once, not once for each try.
 """
 
@@ -10,7 +10,10 @@ _log = structlog.get_logger(__name__)
 
 
 class ConnectionLog:
-    """Of the connection `name` to `broker` (rabbitmq, nats) at `server`, an address without secrets."""
+    """Log of the connection `name` to `broker` (rabbitmq, nats) at `server`.
+
+    `server` is an address without secrets.
+    """
 
     def __init__(self, broker: str, server: str, name: str) -> None:
         self._fields = {"broker": broker, "server": server, "connection": name}

@@ -30,7 +30,7 @@ _tracebacks = structlog.processors.ExceptionRenderer(
 
 
 def configure(log_format: Literal["auto", "json", "console"], level: str, service: str) -> None:
-    """Set up logging of the whole process. `level` is a level's name; `service` is on every JSON line."""
+    """Set up logging of the process. `level` is a name; `service` is on each JSON line."""
     console = log_format == "console" or (log_format == "auto" and sys.stderr.isatty())
 
     def add_service(_logger: WrappedLogger, _method: str, line: EventDict) -> EventDict:

@@ -1,6 +1,6 @@
 """Prometheus metrics of one service, named after OpenTelemetry's messaging conventions.
 
-Labels are bounded: event types are those that the service handles, everything else is `unknown`.
+Labels are bounded: the types that the service handles have their name, all others are `unknown`.
 Children are bound once at start, so that counting costs the hot path no lookup.
 Source of names: OpenTelemetry semantic conventions 1.44, messaging metrics, in Prometheus spelling.
 """
@@ -42,8 +42,10 @@ DURATION_BUCKETS = (
 )
 AGE_BUCKETS = (0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0, 21600.0, 86400.0)
 COUNTED_REASONS = tuple(reason for reason in REASONS if reason != "crash_loop")
-"""Why the service itself moves a message to the dead letters; the bus does so for `crash_loop`. There
-from the start, so that Prometheus sees the first of its kind as an increase and not as a new series."""
+"""Why the service itself moves a message to the dead letters; the bus does for `crash_loop`.
+
+Each exists from the start, so Prometheus sees the first letter as an increase, not as a new series.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +71,7 @@ class HandlerMetrics:
 
 
 class Metrics:
-    """All metrics of a service, in a registry of its own, so that several can live in one process."""
+    """All metrics of a service, in its own registry: several services can live in one process."""
 
     def __init__(self, service: str, version: str, chassis_version: str) -> None:
         self.registry = CollectorRegistry()
@@ -80,6 +82,14 @@ class Metrics:
         Info("chassis_build", "The service and the chassis it runs on.", registry=registry).info(
             {"service": service, "version": version, "chassis": chassis_version}
         )
+        self._count_events()
+        self._count_claims()
+        self._count_letters_and_publishing()
+        self._show_state()
+        self._watch_connections_and_drain()
+
+    def _count_events(self) -> None:
+        registry = self.registry
         self._consumed = Counter(
             "messaging_client_consumed_messages",
             "Deliveries settled, by event type and outcome.",
@@ -106,6 +116,9 @@ class Metrics:
             ("type", "handler"),
             registry=registry,
         )
+
+    def _count_claims(self) -> None:
+        registry = self.registry
         self._claims = Counter(
             "chassis_inbox_claims",
             "Claims asked of the inbox, by its answer.",
@@ -122,6 +135,9 @@ class Metrics:
             "Leases that were over, or taken over, while the handler still ran.",
             registry=registry,
         )
+
+    def _count_letters_and_publishing(self) -> None:
+        registry = self.registry
         self._dead = Counter(
             "chassis_dead_letters",
             "Messages moved to the dead letters, by reason.",
@@ -152,6 +168,9 @@ class Metrics:
             "Age of the oldest event in the outbox; 0 when there is none.",
             registry=registry,
         )
+
+    def _show_state(self) -> None:
+        registry = self.registry
         self.in_flight = Gauge(
             "chassis_in_flight_messages", "Deliveries taken and not yet settled.", registry=registry
         )
@@ -160,7 +179,8 @@ class Metrics:
         )
         self.bus_connected = Gauge(
             "chassis_bus_connected",
-            "1 while the connection to the broker is up, else 0; NaN until the inbox is open and it is tried.",
+            "1 while the connection to the broker is up, else 0; "
+            "NaN until the inbox is open and it is tried.",
             registry=registry,
         )
         self.inbox_reachable = Gauge(
@@ -168,12 +188,14 @@ class Metrics:
         )
         self.backlog = Gauge(
             "chassis_backlog_messages",
-            "Events at the broker that no replica has taken yet, the same for all replicas; NaN while not known.",
+            "Events at the broker that no replica has taken yet, the same for all replicas; "
+            "NaN while not known.",
             registry=registry,
         )
         self.dead_letters_waiting = Gauge(
             "chassis_dead_letters_waiting",
-            "Dead letters that are kept at the broker, the same for all replicas; NaN while not known.",
+            "Dead letters that are kept at the broker, the same for all replicas; "
+            "NaN while not known.",
             registry=registry,
         )
         for unknown in (self.bus_connected, self.backlog, self.dead_letters_waiting):
@@ -184,6 +206,9 @@ class Metrics:
             ("reason",),
             registry=registry,
         )
+
+    def _watch_connections_and_drain(self) -> None:
+        registry = self.registry
         self.reconnects = Counter(
             "chassis_bus_reconnects",
             "Connections to the broker that were lost and are back.",

@@ -1,6 +1,6 @@
 """OpenTelemetry spans around publishing and handling, linked through the message.
 
-Off (no endpoint set) it imports nothing and does nothing but hand the incoming trace context on.
+Without an endpoint it imports nothing and only hands the incoming trace context on.
 """
 
 import asyncio
@@ -22,14 +22,14 @@ _log = structlog.get_logger(__name__)
 
 
 class TracesError(Exception):
-    """Traces are wanted but cannot be made; the message says what is missing."""
+    """Traces are configured but cannot be made; the message says what is missing."""
 
 
 Carrier = Mapping[str, str]
 
 
 class Traces(Protocol):
-    """`carrier` holds `traceparent` and `tracestate`; each span gives the carrier for what happens inside it."""
+    """`carrier` holds `traceparent` and `tracestate`; each span gives the carrier of its inside."""
 
     enabled: bool
 
@@ -44,7 +44,7 @@ class Traces(Protocol):
         """A PRODUCER span."""
 
     async def shutdown(self) -> None:
-        """Send what is left, for at most SHUTDOWN_SECONDS."""
+        """Send the last spans, for at most SHUTDOWN_SECONDS."""
 
 
 class NoTraces:
@@ -67,7 +67,7 @@ class NoTraces:
 class OtelTraces:
     """Spans by a given tracer; `messaging_system` as OpenTelemetry spells it.
 
-    `shutdown` sends what is left and may block; it is left behind after `patience` seconds.
+    `shutdown` sends the last spans and may block; after `patience` seconds it is abandoned.
     """
 
     enabled = True
@@ -121,10 +121,10 @@ class OtelTraces:
             try:
                 self._shutdown()
             finally:
-                with suppress(RuntimeError):  # left behind, and the loop is closed
+                with suppress(RuntimeError):  # abandoned, and the loop is closed
                     loop.call_soon_threadsafe(over.set)
 
-        # A thread of its own: Python waits at its end for those of asyncio.to_thread, however long they take.
+        # A thread of its own: at its end, Python waits for threads of asyncio.to_thread for ever.
         Thread(target=send, name="last spans", daemon=True).start()
         try:
             async with asyncio.timeout(self._patience):
@@ -150,7 +150,8 @@ class OtelTraces:
 def open_traces(
     endpoint: str | None, ratio: float, *, service: str, version: str, messaging_system: str
 ) -> Traces:
-    """Traces to an OTLP/HTTP `endpoint`, of which `ratio` of the new ones are sampled; none without endpoint.
+    """Traces to an OTLP/HTTP `endpoint`; none without one. `ratio` of the new ones are sampled.
+
 
     Raises TracesError when the extra `otel` is not installed.
     """
@@ -164,7 +165,8 @@ def open_traces(
         sampling = import_module("opentelemetry.sdk.trace.sampling")
     except ModuleNotFoundError as error:
         raise TracesError(
-            f"CHASSIS_OTLP_ENDPOINT is set but {error.name} is not installed: depend on dockyard-chassis[otel]"
+            f"CHASSIS_OTLP_ENDPOINT is set but {error.name} is not installed: "
+            "depend on dockyard-chassis[otel]"
         ) from error
     provider = sdk.TracerProvider(
         sampler=sampling.ParentBased(sampling.TraceIdRatioBased(ratio)),

@@ -1,18 +1,21 @@
 """The bus on NATS JetStream (nats-server 2.12 or newer).
 
-Stream `EVENTS`   events.<type>              what services publish; each reads the types it handles
-                  replay.<service>.<type>    a later attempt, or a replay: for one service only
-                  delayed.<service>.<place>  a later attempt in the server's schedule, until its time has come
+Stream `EVENTS`   events.<type>              published events; a service reads the types it handles
+                  replay.<service>.<type>    a later attempt or a replay, for one service only
+                  delayed.<service>.<place>  a later attempt in the server's schedule, until due
                   alone.<service>.<type>     suspected of killing the process, handled one at a time
-Stream `DLQ_<service>`  dlq.<service>.<id>   dead letters, bounded: a full stream refuses, and the message is kept
+Stream `DLQ_<service>`  dlq.<service>.<id>   dead letters, bounded: a full stream refuses a letter,
+                                             and the message stays
 
-A service has two durable consumers, `<service>` and `<service>-alone`. A message that kills the process is delivered
-again and again; after five deliveries it is set apart, and if it kills there too it becomes a dead letter with the
-reason `crash_loop`. Whatever was prefetched beside it is handled.
+A service has two durable consumers, `<service>` and `<service>-alone`. A message that kills the
+process is delivered again and again. After five deliveries it is set apart, and if it kills the
+process there too, it becomes a dead letter with the reason `crash_loop`. Messages that were
+prefetched beside it are handled.
 
-An event is published without `Nats-Msg-Id`: the server's window would drop, without a word, another event under the
-same id, and remembers every id for two minutes. Telling duplicates is the inbox's part. Copies of the chassis do carry
-one, derived from their place in the stream, so a crash between copying and acknowledging makes no second copy.
+An event is published without `Nats-Msg-Id`. The server remembers every such id for two minutes and
+would silently drop another event under the same id; the inbox recognises duplicates. Copies of the
+chassis do carry one, made from their place in the stream: a crash between copying and
+acknowledging makes no second copy.
 
 Knows no handler, no inbox and no retry policy.
 """
@@ -57,12 +60,12 @@ _TYPE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*", re.ASCII)
 
 
 class NatsBus:
-    """`url`: one or more `nats://` or `tls://` URLs, separated by commas, with user and password or a token
-    (percent-encoded; those of the first URL hold for all).
+    """`url`: one or more `nats://` or `tls://` URLs, separated by commas, with user and password or
+    a token (percent-encoded; the login of the first URL holds for all).
 
-    `ack_wait` (seconds) is how long the broker waits for a replica that gives no sign of life before another gets its
-    deliveries. `timeout` (seconds) bounds each confirmation. What follows counts only when a stream is created:
-    `retention` (seconds) that events are kept, `replicas`, and the bounds of the dead letters.
+    `ack_wait` (seconds): if a replica gives no sign of life for this long, another replica gets its
+    deliveries. `timeout` (seconds) bounds each confirmation. The other arguments count only when a
+    stream is created: `retention` (seconds) of events, `replicas`, the bounds of the dead letters.
     """
 
     system = "nats"
@@ -147,7 +150,7 @@ class NatsBus:
         await self._link.wait_up()
 
     async def publish(self, message: EncodedEvent) -> None:
-        """Unpublishable: no valid type, or with its headers too large for the server."""
+        """Unpublishable: no valid type, or too large for the server together with its headers."""
         type_ = message.envelope.type
         if type_ not in self._types:
             if not _TYPE.fullmatch(type_):
@@ -158,8 +161,8 @@ class NatsBus:
         )
         if len(headers) + len(message.body) > self._link.max_payload:
             raise Unpublishable(
-                f"the event {type_} has {len(message.body)} bytes, with its headers more than the server takes: "
-                f"{self._link.max_payload} (max_payload)"
+                f"the event {type_} has {len(message.body)} bytes, with its headers more than the "
+                f"server takes: {self._link.max_payload} (max_payload)"
             )
         try:
             await self._link.ask("events." + type_, message.body, headers)
@@ -205,7 +208,7 @@ class NatsBus:
         await self._link.close()
 
     async def _count(self, request: str, *path: str) -> int:
-        """A number of the server's answer; 0 when what it is asked about is not there yet."""
+        """A number of the server's answer; 0 if its subject does not exist yet."""
         try:
             answer: Any = await self._link.api(request)
         except JetStreamError as error:
@@ -241,9 +244,8 @@ class NatsBus:
         if verdict is Verdict.KEEP:
             return
         try:
-            if (
-                verdict is Verdict.REPLAY
-            ):  # the moment it died is in the id: a later death of it can be replayed too
+            if verdict is Verdict.REPLAY:
+                # The time of death is in the id, so a later death can be replayed too.
                 once = [f"{DEDUPLICATE}: replay-{letter.id}-{entry['time']}".encode()]
                 headers = header_block(once + carried(originals(block, moved=True)))
                 await self._link.ask(f"replay.{service}.{letter.type}", body, headers)
@@ -251,7 +253,7 @@ class NatsBus:
                 f"STREAM.MSG.DELETE.DLQ_{service}", seq=entry["seq"], no_erase=True
             )
         except JetStreamError as error:
-            if error.code != NO_MESSAGE:  # somebody else swept it away at the same time
+            if error.code != NO_MESSAGE:  # another sweep removed it at the same time
                 raise BusUnavailable(
                     f"the dead letter {letter.id} of {service} stays: {error}"
                 ) from error
@@ -278,7 +280,7 @@ class NatsBus:
             lane.pull()
 
     async def _create(self, stream: str, **config: Any) -> None:
-        """Create the stream unless it is there; one that is there stays as its operator made it."""
+        """Create the stream. An existing one stays as its operator made it."""
         config = {"name": stream, "storage": "file", "num_replicas": self._replicas} | config
         try:
             await self._link.api(f"STREAM.CREATE.{stream}", **config)
@@ -287,7 +289,7 @@ class NatsBus:
                 raise
 
     async def _grow_events(self) -> None:
-        """Add what an `EVENTS` made by something else lacks."""
+        """Add what an `EVENTS` stream lacks that an operator made."""
         config = (await self._link.read_clock(EVENTS))["config"]
         lacking = [subject for subject in _SUBJECTS if subject not in config["subjects"]]
         if lacking or not config.get("allow_msg_schedules"):

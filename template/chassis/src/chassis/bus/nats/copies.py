@@ -1,7 +1,8 @@
 """Headers of a message that moves within NATS: a retry, a replay, a dead letter.
 
-The server acts on headers named `Nats-…` and the chassis on its own, so a copy carries those of the original under
-another name. `originals` undoes what `carried` did, byte for byte. Knows no connection.
+The server acts on headers named `Nats-…` and the chassis on its own. A copy therefore carries such
+headers of the original under another name. `originals` undoes `carried`, byte for byte.
+Knows no connection.
 """
 
 from datetime import UTC, datetime
@@ -21,7 +22,7 @@ _READABLE = "".join(chr(code) for code in range(0x21, 0x7F) if chr(code) != "%")
 
 
 def originals(block: bytes | None, *, moved: bool) -> list[bytes]:
-    """The header lines as they were published first. `moved`: the block is of a copy that the chassis made."""
+    """The header lines as first published. `moved`: the block is of a copy by the chassis."""
     lines = header_lines(block)
     if not moved:
         return lines
@@ -35,7 +36,7 @@ def carried(lines: list[bytes]) -> list[bytes]:
 
 
 def marks(block: bytes | None) -> dict[str, str]:
-    """What the chassis wrote on a copy."""
+    """The headers that the chassis wrote on a copy."""
     lines = [
         line for line in header_lines(block) if _is_acted_on(line) and not line.startswith(_KEPT)
     ]
@@ -48,7 +49,7 @@ def named(**headers: object) -> list[bytes]:
 
 
 def schedule(target: str, at: float) -> list[bytes]:
-    """Headers with which the server publishes the message to `target` when its clock shows `at` (ADR-51)."""
+    """Headers that make the server publish the message to `target` at the time `at` (ADR-51)."""
     moment = format_time(datetime.fromtimestamp(at, UTC))
     return named(Nats_Schedule=f"@at {moment}", Nats_Schedule_Target=target)
 

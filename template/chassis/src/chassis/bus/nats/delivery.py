@@ -1,4 +1,4 @@
-"""One message as JetStream delivered it. How it is settled is its lane's part.
+"""One message as JetStream delivered it. Its lane settles it.
 
 Knows subjects, acknowledgement subjects and headers; knows no connection.
 """
@@ -24,7 +24,7 @@ class Settler(Protocol):
     def acknowledge(self, delivery: "NatsDelivery", ack: str) -> None: ...
 
     def post(self, ack: str, answer: bytes) -> None:
-        """Another answer than an acknowledgement."""
+        """Answer with something other than an acknowledgement."""
 
     async def later(self, delivery: "NatsDelivery", delay: float, *, counted: bool) -> None: ...
 
@@ -35,7 +35,7 @@ class Settler(Protocol):
 
 
 class NatsDelivery:
-    """See the port. `subject` says which kind it is: `events.<type>`, or `<kind>.<service>.<type>` for a copy."""
+    """See the port. `subject` is `events.<type>`, or `<kind>.<service>.<type>` for a copy."""
 
     __slots__ = ("_ack", "_block", "_headers", "_lane", "_open", "_subject", "body")
 
@@ -109,18 +109,18 @@ class NatsDelivery:
 
     @property
     def type(self) -> str:
-        """The type as it was routed, also of a message whose headers say nothing."""
+        """The type of the subject, even if the headers name none."""
         return self._subject.split(".", 2 if self.moved else 1)[-1]
 
     @property
     def times(self) -> int:
-        """How often the server has delivered it, this time included."""
+        """How often the server has delivered the message, this time included."""
         tokens = self._ack.split(".")
         return int(tokens[4 if len(tokens) < 11 else 6])
 
     @property
     def place(self) -> str:
-        """Sequence and time in the stream: different for any two messages."""
+        """Sequence and time in the stream: no two messages share both."""
         tokens = self._ack.split(".")
         first = 5 if len(tokens) < 11 else 7
         return f"{tokens[first]}-{tokens[first + 2]}"

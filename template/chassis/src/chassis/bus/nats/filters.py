@@ -1,4 +1,4 @@
-"""Which subjects a consumer filters: what it has already, and what this process needs of it.
+"""The subjects that a consumer filters: its present ones, and those that this process needs.
 
 Knows the grammar of subjects; knows no connection.
 """
@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 
 def united(*lists: Iterable[str]) -> list[str]:
-    """All that the filters of `lists` let through, without those that another one covers: the server refuses these."""
+    """The filters of all `lists`, without any that another covers: the server refuses overlaps."""
     filters = {filter_ for list_ in lists for filter_ in list_}
     return sorted(
         one for one in filters if not any(_covers(other, one) for other in filters - {one})
@@ -15,7 +15,7 @@ def united(*lists: Iterable[str]) -> list[str]:
 
 
 def _covers(wide: str, narrow: str) -> bool:
-    """Whether each subject that `narrow` matches is matched by `wide` too."""
+    """Whether `wide` matches each subject that `narrow` matches."""
     wide_parts, narrow_parts = wide.split("."), narrow.split(".")
     for place, part in enumerate(wide_parts):
         if part == ">":

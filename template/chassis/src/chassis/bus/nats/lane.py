@@ -30,14 +30,14 @@ HEADERS_AT_MOST = 65_535
 _PULL_SECONDS = 30
 _HEARTBEAT_SECONDS = 5
 CANCEL_SECONDS = 2.0
-_GATHER_SECONDS = 0.002  # places that get free within this time are asked for together
+_GATHER_SECONDS = 0.002  # one request covers the places that get free within this time
 _GOES_ON = frozenset({"404", "408"})
 
 _log = structlog.get_logger(__name__)
 
 
 class Lane:
-    """What all consumers have in common; a message is put aside and given back by the subclasses."""
+    """What all consumers share. Subclasses put a message aside and give it back."""
 
     def __init__(
         self,
@@ -67,7 +67,10 @@ class Lane:
         self._tasks: set[asyncio.Task[None]] = set()
 
     def config(self) -> dict[str, Any]:
-        """The consumer as the server is told to make it. `max_deliver` has no limit: no message is ever orphaned."""
+        """The consumer's configuration at the server.
+
+        `max_deliver` has no limit: the server gives up no message.
+        """
         types = self.subscription.types
         return {
             "name": self.consumer,
@@ -91,11 +94,11 @@ class Lane:
         delivery.refuse()
 
     def receive(self, delivery: NatsDelivery) -> Awaitable[None]:
-        """What is to be done with a delivery that came in."""
+        """Handle a delivery that came in."""
         return self._on_delivery(delivery)
 
     async def create(self) -> None:
-        """Make the consumer, or change the one that is there."""
+        """Create the consumer, or change the existing one."""
         await self.link.api(
             f"CONSUMER.CREATE.{EVENTS}.{self.consumer}", stream_name=EVENTS, config=self.config()
         )
@@ -108,7 +111,7 @@ class Lane:
             await self._listen()
 
     def lost(self) -> None:
-        """The connection is gone, and with it the pulls and whatever was in hand."""
+        """The connection is gone, and its pulls and deliveries in hand with it."""
         self.live = False
         self._inbox = None
         self._asked_for = 0
@@ -136,13 +139,13 @@ class Lane:
         """Hand back what is in hand. Pause first."""
         for task in self._tasks:
             task.cancel()
-        if self._tasks:  # not for ever: a handler may ignore that it is cancelled
+        if self._tasks:  # bounded: a handler may ignore its cancellation
             await asyncio.wait(self._tasks, timeout=CANCEL_SECONDS)
         for delivery in list(self._in_hand):
             await self._return(delivery)
 
     def tick(self) -> None:
-        """About once a second: keep deliveries in hand from being given to another replica; notice a dead pull."""
+        """About once a second: keep the deliveries in hand, and notice a dead pull."""
         now = monotonic()
         if now - self._kept_alive >= self._ack_wait / 3:
             self._kept_alive = now
@@ -163,7 +166,7 @@ class Lane:
         self._metrics.acknowledged(1)
 
     async def bury(self, delivery: NatsDelivery, failure: Failure) -> None:
-        """Store as a dead letter, once: whoever comes second finds it there."""
+        """Store as a dead letter, once: a second try finds the letter there."""
         service = self.subscription.service
         letter = letter_id(service, delivery.headers, delivery.body)
         lines = delivery.original_lines()
@@ -181,7 +184,10 @@ class Lane:
                 ) from error
 
     async def move(self, delivery: NatsDelivery, subject: str, extra: list[bytes]) -> None:
-        """Publish a copy, confirmed, then acknowledge. A move that is repeated after a crash is dropped by its id."""
+        """Publish a copy, confirmed, then acknowledge.
+
+        The server drops a copy that is repeated after a crash, by its id.
+        """
         once = [f"{DEDUPLICATE}: {self.subscription.service}-{delivery.place}".encode()]
         headers = header_block(once + extra + carried(delivery.original_lines()))
         try:
@@ -193,8 +199,9 @@ class Lane:
     async def _store(self, subject: str, body: bytes, headers: bytes) -> None:
         if not self._fits(headers, body):
             raise BusUnavailable(
-                f"a message of {len(body)} bytes leaves no room for the {len(headers)} bytes of its copy's headers: "
-                f"the server takes {self.link.max_payload} together (max_payload), and {HEADERS_AT_MOST} of headers"
+                f"a message of {len(body)} bytes leaves no room for the {len(headers)} bytes of "
+                f"its copy's headers: the server takes {self.link.max_payload} (max_payload), "
+                f"and {HEADERS_AT_MOST} of headers"
             )
         await self.link.ask(subject, body, headers)
 
@@ -208,7 +215,7 @@ class Lane:
         self._inbox = await self.link.route(self._inbox_name, self._on_message)
 
     def pull(self) -> None:
-        """Ask for as many as there are free places: at once when half are free, else together with the next ones."""
+        """Ask for a delivery per free place: at once if half are free, else a little later."""
         free = self._free_places()
         if free <= 0:
             return
@@ -223,7 +230,7 @@ class Lane:
             self._ask_for(free)
 
     def _free_places(self) -> int:
-        """How many further deliveries may be asked for."""
+        """How many deliveries may be asked for in addition."""
         if self.paused or self._inbox is None:
             return 0
         return self._prefetch - len(self._in_hand) - self._asked_for
@@ -278,7 +285,7 @@ class Lane:
     async def _run(self, delivery: NatsDelivery) -> None:
         try:
             await self.receive(delivery)
-        except Exception:  # noqa: BLE001 - a defect above must not take the event with it
+        except Exception:  # noqa: BLE001 - a defect in the consumer must not lose the event
             _log.exception(
                 "handling a delivery raised; the event stays unsettled",
                 consumer=self.consumer,

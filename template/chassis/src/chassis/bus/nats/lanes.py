@@ -1,4 +1,4 @@
-"""The three kinds of consumers: a service's own, its suspicious messages, and one for this process alone.
+"""The three kinds of consumers: of a service, of its suspicious messages, of this process alone.
 
 Knows how each counts attempts and gives messages back; knows no handler and no retry policy.
 """
@@ -25,12 +25,12 @@ from chassis.jetstream.errors import (
     JetStreamError,
 )
 
-_SUSPICIOUS = 5  # deliveries without an outcome after which a message may be what kills the process
-_CONDEMNED = 3  # deliveries on its own without an outcome after which it is
-_OUTLIVED_AT_MOST = 100  # messages of which a process remembers that they did not kill it
+_SUSPICIOUS = 5  # after more deliveries without an outcome, a message may kill the process
+_CONDEMNED = 3  # after more deliveries on its own without an outcome, it does
+_OUTLIVED_AT_MOST = 100  # messages that a process remembers to have outlived
 
 _OVERWRITTEN_SECONDS = 0.25
-"""Somebody else who read the consumer before we changed it has written it within this time."""
+"""Another replica that read the consumer before our change writes it within this time."""
 
 _UNTRIED = History()
 
@@ -40,8 +40,9 @@ _log = structlog.get_logger(__name__)
 class SharedLane(Lane):
     """The durable consumer of a service.
 
-    A message that waits for a later attempt is a copy in the server's schedule, not an unsettled delivery: however
-    many wait, the others get through, and the attempt in its headers is exact whatever happens to deliveries.
+    A message that waits for a later attempt is a copy in the server's schedule, not an unsettled
+    delivery. However many wait, the others get through. The copy's headers count the attempts, so
+    the number is exact even if deliveries are lost.
     """
 
     _told_of_stray = False
@@ -55,10 +56,10 @@ class SharedLane(Lane):
         }
 
     async def create(self) -> None:
-        """Filters are only ever added: what is there besides ours may be of another version of the service, which
-        would lose the events that come while its filter is not there.
+        """Add this version's filters and keep the others.
 
-        The server knows no adding, only reading and writing, so whoever has changed a consumer looks at it again.
+        Another version of the service may need them, and would lose events without them. The server
+        can only read and write a consumer, not add to it. So after a change we look at it again.
         """
         changed = False
         while True:
@@ -79,18 +80,15 @@ class SharedLane(Lane):
             try:
                 await self.link.api(f"CONSUMER.CREATE.{EVENTS}.{self.consumer}", **request)
             except JetStreamError as error:
-                if error.code not in {
-                    CONSUMER_EXISTS,
-                    NO_CONSUMER_TO_UPDATE,
-                }:  # else it came, or went, meanwhile
-                    raise
+                if error.code not in {CONSUMER_EXISTS, NO_CONSUMER_TO_UPDATE}:
+                    raise  # otherwise the consumer came or went meanwhile
                 continue
             changed = True
             if there is not None:
                 await asyncio.sleep(_OVERWRITTEN_SECONDS)
 
     async def _config_there(self) -> dict[str, Any] | None:
-        """The consumer as it is, its filters in order; None when it is not there."""
+        """The consumer's present configuration, filters sorted; None without a consumer."""
         try:
             config: dict[str, Any] = (
                 await self.link.api(f"CONSUMER.INFO.{EVENTS}.{self.consumer}")
@@ -120,7 +118,7 @@ class SharedLane(Lane):
         except BusUnavailable as error:
             if delivery.in_hand:
                 _log.warning(
-                    "an event could not be put off; it is given back and the attempt does not count",
+                    "an event could not be put off, it is given back; the attempt does not count",
                     error=str(error),
                 )
                 delivery.refuse(delay)
@@ -133,13 +131,13 @@ class SharedLane(Lane):
         return super().receive(delivery)
 
     def _tell_of_stray(self, delivery: NatsDelivery) -> None:
-        """A filter that this replica did not add. Another version of the service may need it, so it stays."""
+        """Warn of a filter by another version. It stays: that version may need it."""
         types = self.subscription.types
         if types is not None and not delivery.moved and delivery.type not in types:
             self._told_of_stray = True
             _log.warning(
                 "the consumer filters a type that this version of the service does not handle; "
-                "if no version does any more, remove the filter",
+                "if no version handles it any more, remove the filter",
                 consumer=self.consumer,
                 stream=EVENTS,
                 subject=f"events.{delivery.type}",
@@ -166,11 +164,11 @@ class SharedLane(Lane):
 
 
 class AloneLane(SharedLane):
-    """Where a service handles suspicious messages one at a time, over all its replicas.
+    """A service's suspicious messages, handled one at a time across all replicas.
 
-    Only the one message in hand gains a delivery when the process dies, so the one that kills it is known: it goes to
-    the dead letters, and those that were merely prefetched beside it are handled. What a process has lost with a
-    connection, or refused, has not killed it: such deliveries do not count for as long as it lives.
+    When the process dies, only the message in hand gains a delivery. So the message that kills is
+    known and goes to the dead letters; its former neighbours are handled. A delivery that the
+    process lost with a connection, or refused, has not killed it and does not count.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -203,7 +201,8 @@ class AloneLane(SharedLane):
         history = self.history(delivery)
         failure = Failure(
             reason="crash_loop",
-            message=f"delivered {delivery.times} times on its own and never settled: it seems to kill the process",
+            message=f"delivered {delivery.times} times on its own and never settled: "
+            "it seems to kill the process",
             attempts=history.attempt,
             service=self.subscription.service,
             first_failure=history.first_failure or now,
@@ -223,7 +222,8 @@ class AloneLane(SharedLane):
 class PrivateLane(Lane):
     """A consumer for this process alone. It is gone with the process, so attempts are counted here.
 
-    The server forgets it when nobody has asked for so long, and with it what came meanwhile: longer than most pauses.
+    If nothing pulls for `_FORGOTTEN_AFTER_SECONDS`, longer than most pauses, the server deletes the
+    consumer and its pending messages.
     """
 
     _FORGOTTEN_AFTER_SECONDS = 600
@@ -244,7 +244,7 @@ class PrivateLane(Lane):
         delivery.refuse(delay)
 
     async def bury(self, delivery: NatsDelivery, failure: Failure) -> None:
-        """Nowhere: see Delivery.dead."""
+        """Store nothing: see Delivery.dead."""
 
     def acknowledge(self, delivery: NatsDelivery, ack: str) -> None:
         self._failed.pop(delivery.place, None)
@@ -252,7 +252,6 @@ class PrivateLane(Lane):
 
     async def close(self) -> None:
         await super().close()
-        with suppress(
-            BusUnavailable, JetStreamError
-        ):  # not there: the server forgets the consumer by itself
+        # Without an answer, the server deletes the idle consumer by itself.
+        with suppress(BusUnavailable, JetStreamError):
             await self.link.api(f"CONSUMER.DELETE.{EVENTS}.{self.consumer}")

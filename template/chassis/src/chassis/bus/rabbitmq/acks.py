@@ -1,8 +1,8 @@
 """Acknowledging many deliveries with few frames.
 
-`AckTracker` decides which delivery tags go into one frame and knows no channel; `Acknowledger` writes the frames
-for one channel. Delivery tags of a channel are 1, 2, 3 and so on; `multiple` acknowledges everything up to a tag,
-so it may only name a tag below which nothing is unsettled.
+`AckTracker` decides which delivery tags go into one frame and knows no channel; `Acknowledger`
+writes the frames for one channel. Delivery tags of a channel are 1, 2, 3 and so on. `multiple`
+acknowledges everything up to a tag, so every delivery below that tag must be settled.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ _log = structlog.get_logger(__name__)
 
 
 class Ack(NamedTuple):
-    """One frame: acknowledge `tag`, with `multiple` also all below it: so many `deliveries`."""
+    """One frame: acknowledge `tag`, with `multiple` all below it too; `deliveries` in total."""
 
     tag: int
     multiple: bool
@@ -30,10 +30,10 @@ class Ack(NamedTuple):
 
 
 class AckTracker:
-    """Collects settled delivery tags, gives them out as few frames.
+    """Collects settled delivery tags and turns them into few frames.
 
-    A delivery that is overtaken by later ones holds the contiguous run back. What is done above it is then
-    acknowledged one by one, a flush later: otherwise one slow handler would use up the prefetch.
+    A slow delivery ends the contiguous run. Deliveries done above it are acknowledged one by one, a
+    flush later: otherwise one slow handler would use up the prefetch.
     """
 
     def __init__(self) -> None:
@@ -44,19 +44,19 @@ class AckTracker:
 
     @property
     def waiting(self) -> bool:
-        """Whether there are done deliveries that were not given out yet."""
+        """Whether a done delivery is in no frame yet."""
         return bool(self._done)
 
     def done(self, tag: int) -> None:
-        """`tag` is to be acknowledged."""
+        """Acknowledge `tag` with one of the next frames."""
         self._done.add(tag)
 
     def settled_otherwise(self, tag: int) -> None:
-        """The broker knows that `tag` was given back: the run may pass over it, but must not end at it."""
+        """`tag` was given back: the run may pass over it, but must not end at it."""
         self._settled_otherwise.add(tag)
 
     def take(self, *, all_of_them: bool = False) -> list[Ack]:
-        """The frames to write now: the contiguous run, and what has waited above it since the last call.
+        """The frames to write now: the contiguous run, and tags above it since the last call.
 
         `all_of_them` leaves nothing waiting.
         """
@@ -84,10 +84,10 @@ class AckTracker:
 
 
 class Acknowledger:
-    """Settles the deliveries of one channel, in batches. After the channel is lost, settling does nothing.
+    """Settles the deliveries of one channel, in batches. Once the channel is lost, it does nothing.
 
-    A batch goes out when it is full or FLUSH_SECONDS old. It is at most half of `prefetch`,
-    so that the broker always has room to send more.
+    A batch goes out when it is full or FLUSH_SECONDS old. It is at most half of `prefetch`, so the
+    broker always has room to send more.
     """
 
     def __init__(self, channel: AbstractChannel, prefetch: int, metrics: BusMetrics) -> None:
@@ -118,7 +118,7 @@ class Acknowledger:
         self._due.set()
 
     async def close(self) -> None:
-        """Write what is waiting and give back everything that is not settled; return when it is on its way."""
+        """Write waiting frames and give back unsettled deliveries; return once both are sent."""
         self._closing = True
         self._due.set()
         await self._writer
@@ -129,11 +129,12 @@ class Acknowledger:
             await self._channel.basic_nack(0, multiple=True, requeue=True)
         except ChannelInvalidStateError:
             _log.debug(
-                "the channel was lost while closing; the broker delivers again what was not acknowledged"
+                "the channel was lost while closing; "
+                "the broker delivers unacknowledged messages again"
             )
 
     def abandon(self) -> None:
-        """The channel is lost: the broker delivers again what was not acknowledged."""
+        """The channel is lost: the broker delivers unacknowledged messages again."""
         self._closing = True
         self._cancel_timer()
         self._writer.cancel()
@@ -153,9 +154,9 @@ class Acknowledger:
         self._cancel_timer()
 
     async def _write(self, *, all_of_them: bool = False) -> None:
-        """What is given back goes first, in the order in which it was given back.
+        """Write hand-backs first, in their order.
 
-        Until the broker knows it, a frame for many would acknowledge it with them.
+        Until the broker knows of a hand-back, a frame for many would acknowledge that delivery too.
         """
         while self._returned:
             tag = self._returned.popleft()

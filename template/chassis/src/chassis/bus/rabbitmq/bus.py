@@ -1,6 +1,6 @@
-"""The supervisor: one link at a time, rebuilt as one after any loss, for as long as the bus is open.
+"""The supervisor: one link at a time, rebuilt as one after any loss, while the bus is open.
 
-Implements the bus port. Knows when to connect, to consume and to give up; how is the link's business.
+Implements the bus port. Knows when to connect, to consume and to give up; the link knows how.
 """
 
 import asyncio
@@ -44,9 +44,9 @@ def reconnect_delay(failures: int) -> float:
 
 
 class RabbitBus:
-    """`url` is `amqp://` or `amqps://`; aiormq's query parameters (cafile, certfile, keyfile, heartbeat) hold.
+    """`url` is `amqp://` or `amqps://`, with aiormq's query parameters, such as cafile.
 
-    `name` is shown as the connection's name and as `app_id` of what is published.
+    `name` is the connection's name and the `app_id` of published events.
     `backoff` gives the seconds to wait after n failures in a row.
     """
 
@@ -123,7 +123,7 @@ class RabbitBus:
         await self.pause()
         for task in self._handling:
             task.cancel()
-        if self._handling:  # not for ever: a handler may ignore that it is cancelled
+        if self._handling:  # bounded: a handler may ignore its cancellation
             await asyncio.wait(self._handling, timeout=CANCEL_SECONDS)
         self._ready.clear()
         link, self._link = self._link, None
@@ -144,7 +144,7 @@ class RabbitBus:
             started = clock()
             try:
                 await self._connect()
-            except Exception as error:  # noqa: BLE001 - also a defect or a bad URL: the only way on is to try again
+            except Exception as error:  # noqa: BLE001 - a defect or a bad URL too: only a new try helps
                 self._connection_log.unusable(_reason(error))
                 failures += 1
             else:
@@ -176,7 +176,7 @@ class RabbitBus:
             await link.close(orderly=False)
 
     async def _follow(self, *, raising: bool = False) -> None:
-        """Make the link consume, or not, as was asked for last."""
+        """Make the link consume or pause, as the last caller asked."""
         async with self._switching:
             link = self._link
             if link is None or link.lost.is_set():
@@ -189,7 +189,10 @@ class RabbitBus:
                     raise
 
     async def _stop_supervising(self) -> None:
-        """Cancel until it holds: on Python 3.11 `asyncio.wait_for`, which aiormq uses, can swallow a cancellation."""
+        """Cancel until the supervisor ends.
+
+        aiormq uses `asyncio.wait_for`, which can swallow a cancellation on Python 3.11.
+        """
         supervisor = self._supervisor
         while supervisor is not None and not supervisor.done():
             supervisor.cancel()
@@ -225,7 +228,7 @@ def _without_secrets(url: str) -> str:
 
 
 def _is_not_ours_to_tell(record: logging.LogRecord) -> bool:
-    """Drops what aiormq says at every try and every loss: the supervisor says it once, without a traceback."""
+    """Drops aiormq's line for every try and loss: the supervisor logs it once, no traceback."""
     return not str(record.msg).startswith(
         ("error when creating transport", "Cancelling cause reader exited")
     )

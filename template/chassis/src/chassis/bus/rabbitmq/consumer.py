@@ -1,6 +1,7 @@
 """One subscription on one channel, and the deliveries that come with it.
 
-A consumer lives as long as its channel (an epoch). Its deliveries outlive it: settling them then does nothing.
+A consumer lives as long as its channel (an epoch). Deliveries that outlive it cannot be settled:
+settling them does nothing.
 """
 
 import asyncio
@@ -28,16 +29,16 @@ from chassis.bus.rabbitmq.topology import (
 from chassis.contracts.envelope import AMQP_PREFIX, Envelope, from_headers
 
 NACK_IS_FREE = (4, 3)
-"""Since this version the server does not count a nack as a failed delivery."""
+"""From this version on, the server does not count a nack as a failed delivery."""
 
 SUSPECT = 3
-"""So many failed deliveries, as the broker counts them, and a message is taken alone."""
+"""From so many failed deliveries on, by the broker's count, a message is taken alone."""
 
 _log = structlog.get_logger(__name__)
 
 
 class Mover(Protocol):
-    """What a consumer needs of its link."""
+    """What a consumer needs from its link."""
 
     @property
     def version(self) -> Version: ...
@@ -49,11 +50,13 @@ class Mover(Protocol):
 class Consumer:
     """Takes deliveries from `queue` and runs `on_delivery` for each, in a task that `spawn` starts.
 
-    Not in aiormq's own task: that one is cancelled when the connection is lost, and with it the handler.
+    aiormq's own task will not do: aiormq cancels it when the connection is lost, and the handler
+    with it.
 
-    It begins with one delivery at a time, and goes on so for as long as they are suspects: a message that kills the
-    process makes the broker count a failed delivery for everything that was prefetched beside it, and the crash net
-    would take the innocent ones too. The broker gives out again what came back before what is new.
+    The consumer begins with one delivery at a time, and stays so while deliveries are suspects. A
+    message that kills the process makes the broker count a failed delivery for every message that
+    was prefetched beside it, and the crash net would catch the innocent ones too. The broker
+    delivers messages that came back before new ones.
     """
 
     def __init__(
@@ -86,14 +89,14 @@ class Consumer:
         return not self._channel.is_closed
 
     async def consume(self) -> None:
-        """Take deliveries, at most `prefetch` unsettled. Does nothing when it does already."""
+        """Take deliveries, at most `prefetch` unsettled. A second call does nothing."""
         async with self._switching:
             if not self._tags:
                 self._taking = self._one_at_a_time = True
                 await self._consume(1)
 
     async def cancel(self) -> None:
-        """Take no more; what was on its way goes back. What was delivered before stays to be settled."""
+        """Take no more. Messages on their way go back; earlier deliveries can still be settled."""
         self._taking = False
         async with self._switching:
             tags, self._tags = self._tags, []
@@ -106,9 +109,9 @@ class Consumer:
         self._tags.append(started.consumer_tag or "")
 
     async def _widen(self) -> None:
-        """From one delivery at a time to the whole prefetch.
+        """Go from one delivery at a time to the whole prefetch.
 
-        The broker fixes a consumer's prefetch when it begins: a second one beside the first takes the rest.
+        The broker fixes a consumer's prefetch at its start, so a second consumer takes the rest.
         """
         async with self._switching:
             if not self._tags or not self._one_at_a_time:
@@ -148,12 +151,12 @@ class Consumer:
             await self._widen()
 
     def _tell_of_stray(self, key: str) -> None:
-        """A binding that this replica did not make. Another version of the service may need it, so it stays."""
+        """Warn of a binding by another version. It stays: that version may need it."""
         if not self._told_of_stray:
             self._told_of_stray = True
             _log.warning(
                 "the queue is bound to a type that this version of the service does not handle; "
-                "if no version does any more, remove the binding",
+                "if no version handles it any more, remove the binding",
                 queue=self.queue.name,
                 exchange=EXCHANGE,
                 routing_key=key,
@@ -161,7 +164,7 @@ class Consumer:
 
 
 class RabbitDelivery:
-    """A delivery, to be settled on the channel that brought it and nowhere else."""
+    """A delivery. Only the channel that brought it can settle it."""
 
     __slots__ = ("_consumer", "_open", "_received", "_tag", "body")
 
@@ -189,7 +192,7 @@ class RabbitDelivery:
             self._consumer.acks.done(self._tag)
 
     async def later(self, delay: float, *, counted: bool) -> None:
-        """Raises BusUnavailable; the message is then kept, and may be settled again."""
+        """Raises BusUnavailable; the message then stays and can be settled again."""
         if not self._settleable:
             return
         history = self.history.failed(datetime.now(UTC)) if counted else self.history
@@ -226,13 +229,13 @@ class RabbitDelivery:
 
     @property
     def _wears_out(self) -> bool:
-        """Whether handing back often enough would let the crash net take this message for a poisonous one."""
+        """Whether more hand-backs would make the crash net take this message for poison."""
         return (
             self._consumer.link.version < NACK_IS_FREE
             and self._received.failed_deliveries >= DELIVERY_LIMIT // 2
         )
 
     async def _move(self, queue: Queue | str, properties: Basic.Properties) -> None:
-        """Confirmed in the other queue first, acknowledged in this one then: a crash in between duplicates."""
+        """Confirm in the other queue, then acknowledge here: a crash in between duplicates."""
         await self._consumer.link.move(queue, properties, self.body)
         self.done()

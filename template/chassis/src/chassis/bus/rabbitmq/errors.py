@@ -1,6 +1,6 @@
-"""What aiormq raises, in the words of the bus port.
+"""The errors of aiormq, in the words of the bus port.
 
-aiormq has many ways to say that an answer will not come; for a caller they are all one.
+aiormq has many errors for an answer that will not come; a caller sees one.
 """
 
 import asyncio
@@ -14,12 +14,12 @@ from chassis.bus import BusUnavailable
 
 
 class QueueMissing(BusUnavailable):
-    """The queue that a message was to be moved to does not exist."""
+    """The target queue of a move does not exist."""
 
 
 @asynccontextmanager
 async def broker_errors(doing: str) -> AsyncIterator[None]:
-    """Translate what aiormq raises into BusUnavailable. Mistakes in the arguments pass through."""
+    """Translate errors of aiormq into BusUnavailable. Mistakes in the arguments pass through."""
     try:
         yield
     except (TypeError, ValueError, BusUnavailable):
@@ -28,9 +28,8 @@ async def broker_errors(doing: str) -> AsyncIterator[None]:
         task = asyncio.current_task()
         if task is not None and task.cancelling():
             raise
-        _unavailable(
-            doing, "the connection was lost", error
-        )  # aiormq cancels what waits for an answer
+        # aiormq cancels every caller that waits for an answer.
+        _unavailable(doing, "the connection was lost", error)
     except PublishError as error:
         raise QueueMissing(f"{doing} failed: there is no such queue") from error
     except DeliveryError as error:
@@ -41,7 +40,7 @@ async def broker_errors(doing: str) -> AsyncIterator[None]:
         )
     except TimeoutError as error:
         _unavailable(doing, "RabbitMQ did not answer in time; is a queue without a leader?", error)
-    except Exception as error:  # noqa: BLE001 - aiormq rejects what waits with a bare Exception when the socket closes
+    except Exception as error:  # noqa: BLE001 - what aiormq raises in a caller when the socket closes
         _unavailable(doing, f"the connection was lost ({type(error).__name__}: {error})", error)
 
 

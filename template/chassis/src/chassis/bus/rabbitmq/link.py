@@ -1,6 +1,7 @@
-"""One connection and everything on it: publishing channel, topology, consumers. Built as one, lost as one.
+"""One connection and everything on it: publishing channel, topology, consumers.
 
-Knows how to build and to take down; the supervisor decides when.
+All of it is built as one and lost as one. Knows how to build it and to take it down; the supervisor
+decides when.
 """
 
 import asyncio
@@ -66,7 +67,7 @@ class Link:
         spawn: Callable[[Awaitable[None]], None],
         metrics: BusMetrics,
     ) -> "Link":
-        """A link with its topology, not consuming yet. Raises BusUnavailable."""
+        """A link with its topology that does not consume yet. Raises BusUnavailable."""
         connection = Connection(
             url, client_properties={"connection_name": name}, limit=_BYTES_BUFFERED
         )
@@ -117,13 +118,13 @@ class Link:
         )
 
     async def consume(self) -> None:
-        """Take deliveries on every subscription. Raises BusUnavailable, also when a queue does not answer."""
+        """Take deliveries on every subscription. Raises BusUnavailable without an answer."""
         async with broker_errors("consuming"), asyncio.timeout(ANSWER_SECONDS):
             for consumer in self._consumers:
                 await consumer.consume()
 
     async def cancel(self) -> None:
-        """Take no more deliveries; return when none can arrive any more. Raises BusUnavailable."""
+        """Take no more deliveries; return when none can arrive. Raises BusUnavailable."""
         async with broker_errors("cancelling consumers"), asyncio.timeout(ANSWER_SECONDS):
             for consumer in self._consumers:
                 await consumer.cancel()
@@ -137,9 +138,10 @@ class Link:
         *,
         mandatory: bool = False,
     ) -> None:
-        """Publish and return when the broker has stored it.
+        """Publish; return when the broker has stored the message.
 
-        Raises BusUnavailable when that is not certain, QueueMissing when it is `mandatory` and no queue takes it.
+        Raises BusUnavailable if that is not certain, QueueMissing if it is `mandatory` and has no
+        queue.
         """
         async with broker_errors(f"publishing to {key}"):
             await self._publishing.basic_publish(
@@ -153,7 +155,10 @@ class Link:
             )
 
     async def move(self, queue: Queue | str, properties: Basic.Properties, body: bytes) -> None:
-        """Put a message into a queue, past any exchange, confirmed. A Queue is declared first, once a link."""
+        """Put a message into a queue, past any exchange, confirmed.
+
+        A Queue is declared first, once per link.
+        """
         try:
             if isinstance(queue, Queue):
                 await self._declare_once(queue)
@@ -164,7 +169,7 @@ class Link:
             raise
 
     async def length(self, queue: str) -> int:
-        """Messages in `queue` that nobody holds; 0 when there is no such queue. Raises BusUnavailable."""
+        """Messages in `queue` that no consumer holds; 0 without a queue. Raises BusUnavailable."""
         async with broker_errors(f"looking for {queue}"), asyncio.timeout(ANSWER_SECONDS):
             channel = await self.connection.channel(publisher_confirms=False)
             try:
@@ -175,14 +180,15 @@ class Link:
             return count or 0
 
     async def close(self, *, orderly: bool) -> None:
-        """Disconnect. `orderly`: confirms and acknowledgements first, what is not settled goes back explicitly."""
+        """Disconnect. `orderly`: write confirms and acknowledgements first, give the rest back."""
         try:
             async with asyncio.timeout(CLOSE_SECONDS):
                 if orderly and not self.lost.is_set():
                     await self._settle_up()
         except TimeoutError:
             _log.warning(
-                "RabbitMQ did not take the last acknowledgements in time; it will deliver those events again"
+                "RabbitMQ did not take the last acknowledgements in time; "
+                "it will deliver those events again"
             )
         self.lose("closed by this process")
         for consumer in self._consumers:
@@ -198,7 +204,7 @@ class Link:
             await consumer.acks.close()
 
     async def _release_writers(self) -> None:
-        """Let those go who wait for room in the queue of a writer that is gone: aiormq would let them wait for ever."""
+        """Wake callers that wait for room in the queue of a dead writer: aiormq never would."""
         queue = self.connection.write_queue
         while not queue.empty():
             queue.get_nowait()

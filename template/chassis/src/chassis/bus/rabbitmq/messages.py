@@ -1,6 +1,6 @@
-"""Headers and properties: what goes out as an event, a retry or a dead letter, and what a dead letter says.
+"""Headers and properties of events, retries and dead letters.
 
-Pure functions. Knows AMQP properties, knows no channel. Headers of foreign publishers may hold any AMQP value.
+Pure functions. Knows AMQP properties; knows no channel. Foreign headers may hold any AMQP value.
 """
 
 import struct
@@ -49,7 +49,7 @@ _NOT_OF_THE_MESSAGE = frozenset(
         _DEAD_MESSAGE_ID,
         _DEAD_EXCHANGE,
         _DEAD_KEY,
-        # what the broker keeps books with
+        # the broker's own records
         "x-death",
         "x-first-death-exchange",
         "x-first-death-queue",
@@ -68,7 +68,7 @@ _NOT_OF_THE_MESSAGE = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """A message as the broker gave it out, wherever it came from."""
+    """A message as the broker delivered it."""
 
     headers: Mapping[str, object]
     body: bytes
@@ -78,7 +78,7 @@ class Received:
 
     @property
     def own_headers(self) -> dict[str, object]:
-        """Those that it was published with: without what the broker and the chassis wrote on its way."""
+        """The publisher's headers, without those of the broker and the chassis."""
         return {
             name: value for name, value in self.headers.items() if name not in _NOT_OF_THE_MESSAGE
         }
@@ -94,7 +94,7 @@ class Received:
 
     @property
     def failed_deliveries(self) -> int:
-        """How often the broker gave it out for nothing, as it counts them; 0 where it does not."""
+        """Deliveries without an acknowledgement, by the broker's count; 0 without one."""
         count = self.headers.get(DELIVERY_COUNT)
         return count if isinstance(count, int) else 0
 
@@ -108,7 +108,7 @@ class Received:
 
 
 def event_properties(message: EncodedEvent, app_id: str) -> Basic.Properties:
-    """Properties of an event. An id that is too long for `message_id` (255 bytes) is hashed there."""
+    """Properties of an event. An id too long for `message_id` (255 bytes) is hashed there."""
     envelope = message.envelope
     raw_id = envelope.id.encode()
     headers: FieldTable = dict(to_headers(envelope, AMQP_PREFIX))
@@ -135,7 +135,7 @@ def retry_properties(received: Received, history: History) -> Basic.Properties:
 
 
 def dead_properties(received: Received, service: str, failure: Failure) -> Basic.Properties:
-    """Properties of a dead letter. Its message id is the same however often this message dies."""
+    """Properties of a dead letter. The message id is the letter's id."""
     exchange, key = received.origin
     headers = _original(received)
     headers |= failure_headers(failure)
@@ -155,7 +155,7 @@ def replay_properties(received: Received) -> Basic.Properties:
 
 
 def dead_letter(received: Received, service: str) -> DeadLetter:
-    """The entry that `received` is, put there by the chassis or by the broker itself."""
+    """`received` as a dead letter, moved there by the chassis or by the broker itself."""
     headers = received.headers
     by_chassis = _buried_by_chassis(received)
     type_ = headers.get(AMQP_PREFIX + "type", headers.get(AMQP_PREFIX_ALTERNATIVE + "type"))
@@ -169,7 +169,7 @@ def dead_letter(received: Received, service: str) -> DeadLetter:
 
 
 def _buried_by_chassis(received: Received) -> bool:
-    """Whether the chassis put it there, not the broker, whatever its publisher wrote on it."""
+    """Whether the chassis put it there, not the broker. A foreign header cannot pretend."""
     return (
         REASON in received.headers
         and "x-death" not in received.headers
@@ -178,7 +178,7 @@ def _buried_by_chassis(received: Received) -> bool:
 
 
 def _crash_loop(received: Received, service: str) -> Failure:
-    """The broker moved it: it was delivered too often, and nobody lived to tell why."""
+    """The broker moved the message after too many deliveries without an outcome."""
     deaths = received.headers.get("x-death")
     death = deaths[0] if isinstance(deaths, list) and deaths and isinstance(deaths[0], dict) else {}
     time = death.get("time")
@@ -199,9 +199,10 @@ def _letter_id(service: str, received: Received) -> str:
 
 
 def _moved(received: Received, headers: FieldTable, message_id: str | None) -> Basic.Properties:
-    """The properties of the message itself.
+    """The message's own properties.
 
-    Left out: `expiration`, which would let it vanish, and `user_id`, which the broker refuses from anybody else.
+    Left out: `expiration`, which would remove the message, and `user_id`, which the broker refuses
+    from another user.
     """
     properties = received.properties
     return Basic.Properties(
@@ -224,9 +225,10 @@ def _original(received: Received) -> FieldTable:
 
 
 def _encodable(value: object) -> FieldValue:
-    """`value`, or the nearest that the client can write.
+    """`value`, or the nearest value that the client can write.
 
-    It reads more than it writes: strings that are not UTF-8 go out as byte arrays, numbers that do not fit as text.
+    The client reads more than it writes. Strings that are not UTF-8 go out as byte arrays, numbers
+    that do not fit as text.
     """
     match value:
         case None | bool() | str() | bytearray() | datetime():
@@ -244,7 +246,7 @@ def _encodable(value: object) -> FieldValue:
 
 
 def _survives(number: float | Decimal) -> bool:
-    """Whether the client writes `number` unchanged: floats have 32 bits there."""
+    """Whether the client writes `number` unchanged: it writes floats with 32 bits."""
     try:
         if isinstance(number, float):
             return bool(struct.unpack(">f", struct.pack(">f", number))[0] == number)

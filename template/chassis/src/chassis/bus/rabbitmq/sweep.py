@@ -1,6 +1,7 @@
 """A pass over the dead letters of a service: show each, carry out the verdict.
 
-Reads with basic.get, so that only one body is held at a time; what is kept stays unacknowledged until the end.
+Reads with basic.get, so only one body is in memory at a time. Kept letters stay unacknowledged
+until the end.
 """
 
 import asyncio
@@ -22,7 +23,7 @@ Decide = Callable[[DeadLetter], Awaitable[Verdict]]
 
 
 async def sweep(link: Link, service: str, decide: Decide) -> None:
-    """Show the entries that are there at the start, oldest first. Entries with the id of an earlier one are dropped.
+    """Show the entries of the start, oldest first. A second entry with the same id is dropped.
 
     Raises BusUnavailable; every entry without a carried-out verdict is then still there.
     """
@@ -40,7 +41,7 @@ async def sweep(link: Link, service: str, decide: Decide) -> None:
 
 
 async def _pass(link: Link, channel: AbstractChannel, service: str, decide: Decide) -> int:
-    """How many entries were kept, and wait to be put back."""
+    """How many entries are kept and wait to be put back."""
     queue = dead_letter_name(service)
     seen: set[str] = set()
     kept = 0
@@ -48,7 +49,7 @@ async def _pass(link: Link, channel: AbstractChannel, service: str, decide: Deci
         async with broker_errors(f"reading {queue}"):
             message = await channel.basic_get(queue)
         if not isinstance(message.delivery, Basic.GetOk):
-            break  # somebody else took the rest
+            break  # another sweep took the rest
         received = _received(message, message.delivery)
         letter = dead_letter(received, service)
         verdict = Verdict.DISCARD if letter.id in seen else await decide(letter)
@@ -64,9 +65,9 @@ async def _pass(link: Link, channel: AbstractChannel, service: str, decide: Deci
 
 
 async def _until_back(kept: int, link: Link, queue: str) -> None:
-    """Wait until the broker shows what was put back: a quorum queue does so later, and the next sweep would miss it.
+    """Wait until the queue shows the entries that were put back, or the next sweep would miss them.
 
-    Not for ever: another sweep may have taken the entries.
+    A quorum queue shows them late. The wait is bounded: another sweep may have taken them.
     """
     for _ in range(round(RETURN_SECONDS / POLL_SECONDS)):
         if await link.length(queue) >= kept:

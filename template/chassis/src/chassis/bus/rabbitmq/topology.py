@@ -1,11 +1,12 @@
-"""Names and arguments of the exchange and the queues, and how they are declared.
+"""Names and arguments of the exchange and the queues, and their declaration.
 
     events (topic, durable) --type--> <service> ---crash net---> <service>.dead
                                           ^  |
              default exchange, after TTL  |  | default exchange, on a failure
                                   <service>.later.<n>ms
 
-Everything durable is a quorum queue. One TTL a delay queue, because a queue expires messages only at its head.
+Every durable queue is a quorum queue. A delay queue has one TTL, because a queue expires messages
+only at its head.
 """
 
 from collections.abc import Mapping
@@ -20,7 +21,7 @@ EXCHANGE = "events"
 DELIVERY_LIMIT = 20
 DEAD_LETTERS_AT_MOST = 100_000
 RUNGS = tuple(0.1 * 2**step for step in range(21))
-"""Seconds of the delay queues: 0.1 s to 29 hours. A longer delay is cut to the last one."""
+"""Seconds of the delay queues: 0.1 s to 29 hours. A longer delay is cut to the longest."""
 
 _log = structlog.get_logger(__name__)
 
@@ -29,7 +30,7 @@ Version = tuple[int, ...]
 
 @dataclass(frozen=True, slots=True)
 class Queue:
-    """A queue as it is declared. `exclusive`: of one connection, and gone with it."""
+    """A queue's declaration. An `exclusive` queue belongs to one connection and is gone with it."""
 
     name: str
     arguments: Mapping[str, str | int] = field(default_factory=dict)
@@ -37,7 +38,7 @@ class Queue:
 
 
 def server_version(properties: Mapping[str, object]) -> Version:
-    """`(3, 10, 8)` from the properties that the server sent on connecting; empty when it does not tell."""
+    """`(3, 10, 8)` from the server's properties; empty if they hold no version."""
     parts = str(properties.get("version", "")).split("-", 1)[0].split(".")
     return tuple(int(part) for part in parts) if all(part.isdecimal() for part in parts) else ()
 
@@ -47,9 +48,10 @@ def dead_letter_name(service: str) -> str:
 
 
 def shared_queue(service: str) -> Queue:
-    """The queue of `service`. What crashes its replicas again and again, the broker moves to the dead letters itself.
+    """The queue of `service`.
 
-    At-least-once dead-lettering works only together with `reject-publish`; otherwise the broker may lose.
+    The broker itself moves a message to the dead letters that crashes replicas again and again.
+    At-least-once dead-lettering needs `reject-publish`; otherwise the broker may lose messages.
     """
     return Queue(
         service,
@@ -65,12 +67,12 @@ def shared_queue(service: str) -> Queue:
 
 
 def replica_queue(service: str, token: str) -> Queue:
-    """A queue for one connection. Not auto-delete: that would lose it, and what is in it, during a pause."""
+    """A queue for one connection. An auto-delete queue would lose its messages during a pause."""
     return Queue(f"{service}.replica.{token}", exclusive=True)
 
 
 def dead_letter_queue(service: str, version: Version) -> Queue:
-    """Bounded, and a sweep may look at an entry as often as it likes: since 4.0 that takes a limit of -1."""
+    """A bounded queue without a delivery limit, so sweeps may read it often (-1 since 4.0)."""
     arguments: dict[str, str | int] = {
         "x-queue-type": "quorum",
         "x-max-length": DEAD_LETTERS_AT_MOST,
@@ -82,7 +84,7 @@ def dead_letter_queue(service: str, version: Version) -> Queue:
 
 
 def delay_queue(home: Queue, delay: float) -> Queue:
-    """Keeps a message for at least `delay` seconds (the next rung), then puts it into `home`, past any exchange."""
+    """Holds a message for at least `delay` seconds (the next rung), then moves it into `home`."""
     rung = next((rung for rung in RUNGS if rung >= delay), RUNGS[-1])
     milliseconds = round(rung * 1000)
     arguments: dict[str, str | int] = {
@@ -108,10 +110,11 @@ async def declare_exchange(connection: AbstractConnection) -> None:
 async def declare(
     connection: AbstractConnection, queue: Queue, types: frozenset[str] | None = frozenset()
 ) -> None:
-    """Make sure that `queue` is there and bound to `types` (None: to every type).
+    """Make sure that `queue` exists and is bound to `types` (None: to every type).
 
-    A queue that exists with other arguments (an older chassis, a server upgrade, an operator) is used as it is:
-    replacing it would lose what is in it. On a channel of its own, because the broker closes it on a refusal.
+    An existing queue with other arguments (by an older chassis, a server upgrade, an operator) is
+    used as it is: replacing it would lose its messages. The declaration has a channel of its own,
+    because the broker closes the channel on a refusal.
     """
     channel = await connection.channel(publisher_confirms=False)
     arguments: Arguments = dict(queue.arguments)

@@ -1,1 +1,1 @@
-"""What stands behind the inbox in PostgreSQL: connections, schema, a handling's transaction, the outbox."""
+"""The parts of the inbox in PostgreSQL: connections, schema, transactions, outbox."""

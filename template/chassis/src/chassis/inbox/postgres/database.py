@@ -1,6 +1,6 @@
-"""Connections to PostgreSQL: a few for short statements, the others for the transactions of handlers.
+"""Connections to PostgreSQL: a few for short statements, the rest for handlers' transactions.
 
-Two pools, so that no claim and no completion ever waits for a handler to return. Knows no table.
+With two pools, no claim and no completion ever waits for a handler to return. Knows no table.
 A PgBouncer in between has to support prepared statements (1.22 or later).
 """
 
@@ -22,22 +22,25 @@ Connection = psycopg.AsyncConnection[tuple[Any, ...]]
 
 CLOSE_SECONDS = 5.0
 _LOCK_WAIT = "1s"
-"""A short statement waits so long for a row: only somebody who stands still holds one for longer."""
+"""How long a short statement waits for a row: only a stalled process holds one for longer."""
 _NETWORK = {
     "keepalives_idle": 15,
     "keepalives_interval": 5,
     "keepalives_count": 3,
     "tcp_user_timeout": 30_000,
 }
-"""A network that swallows everything is noticed within half a minute, not after hours. The URL may say otherwise."""
+"""A network that drops all packets is noticed within half a minute, not after hours.
+
+The URL may set other values.
+"""
 
 
 class Database:
-    """`url` is a libpq connection string, `postgresql://…`; raises ValueError when it is none.
+    """`url` is a libpq connection string, `postgresql://…`; raises ValueError for any other.
 
-    Opens at most `connections`, at least four, of which a quarter is for short statements. One of these answers
-    within `timeout` seconds, and when the server hangs in the middle of it, within ten more until psycopg gives up
-    cancelling it. `take` waits `patience` seconds for a connection.
+    Opens at most `connections`, at least four; a quarter of them is for short statements. A short
+    statement answers within `timeout` seconds. If the server hangs in the middle of one, psycopg
+    needs up to ten more to give up cancelling it. `take` waits `patience` seconds for a connection.
     """
 
     def __init__(self, url: str, *, connections: int, timeout: float, patience: float) -> None:
@@ -52,7 +55,7 @@ class Database:
             "connect_timeout": max(2, round(timeout)),
             **{name: value for name, value in _NETWORK.items() if name not in given},
         }
-        """How to connect, beside the URL."""
+        """Connection parameters in addition to the URL."""
         self._patience = patience
         self._handlers = connections - max(2, connections // 4)
         self._statements = self._pool(
@@ -73,7 +76,7 @@ class Database:
 
     @asynccontextmanager
     async def statement(self) -> AsyncIterator[Connection]:
-        """A connection for a short statement. What the server says no to, or does not answer, is InboxUnavailable."""
+        """A connection for a short statement. A refusal or no answer raises InboxUnavailable."""
         try:
             async with asyncio.timeout(self.timeout), self._statements.connection() as connection:
                 yield connection
@@ -82,7 +85,10 @@ class Database:
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Connection]:
-        """A connection in a transaction of the chassis' own, without a limit in time. Raises InboxUnavailable."""
+        """A connection in a transaction of the chassis, without a time limit.
+
+        Raises InboxUnavailable.
+        """
         try:
             async with self._statements.connection() as connection, connection.transaction():
                 yield connection
@@ -95,17 +101,18 @@ class Database:
             connection = await self._transactions.getconn()
         except PoolTimeout as error:
             raise InboxUnavailable(
-                f"PostgreSQL at {self._where}: no connection for a handler's transaction within {self._patience:g} s. "
-                f"If the server is there, handlers hold all {self._handlers} of them for too long: hold them for less, "
-                "raise CHASSIS_DATABASE_CONNECTIONS, or lower CHASSIS_PREFETCH"
+                f"PostgreSQL at {self._where}: no connection for a handler's transaction within "
+                f"{self._patience:g} s. If the server is there, handlers hold all {self._handlers} "
+                "for too long: hold them for less, raise CHASSIS_DATABASE_CONNECTIONS, or lower "
+                "CHASSIS_PREFETCH"
             ) from error
         except (psycopg.Error, OSError) as error:
             raise self.unavailable(error) from error
-        connection.row_factory = tuple_row  # the handler before may have set its own
+        connection.row_factory = tuple_row  # the previous handler may have set its own
         return connection
 
     async def give_back(self, connection: Connection) -> None:
-        """Take back what `take` gave; what is not at rest is closed, so that the server rolls it back."""
+        """Take a connection back. An open transaction is closed: the server rolls it back."""
         if connection.info.transaction_status is not TransactionStatus.IDLE:
             await connection.close()
         await self._transactions.putconn(connection)
@@ -132,7 +139,7 @@ class Database:
             check=check,
             name=name,
             timeout=patience,
-            # Attempts back off up to this long; then the next one who asks begins anew.
+            # Attempts back off up to this long; then the next caller begins anew.
             reconnect_timeout=self.timeout,
         )
         return pool
@@ -143,9 +150,9 @@ async def _configure(connection: Connection) -> None:
 
 
 async def _check(pool: AsyncConnectionPool[Connection], connection: Connection) -> None:
-    """Raise when the server has closed `connection`. Costs no round trip unless there is something to read.
+    """Raise if the server has closed `connection`. Needs no round trip if there is nothing to read.
 
-    Then the others are probably closed as well; the pool's own check replaces them all at once.
+    The other connections are then probably closed too; the pool's own check replaces them all.
     """
     with DefaultSelector() as selector:
         selector.register(connection.fileno(), EVENT_READ)

@@ -1,7 +1,8 @@
 """The inbox in PostgreSQL: a row a key, one statement an operation, the server's clock throughout.
 
-Claims commit by themselves. Completion commits together with the outgoing events, and with the handler's own writes
-when it made any: the module `transaction` holds the claim's row until then. Knows nothing of buses and handlers.
+A claim commits by itself. The completion commits together with the outgoing events and with the
+handler's own writes, if any: the module `transaction` holds the claim's row until then. Knows
+nothing of buses and handlers.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -22,7 +23,7 @@ from chassis.inbox.postgres.transaction import begin
 _log = structlog.get_logger(__name__)
 
 # clock_timestamp() and not now(): a statement may have waited for the row since it began.
-# "Do nothing" does not wait for the row that a handler's transaction has locked, as "do update" would.
+# "Do nothing" does not wait for a row that a handler's transaction has locked; "do update" would.
 _CLAIM: LiteralString = """
     INSERT INTO chassis_inbox (key, digest, fence, done, until)
     VALUES (%(key)s, %(digest)s, nextval('chassis_inbox_fence'), false,
@@ -39,7 +40,8 @@ _TAKE_OVER: LiteralString = """
     SET digest = %(digest)s, fence = nextval('chassis_inbox_fence'), done = false,
         until = clock_timestamp() + make_interval(secs => %(lease)s)
     WHERE key = (
-        SELECT key FROM chassis_inbox WHERE key = %(key)s AND until <= clock_timestamp() FOR UPDATE SKIP LOCKED
+        SELECT key FROM chassis_inbox
+        WHERE key = %(key)s AND until <= clock_timestamp() FOR UPDATE SKIP LOCKED
     )
     RETURNING fence
 """
@@ -48,7 +50,8 @@ _EXTEND: LiteralString = """
     WHERE key = %(key)s AND fence = %(fence)s AND NOT done AND until > clock_timestamp()
 """
 _COMPLETE: LiteralString = """
-    UPDATE chassis_inbox SET done = true, until = clock_timestamp() + make_interval(secs => %(retention)s)
+    UPDATE chassis_inbox
+    SET done = true, until = clock_timestamp() + make_interval(secs => %(retention)s)
     WHERE key = %(key)s AND fence = %(fence)s AND NOT done AND until > clock_timestamp()
     RETURNING key
 """
@@ -64,15 +67,15 @@ _EXPIRE: LiteralString = """
 """
 _CLAIMS_PER_EXPIRY = 1000
 _HELD_SECONDS = 1.0
-"""A copy that meets a transaction at work comes back after so long."""
+"""After this long, an event comes back that met a transaction at work."""
 
 
 class PostgresInbox:
-    """Claims and completions; `begin` makes a transaction of a handler's own writes and the completion.
+    """Claims and completions; `begin` makes one transaction of writes and completion.
 
-    `url` is a libpq connection string, `postgresql://…`; raises ValueError when it is none. An answer takes at most
-    `timeout` seconds (see Database, also for `connections`); a transaction waits `patience` seconds for a connection.
-    `open` migrates the schema, or with `migrates` False demands that it is up to date.
+    `url` is a libpq connection string, `postgresql://…`; raises ValueError for any other. Database
+    explains `timeout`, `connections` and `patience`. `open` migrates the schema; with `migrates`
+    False it demands an up-to-date one.
     """
 
     def __init__(
@@ -111,21 +114,20 @@ class PostgresInbox:
             while True:
                 try:
                     given = await (await connection.execute(_CLAIM, parameters)).fetchone()
-                except psycopg.errors.LockNotAvailable:  # somebody stands still while he commits
+                except psycopg.errors.LockNotAvailable:  # a replica stalls in its commit
                     return Refused(Refusal.BUSY, _HELD_SECONDS)
                 if given is not None:
                     return Lease(key, digest, given[0])
                 held = await (await connection.execute(_LOOK, parameters)).fetchone()
                 if held is None:
-                    continue  # given up, or deleted, between the two statements
+                    continue  # released or deleted between the two statements
                 if (refusal := _refusal(digest, *held)) is not None:
                     return refusal
                 taken = await (await connection.execute(_TAKE_OVER, parameters)).fetchone()
                 if taken is not None:
                     return Lease(key, digest, taken[0])
-                return Refused(
-                    Refusal.BUSY, _HELD_SECONDS
-                )  # the lease is over, a transaction holds the row
+                # The lease is over, but a transaction holds the row.
+                return Refused(Refusal.BUSY, _HELD_SECONDS)
 
     async def extend(self, lease: Lease) -> Lease:
         if not await self._change(_EXTEND, lease):
@@ -167,13 +169,13 @@ class PostgresInbox:
         lease: Lease,
         further: Mapping[str, object] = MappingProxyType({}),
     ) -> bool:
-        """Whether the claim was still ours, so that `statement` changed its row."""
+        """Whether `statement` changed the row: the claim was still ours."""
         async with self._database.statement() as connection:
             parameters = {"key": lease.key, "fence": lease.fence, **self._terms, **further}
             return (await connection.execute(statement, parameters)).rowcount == 1
 
     async def _expire_now_and_then(self, connection: Connection) -> None:
-        """Delete records that are over: twice as many at most as claims were made since the last time."""
+        """Delete expired records, at most twice as many as claims since the last time."""
         self._claims_until_expiry -= 1
         if self._claims_until_expiry <= 0:
             self._claims_until_expiry = _CLAIMS_PER_EXPIRY
@@ -181,7 +183,7 @@ class PostgresInbox:
 
 
 def _refusal(digest: str, held_digest: str, done: bool, seconds_left: float) -> Refused | None:
-    """Why there is no claim while this is stored; None when it is over."""
+    """Why the stored record refuses a claim; None if the record has expired."""
     if seconds_left <= 0:
         return None
     if held_digest != digest:

@@ -1,6 +1,6 @@
-"""The outbox in PostgreSQL: a row an event, inserted with the completion, removed when it is confirmed.
+"""The outbox in PostgreSQL: a row an event, inserted with the completion, removed once confirmed.
 
-Relays lock the rows that they publish and skip those of others. Knows no broker.
+A relay locks the rows that it publishes and skips locked rows. Knows no broker.
 """
 
 import asyncio
@@ -24,10 +24,11 @@ CHANNEL: LiteralString = "chassis_outbox"
 _PUT_OFF_SECONDS = (1.0, 60.0)
 RECONNECT_SECONDS = 1.0
 _SECONDS_BETWEEN_NOTIFICATIONS = 0.05
-"""PostgreSQL commits transactions with notifications one after the other: not one for each event.
-A relay that was woken looks often for a while, so what comes right after is not forgotten."""
+"""PostgreSQL commits transactions with notifications one after the other, so not every event sends
+one. A relay that wakes looks often for a while and finds the next events too."""
 
-# Follows a WITH whose part `completed` has one row when the claim was completed, else none; gives as many rows.
+# Follows a WITH. Its part `completed` has one row if the claim was completed, else none; the
+# statement gives as many rows.
 STORE: LiteralString = """
     stored AS (
         INSERT INTO chassis_outbox (source, headers, body)
@@ -36,7 +37,8 @@ STORE: LiteralString = """
             WITH ORDINALITY AS event (source, headers, body, number)
         ORDER BY event.number
     )
-    SELECT CASE WHEN %(notify)s::boolean THEN pg_notify('chassis_outbox', '')::text END FROM completed
+    SELECT CASE WHEN %(notify)s::boolean THEN pg_notify('chassis_outbox', '')::text END
+    FROM completed
 """
 
 # A relay that vanishes without closing its connection would keep its rows locked.
@@ -62,14 +64,14 @@ _BACKLOG: LiteralString = """
 
 
 class Bell:
-    """Wakes relays when events were stored: the one of this process if `in_process` is set, else those that listen."""
+    """Wakes relays when events are stored: `in_process` if it is set, else listeners."""
 
     def __init__(self) -> None:
         self.in_process: Callable[[], None] | None = None
         self._notified_at = -math.inf
 
     def notify(self) -> bool:
-        """Whether the coming commit shall send a notification."""
+        """Whether the next commit sends a notification."""
         if (
             self.in_process is not None
             or monotonic() - self._notified_at < _SECONDS_BETWEEN_NOTIFICATIONS
@@ -85,7 +87,7 @@ class Bell:
 
 
 def stored(events: Sequence[EncodedEvent], bell: Bell) -> Mapping[str, object]:
-    """The parameters of STORE for `events`; none when there are no events."""
+    """The parameters of STORE for `events`; none without events."""
     if not events:
         return {}
     return {
@@ -105,7 +107,7 @@ class _Taken(NamedTuple):
 
 
 class PostgresOutbox:
-    """The events whose source is `source`: services may share the table, but not their relays."""
+    """The events with this `source`: services may share the table, but not their relays."""
 
     def __init__(self, database: Database, source: str) -> None:
         self._database = database
@@ -171,11 +173,12 @@ class PostgresOutbox:
                 )
                 async with await connecting as connection:
                     await connection.execute(f"LISTEN {CHANNEL}")
-                    on_stored()  # of what came before nobody has told
+                    on_stored()  # earlier events have sent no notification here
                     async for _ in connection.notifies():
                         on_stored()
             except (psycopg.Error, OSError) as error:
                 _log.warning(
-                    "no word of new events from PostgreSQL, the outbox is polled", error=str(error)
+                    "PostgreSQL sends no notifications of new events; the outbox is polled",
+                    error=str(error),
                 )
             await asyncio.sleep(RECONNECT_SECONDS)

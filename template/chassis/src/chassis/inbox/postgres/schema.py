@@ -1,7 +1,8 @@
 """The chassis' tables in PostgreSQL, made and changed in numbered steps.
 
-A step is applied once and never edited afterwards; what a released chassis needs is never taken away by a later step,
-because replicas of both are at work while a release rolls out. Knows nothing of what the tables are used for.
+A step is applied once and never edited afterwards. A later step never removes anything that a
+released chassis needs, because replicas of both work side by side while a release rolls out. Knows
+nothing of the use of the tables.
 """
 
 from typing import LiteralString
@@ -11,7 +12,7 @@ from chassis.inbox.postgres.database import Connection, Database
 
 STEPS: tuple[tuple[str, tuple[LiteralString, ...]], ...] = (
     (
-        # "If not exists": the first chassis made the very same without numbering it, and its claims must stay.
+        # "If not exists": the first chassis made the same table without a number; its claims stay.
         "the inbox",
         (
             "CREATE SEQUENCE IF NOT EXISTS chassis_inbox_fence",
@@ -30,7 +31,7 @@ STEPS: tuple[tuple[str, tuple[LiteralString, ...]], ...] = (
     (
         "the outbox",
         (
-            # Rows come and go at the rate of events: vacuumed by their number, not by their share of the table.
+            # Rows come and go at the rate of events, so vacuum by their number, not by their share.
             """
             CREATE TABLE chassis_outbox (
                 source text NOT NULL,
@@ -48,7 +49,8 @@ STEPS: tuple[tuple[str, tuple[LiteralString, ...]], ...] = (
     ),
 )
 
-# Creating "if not exists" is not safe against itself; any number does that no one else locks in this database.
+# Concurrent "create if not exists" can fail, so steps take a lock. Any number will do that nothing
+# else locks in this database.
 _LOCK: LiteralString = "SELECT pg_advisory_xact_lock(7140776813503812)"
 _PATIENCE: LiteralString = "SET LOCAL lock_timeout = '1min'"
 _STEPS_TABLE: LiteralString = """
@@ -60,13 +62,14 @@ _STEPS_TABLE: LiteralString = """
 
 
 class SchemaOutdated(InboxUnavailable):
-    """The tables are older than this chassis; the message names the command that mends it."""
+    """The tables are older than this chassis; the message names the command to run."""
 
 
 async def migrate(database: Database) -> list[str]:
-    """Apply the steps that are missing, all or none; says what was done, nothing when nothing was missing.
+    """Apply the missing steps, all or none; returns the steps applied.
 
-    Safe to be called by any number at once. Raises InboxUnavailable, also when the role may not create tables.
+    Any number of processes may call it at once. Raises InboxUnavailable, also if the role may not
+    create tables.
     """
     async with database.transaction() as connection:
         if await _version(connection) >= len(STEPS):
@@ -85,18 +88,22 @@ async def migrate(database: Database) -> list[str]:
 
 
 async def require(database: Database) -> None:
-    """Return when the tables are those of this chassis, or of a later one. Raises SchemaOutdated, InboxUnavailable."""
+    """Return if the tables are those of this chassis or of a later one.
+
+    Raises SchemaOutdated, InboxUnavailable.
+    """
     async with database.statement() as connection:
         version = await _version(connection)
     if version < len(STEPS):
         raise SchemaOutdated(
-            f"the tables of the chassis in PostgreSQL are at step {version}, this chassis needs step {len(STEPS)}: "
-            "run the service's command `migrate` (with CHASSIS_MIGRATE=true, `run` does it by itself)"
+            f"the tables of the chassis in PostgreSQL are at step {version}, "
+            f"this chassis needs step {len(STEPS)}: run the service's command `migrate` "
+            "(with CHASSIS_MIGRATE=true, `run` does it by itself)"
         )
 
 
 async def _version(connection: Connection) -> int:
-    """The last step that was applied, 0 for none."""
+    """The last applied step, 0 for none."""
     there = await (await connection.execute("SELECT to_regclass('chassis_schema')")).fetchone()
     if there == (None,):
         return 0

@@ -1,4 +1,4 @@
-"""A PostgreSQL inbox for a test: in a schema of its own, which is gone afterwards. Never for production."""
+"""A PostgreSQL inbox for a test, in a schema that is dropped afterwards: not for production."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -17,7 +17,8 @@ async def scratch_inbox(
 ) -> AsyncIterator[PostgresInbox]:
     """An open inbox in the database at `url`, whose role may create schemas.
 
-    Other tables are found where they would be without it. Raises psycopg.Error when there is no such database.
+    Other tables are found where they would be without it. Raises psycopg.Error without such a
+    database.
     """
     schema = f"chassis_test_{uuid4().hex[:12]}"
     async with await psycopg.AsyncConnection.connect(url, autocommit=True) as admin:

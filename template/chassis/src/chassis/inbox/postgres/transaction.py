@@ -1,7 +1,8 @@
-"""The transaction of one handling: the handler's writes, its outgoing events and its completion, all or nothing.
+"""The transaction of one handling: its writes, its outgoing events, its completion; all or nothing.
 
-It begins by locking the claim's own row. From then on nobody can take the claim over, however long the handler
-takes, so the lease need not be extended; if the process dies, the server rolls back and lets the row go.
+It begins by locking the claim's own row. From then on no replica can take the claim over, however
+long the handler takes, so the lease needs no extension. If the process dies, the server rolls back
+and unlocks the row.
 """
 
 import asyncio
@@ -17,27 +18,34 @@ from chassis.inbox.postgres.database import Connection, Database
 from chassis.inbox.postgres.outbox import STORE, Bell, stored
 from chassis.retry import Reject
 
-# The time limit is for a replica that vanishes without closing its connection: its row would stay locked.
+# The time limit is for a replica that vanishes without closing its connection: without a limit, its
+# row would stay locked.
 _BEGIN: LiteralString = """
-    SELECT pg_current_xact_id()::text, set_config('idle_in_transaction_session_timeout', %(idle)s, true)
+    SELECT pg_current_xact_id()::text,
+           set_config('idle_in_transaction_session_timeout', %(idle)s, true)
     FROM chassis_inbox
     WHERE key = %(key)s AND fence = %(fence)s AND NOT done AND until > clock_timestamp()
     FOR UPDATE
 """
 _COMPLETE: LiteralString = """
-    UPDATE chassis_inbox SET done = true, until = clock_timestamp() + make_interval(secs => %(retention)s)
-    WHERE key = %(key)s AND fence = %(fence)s AND NOT done AND pg_current_xact_id() = %(transaction)s::xid8
+    UPDATE chassis_inbox
+    SET done = true, until = clock_timestamp() + make_interval(secs => %(retention)s)
+    WHERE key = %(key)s AND fence = %(fence)s AND NOT done
+        AND pg_current_xact_id() = %(transaction)s::xid8
     RETURNING key
 """
 _COMPLETE_AND_STORE: LiteralString = f"WITH completed AS ({_COMPLETE}), {STORE}"
 
 
 class TransactionEnded(Reject):
-    """The handler ended the transaction itself. What it wrote is kept, so a further attempt would write it again."""
+    """The handler ended the transaction itself.
+
+    Its writes are kept, so another attempt would write them again.
+    """
 
 
 class TransactionFailed(Exception):
-    """A statement in the transaction failed, and the handler went on as if it had not."""
+    """A statement in the transaction failed, and the handler went on regardless."""
 
 
 class PostgresTransaction:
@@ -64,19 +72,20 @@ class PostgresTransaction:
 
     @property
     def broken(self) -> bool:
-        """True when the server is gone, and with it all that was written."""
+        """True if the connection is lost, and all writes with it."""
         return self._connection.broken
 
     async def complete(self, events: Sequence[EncodedEvent]) -> None:
         """Store `events`, mark as done, commit.
 
-        Raises InboxUnavailable when the server does not answer: then it may have committed or not. What the server
-        refuses, such as a deferred constraint, is raised as psycopg says it.
+        Raises InboxUnavailable without an answer: the server may have committed or not. A refusal,
+        such as by a deferred constraint, raises psycopg's own error.
         """
         if self._connection.info.transaction_status is TransactionStatus.INERROR:
             raise TransactionFailed(
-                "a statement in the handler's transaction failed and the handler went on, and PostgreSQL commits "
-                "nothing of it: let the error be raised, or try inside `async with connection.transaction()`"
+                "a statement in the handler's transaction failed, the handler went on, and "
+                "PostgreSQL commits nothing: let the error be raised, or try inside "
+                "`async with connection.transaction()`"
             )
         statement = _COMPLETE_AND_STORE if events else _COMPLETE
         try:
@@ -86,9 +95,9 @@ class PostgresTransaction:
                 )
                 if completed.rowcount != 1:
                     raise TransactionEnded(
-                        "the handler ended its transaction itself: its writes are no longer one with the completion. "
-                        "Remove COMMIT and ROLLBACK from the handler; a part of it can be undone inside "
-                        "`async with connection.transaction()`"
+                        "the handler ended its transaction itself: its writes are no longer one "
+                        "with the completion. Remove COMMIT and ROLLBACK from the handler; a part "
+                        "can be undone inside `async with connection.transaction()`"
                     )
                 await self._block.__aexit__(None, None, None)
         except TimeoutError as error:
@@ -102,13 +111,13 @@ class PostgresTransaction:
             self._bell.ring()
 
     async def roll_back(self) -> None:
-        """Undo all. Never raises: without a connection the server does it."""
+        """Undo all writes. Never raises: without a connection, the server rolls back."""
         if self._over:
             return
         try:
             at_rest = self._connection.info.transaction_status is TransactionStatus.IDLE
             if at_rest or self._block.status is not psycopg.AsyncTransaction.Status.ACTIVE:
-                await self._connection.close()  # ended by the handler, or by a commit that failed
+                await self._connection.close()  # the handler or a failed commit has ended it
             else:
                 async with asyncio.timeout(self._database.timeout):
                     await self._block.__aexit__(psycopg.Rollback, psycopg.Rollback(), None)
