@@ -1,4 +1,4 @@
-"""A TCP connection to a server that a test can cut, as between a service and its broker."""
+"""A TCP connection to a server that a test can cut, or whose answers it can hold up."""
 
 import asyncio
 import socket
@@ -16,7 +16,10 @@ _RESET = struct.pack("ii", 1, 0)
 
 
 class Cable:
-    """Forwards `port` of 127.0.0.1 to `target` until it is cut; `mend` lets connections through."""
+    """Forwards `port` of 127.0.0.1 to `target` until it is cut; `mend` lets connections through.
+
+    Between `hold` and `let_go` the server hears the client, but the client hears nothing.
+    """
 
     def __init__(self, target: int) -> None:
         self.port = free_port()
@@ -24,6 +27,10 @@ class Cable:
         self._whole = True
         self._ends: set[asyncio.StreamWriter] = set()
         self._loop = asyncio.new_event_loop()
+        self._answering = asyncio.Event()
+        self._answering.set()
+        self._open = asyncio.Event()
+        self._open.set()
 
     def through(self, url: str) -> str:
         """`url` of the target as it is called through this cable."""
@@ -38,6 +45,14 @@ class Cable:
 
     def mend(self) -> None:
         self._whole = True
+
+    def hold(self) -> None:
+        """Keep the server's answers back from now on."""
+        asyncio.run_coroutine_threadsafe(self._hold(), self._loop).result()
+
+    def let_go(self) -> None:
+        """Forward the answers that were kept back, and all others."""
+        self._loop.call_soon_threadsafe(self._answering.set)
 
     @contextmanager
     def laid(self) -> Iterator["Cable"]:
@@ -67,14 +82,20 @@ class Cable:
             return
         self._ends |= {to_near, to_far}
         try:
-            await asyncio.gather(_forward(near, to_far), _forward(far, to_near))
+            await asyncio.gather(
+                _forward(near, to_far, self._open), _forward(far, to_near, self._answering)
+            )
         finally:
             self._ends -= {to_near, to_far}
             for end in (to_near, to_far):
                 end.transport.abort()
 
+    async def _hold(self) -> None:
+        self._answering.clear()
+
     async def _cut(self) -> None:
         self._whole = False
+        self._answering.set()
         for end in self._ends:
             connection = end.get_extra_info("socket")
             if connection.fileno() >= 0:  # else it has ended by itself just now
@@ -88,9 +109,12 @@ class Cable:
         await asyncio.gather(*forwarding, return_exceptions=True)
 
 
-async def _forward(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+async def _forward(
+    source: asyncio.StreamReader, sink: asyncio.StreamWriter, through: asyncio.Event
+) -> None:
     with suppress(OSError):  # a broken connection is what this is for
         while chunk := await source.read(_CHUNK):
+            await through.wait()
             sink.write(chunk)
             await sink.drain()
     if sink.can_write_eof() and not sink.transport.is_closing():

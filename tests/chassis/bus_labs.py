@@ -38,9 +38,10 @@ class Lab(Protocol):
     """A server and what a test may do with it."""
 
     server: Server | None
+    url: str
 
-    def bus(self, name: str) -> Bus:
-        """A new connection, as another process would have."""
+    def bus(self, name: str, url: str = "") -> Bus:
+        """A new connection to `url`, or else to the lab's own, as another process would have."""
 
     def cloudevents_headers(self, id_: str, type_: str) -> dict[str, str]:
         """Headers as a publisher without the chassis writes them."""
@@ -51,11 +52,12 @@ class Lab(Protocol):
 
 class MemoryLab:
     server: Server | None = None
+    url = "memory://"
 
     def __init__(self) -> None:
         self.broker = MemoryBroker()
 
-    def bus(self, name: str) -> Bus:
+    def bus(self, name: str, url: str = "") -> Bus:
         return MemoryBus(self.broker)
 
     def cloudevents_headers(self, id_: str, type_: str) -> dict[str, str]:
@@ -77,8 +79,8 @@ class RabbitLab:
         self.url = url
         self.server: Server | None = ThreadedServer(server)
 
-    def bus(self, name: str) -> Bus:
-        return RabbitBus(self.url, name=name, backoff=lambda _: 0.1)
+    def bus(self, name: str, url: str = "") -> Bus:
+        return RabbitBus(url or self.url, name=name, backoff=lambda _: 0.1)
 
     def cloudevents_headers(self, id_: str, type_: str) -> dict[str, str]:
         return to_headers(Envelope(id_, "foreign", type_), AMQP_PREFIX_ALTERNATIVE)
@@ -121,8 +123,8 @@ class NatsLab:
         self.port = port
         self.server: Server | None = ThreadedServer(server)
 
-    def bus(self, name: str) -> Bus:
-        return NatsBus(self.url, name=name, ack_wait=2.0, timeout=2.0)
+    def bus(self, name: str, url: str = "") -> Bus:
+        return NatsBus(url or self.url, name=name, ack_wait=2.0, timeout=2.0)
 
     def cloudevents_headers(self, id_: str, type_: str) -> dict[str, str]:
         return to_headers(Envelope(id_, "foreign", type_), NATS_PREFIX)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Self
+from urllib.parse import urlsplit
 
 import pytest
 from structlog.testing import capture_logs
@@ -25,6 +26,7 @@ from chassis.bus import (
 )
 from chassis.bus.history import History
 from chassis.contracts.envelope import EncodedEvent, Envelope, EnvelopeError
+from tests.brokers.cable import Cable
 from tests.chassis.bus_labs import LABS, Lab
 from tests.waiting import PATIENCE, eventually
 
@@ -485,10 +487,41 @@ async def test_replay_gives_the_message_to_its_own_service_only_as_a_first_attem
     assert len(await letters(lab, "billing-svc", Verdict.REPLAY)) == 1
     await replica.until(3)
     again = replica.got[2]
-    assert (again.body, again.history.attempt, again.history.first_failure) == (b"1", 1, "")
+    assert (again.body, again.history) == (b"1", History(replays=1))
     assert again.envelope().id == "e-1"
     assert len(other.got) == 1
     assert await letters(lab, "billing-svc") == []
+
+
+@pytest.mark.parametrize("lab", WITH_A_SERVER, indirect=True)
+async def test_a_replayed_event_that_dies_before_its_entry_is_removed_is_an_entry_again(
+    lab: Lab, stack: AsyncExitStack
+) -> None:
+    """The sweep hears nothing of the broker from its replay until the event is dead again."""
+    deaths: list[Delivery] = []
+
+    async def bury_and_tell(delivery: Delivery) -> None:
+        await delivery.dead(FAILURE)
+        deaths.append(delivery)
+
+    async def replay(_: DeadLetter) -> Verdict:
+        await asyncio.to_thread(cable.hold)
+        return Verdict.REPLAY
+
+    await stack.enter_async_context(Replica(lab, settle=bury_and_tell))
+    await (await publisher(lab, stack))(event(b"1"))
+    (first,) = await patient_letters(lab, 1)
+    cable = stack.enter_context(Cable(urlsplit(lab.url).port or 0).laid())
+    tool = lab.bus("dlq-tool", cable.through(lab.url))
+    await tool.start()
+    stack.push_async_callback(tool.close)
+    await asyncio.wait_for(tool.wait_ready(), PATIENCE)
+    sweep = asyncio.create_task(tool.sweep("billing-svc", replay))
+    await eventually(lambda: len(deaths) == 2)
+    await asyncio.to_thread(cable.let_go)
+    await asyncio.wait_for(sweep, PATIENCE)
+    (again,) = await letters(lab, "billing-svc")
+    assert (again.body, again.replays, again.id == first.id) == (b"1", 1, False)
 
 
 async def test_discard_removes_only_what_it_is_told(lab: Lab, stack: AsyncExitStack) -> None:

@@ -14,7 +14,7 @@ def test_each_failure_is_one_attempt_more_and_the_first_one_is_remembered() -> N
     assert twice == History(3, "2026-01-02T03:04:05.000000Z")
 
 
-@pytest.mark.parametrize("history", [History(), History(7, "2026-01-02T03:04:05.000000Z")])
+@pytest.mark.parametrize("history", [History(), History(7, "2026-01-02T03:04:05.000000Z", 3)])
 def test_a_history_is_read_as_it_was_written_also_as_text(history: History) -> None:
     written = history.headers()
     assert History.read(written) == history

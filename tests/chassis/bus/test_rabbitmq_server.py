@@ -13,9 +13,10 @@ import pytest
 from aiormq.channel import Channel
 from structlog.testing import capture_logs
 
-from chassis.bus import BusUnavailable, Delivery, NoBusMetrics, Subscription, Verdict
+from chassis.bus import BusUnavailable, DeadLetter, Delivery, NoBusMetrics, Subscription, Verdict
 from chassis.bus.rabbitmq import RabbitBus
 from chassis.bus.rabbitmq.topology import DELIVERY_LIMIT
+from tests.brokers.cable import Cable
 from tests.brokers.rabbitmq import RabbitMQ, shared_rabbitmq
 from tests.chassis.bus.test_bus_conformance import (
     FAILURE,
@@ -410,6 +411,45 @@ async def test_a_replay_without_a_queue_to_go_to_keeps_the_dead_letter(
     with pytest.raises(BusUnavailable, match="start the service once"):
         await letters(lab, "billing-svc", Verdict.REPLAY)
     assert len(await letters(lab, "billing-svc")) == 1
+
+
+async def test_a_sweep_takes_a_second_death_for_no_copy_of_the_first(
+    lab: RabbitLab, stack: AsyncExitStack
+) -> None:
+    """The second entry gets into the sweep because another reader has one of its entries."""
+    deaths: list[Delivery] = []
+
+    async def bury_and_tell(delivery: Delivery) -> None:
+        await delivery.dead(FAILURE)
+        deaths.append(delivery)
+
+    async def decide(letter: DeadLetter) -> Verdict:
+        if letter.replays:
+            return Verdict.KEEP
+        await other_reader.basic_get("billing-svc.dead")
+        await asyncio.to_thread(cable.hold)
+        return Verdict.REPLAY
+
+    await stack.enter_async_context(Replica(lab, settle=bury_and_tell))
+    publish = await publisher(lab, stack)
+    for body in (b"1", b"2"):
+        await publish(event(body, id_=body.decode()))
+        await eventually(lambda body=body: body in [delivery.body for delivery in deaths])
+    await patient_letters(lab, 2)
+    connection = await stack.enter_async_context(aiormq.connect(lab.url))
+    other_reader = await connection.channel()
+    cable = stack.enter_context(Cable(urlsplit(lab.url).port or 0).laid())
+    tool = lab.bus("dlq-tool", cable.through(lab.url))
+    await tool.start()
+    stack.push_async_callback(tool.close)
+    await asyncio.wait_for(tool.wait_ready(), PATIENCE)
+    sweep = asyncio.create_task(tool.sweep("billing-svc", decide))
+    await eventually(lambda: len(deaths) == 3)
+    await asyncio.to_thread(cable.let_go)
+    await asyncio.wait_for(sweep, PATIENCE)
+    await other_reader.close()
+    found = await patient_letters(lab, 2)
+    assert sorted((letter.body, letter.replays) for letter in found) == [(b"1", 1), (b"2", 0)]
 
 
 async def test_a_wrong_password_is_reported_once_and_never_shown(lab: RabbitLab) -> None:

@@ -62,9 +62,10 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """One entry of a service's dead letters: the message as it came in, and why it is here.
+    """One entry of a service's dead letters: the message as it came in, and why it died.
 
-    `id` is derived from the message, so the same message that died twice is one entry.
+    `id` is derived from the message and its `replays`. The same message that dies twice is one
+    entry; if it dies again after a replay, that is another entry.
     """
 
     id: str
@@ -72,6 +73,7 @@ class DeadLetter:
     body: bytes
     type: str
     failure: Failure
+    replays: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,12 +42,14 @@ def in_brief(failure: Failure) -> Failure:
     return replace(failure, stack="", message=failure.message[:_BRIEF_MESSAGE])
 
 
-def letter_id(service: str, headers: Mapping[str, object], body: bytes) -> str:
-    """A hash of service, event and body; of all headers instead if they are no CloudEvent's.
+def letter_id(service: str, headers: Mapping[str, object], body: bytes, replays: int) -> str:
+    """A hash of service, event, body and replays; of all headers if they are no CloudEvent's.
 
-    The body counts: another payload under the same event id is a message of its own.
+    The body counts: another payload under the same event id is a message of its own. Replays
+    count: an event that dies again after a replay is an entry of its own. Otherwise it would meet
+    the entry that the replay is about to remove, be taken for stored, and be lost.
     """
-    said = f"{service}\0{_event(headers)}\0".encode()
+    said = f"{service}\0{_event(headers)}\0{replays or ''}\0".encode()
     return blake2b(said + body, digest_size=16).hexdigest()
 
 

@@ -129,8 +129,9 @@ class MemoryDelivery:
     async def dead(self, failure: Failure) -> None:
         if self._settle() and self._queue not in self._broker.private:
             item = self._item
-            id_ = letter_id(failure.service, item.headers, item.body)
-            letter = DeadLetter(id_, item.headers, item.body, item.type, failure)
+            replays = item.history.replays
+            id_ = letter_id(failure.service, item.headers, item.body, replays)
+            letter = DeadLetter(id_, item.headers, item.body, item.type, failure, replays)
             self._broker.dead.setdefault(failure.service, {}).setdefault(id_, letter)
 
     async def hand_back(self) -> None:
@@ -202,7 +203,8 @@ class MemoryBus:
             verdict = await decide(letter)
             if verdict is Verdict.REPLAY:
                 queue = self.broker.queues.setdefault(service, _Queue(frozenset()))
-                queue.put(_Item(letter.type, letter.headers, letter.body))
+                history = History(replays=letter.replays).replayed()
+                queue.put(_Item(letter.type, letter.headers, letter.body, history))
             if verdict is not Verdict.KEEP:
                 letters.pop(letter.id, None)
 

@@ -41,7 +41,8 @@ from chassis.bus import (
     Unpublishable,
     Verdict,
 )
-from chassis.bus.nats.copies import DEDUPLICATE, carried, originals, read_letter
+from chassis.bus.history import History
+from chassis.bus.nats.copies import DEDUPLICATE, carried, named, originals, read_letter
 from chassis.bus.nats.lane import EVENTS, Lane
 from chassis.bus.nats.lanes import AloneLane, PrivateLane, SharedLane
 from chassis.contracts.envelope import CONTENT_TYPE, NATS_PREFIX, EncodedEvent, to_headers
@@ -247,7 +248,9 @@ class NatsBus:
             if verdict is Verdict.REPLAY:
                 # The time of death is in the id, so a later death can be replayed too.
                 once = [f"{DEDUPLICATE}: replay-{letter.id}-{entry['time']}".encode()]
-                headers = header_block(once + carried(originals(block, moved=True)))
+                history = History(replays=letter.replays).replayed()
+                lines = once + named(**history.headers()) + carried(originals(block, moved=True))
+                headers = header_block(lines)
                 await self._link.ask(f"replay.{service}.{letter.type}", body, headers)
             await self._link.api(
                 f"STREAM.MSG.DELETE.DLQ_{service}", seq=entry["seq"], no_erase=True

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from urllib.parse import quote, unquote
 
 from chassis.bus import DeadLetter, Failure
+from chassis.bus.history import REPLAYS, History
 from chassis.bus.letters import PREFIX, failure_headers, read_failure
 from chassis.contracts.envelope import NATS_PREFIX, format_time
 from chassis.jetstream.wire import decode_headers, header_block, header_lines
@@ -54,10 +55,10 @@ def schedule(target: str, at: float) -> list[bytes]:
     return named(Nats_Schedule=f"@at {moment}", Nats_Schedule_Target=target)
 
 
-def letter_lines(lines: list[bytes], type_: str, failure: Failure) -> list[bytes]:
-    """Header lines of a dead letter: the original ones and the failure, percent-encoded."""
+def letter_lines(lines: list[bytes], type_: str, failure: Failure, replays: int = 0) -> list[bytes]:
+    """Header lines of a dead letter: the original ones, its replays, the failure percent-encoded."""
     about = {_TYPE: type_} | failure_headers(failure)
-    return carried(lines) + [
+    return [*carried(lines), *named(**{REPLAYS: replays})] + [
         f"{name}: {quote(str(value), safe=_READABLE)}".encode() for name, value in about.items()
     ]
 
@@ -71,6 +72,7 @@ def read_letter(id_: str, block: bytes | None, body: bytes) -> DeadLetter:
         body=body,
         type=about.get(_TYPE) or headers.get(NATS_PREFIX + "type", ""),
         failure=read_failure(about),
+        replays=History.read(about).replays,
     )
 
 

@@ -168,12 +168,13 @@ class Lane:
     async def bury(self, delivery: NatsDelivery, failure: Failure) -> None:
         """Store as a dead letter, once: a second try finds the letter there."""
         service = self.subscription.service
-        letter = letter_id(service, delivery.headers, delivery.body)
+        replays = self.history(delivery).replays
+        letter = letter_id(service, delivery.headers, delivery.body, replays)
         lines = delivery.original_lines()
         expected = named(Nats_Expected_Last_Subject_Sequence=0)
-        headers = header_block(expected + letter_lines(lines, delivery.type, failure))
+        headers = header_block(expected + letter_lines(lines, delivery.type, failure, replays))
         if not self._fits(headers, delivery.body):
-            brief = letter_lines(lines, delivery.type, in_brief(failure))
+            brief = letter_lines(lines, delivery.type, in_brief(failure), replays)
             headers = header_block(expected + brief)
         try:
             await self._store(f"dlq.{service}.{letter}", delivery.body, headers)

@@ -15,7 +15,7 @@ from pamqp.common import FieldTable, FieldValue
 from pamqp.encode import encode_table_value
 
 from chassis.bus import DeadLetter, Failure
-from chassis.bus.history import HISTORY_HEADERS, History
+from chassis.bus.history import HISTORY_HEADERS, REPLAYS, History
 from chassis.bus.letters import (
     FAILURE_HEADERS,
     PREFIX,
@@ -139,6 +139,8 @@ def dead_properties(received: Received, service: str, failure: Failure) -> Basic
     exchange, key = received.origin
     headers = _original(received)
     headers |= failure_headers(failure)
+    if received.history.replays:
+        headers[REPLAYS] = received.history.replays
     headers |= {_DEAD_EXCHANGE: exchange, _DEAD_KEY: key}
     if received.properties.message_id is not None:
         headers[_DEAD_MESSAGE_ID] = received.properties.message_id
@@ -151,7 +153,8 @@ def replay_properties(received: Received) -> Basic.Properties:
     if _buried_by_chassis(received):
         original_id = received.headers.get(_DEAD_MESSAGE_ID)
         message_id = original_id if isinstance(original_id, str) else None
-    return _moved(received, _original(received), message_id)
+    headers = _original(received) | received.history.replayed().headers()
+    return _moved(received, headers, message_id)
 
 
 def dead_letter(received: Received, service: str) -> DeadLetter:
@@ -165,6 +168,7 @@ def dead_letter(received: Received, service: str) -> DeadLetter:
         body=received.body,
         type=type_ if isinstance(type_, str) else "",
         failure=read_failure(headers) if by_chassis else _crash_loop(received, service),
+        replays=received.history.replays,
     )
 
 
@@ -195,7 +199,7 @@ def _crash_loop(received: Received, service: str) -> Failure:
 
 
 def _letter_id(service: str, received: Received) -> str:
-    return letter_id(service, _original(received), received.body)
+    return letter_id(service, _original(received), received.body, received.history.replays)
 
 
 def _moved(received: Received, headers: FieldTable, message_id: str | None) -> Basic.Properties:
