@@ -189,10 +189,11 @@ def attributes() -> Iterator[str]:
 
 
 def retry_headers() -> Iterator[str]:
-    headers = retry_properties(_RECEIVED, History(2, "2026-01-01T00:00:00Z")).headers or {}
+    headers = retry_properties(_RECEIVED, History(2, "2026-01-01T00:00:00Z", 1)).headers or {}
     meanings = {
         "chassis-attempt": "Number of the coming attempt, from 1.",
         "chassis-first-failure": "RFC 3339 time of the first failed attempt.",
+        "chassis-replays": "How often the event has come back from the dead letters.",
         "chassis-origin-exchange": "RabbitMQ: the exchange to which the event was first published.",
         "chassis-origin-routing-key": "RabbitMQ: the first routing key.",
     }
