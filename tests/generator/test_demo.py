@@ -23,6 +23,17 @@ def test_no_line_is_wider_than_the_screen(capsys: pytest.CaptureFixture[str]) ->
     assert all(line.endswith("…") for line in lines if line)
 
 
+def test_a_table_that_is_too_wide_loses_its_last_columns(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    Show().output(
+        f"id  {'type':80}  message of the error\n12  {'UserSignedUp':80}  not enough values"
+    )
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split() for line in lines] == [["id", "type", "…"], ["12", "UserSignedUp", "…"]]
+    assert len({len(line) for line in lines}) == 1
+
+
 def test_a_stage_is_named_when_it_begins_and_timed_when_it_ends(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

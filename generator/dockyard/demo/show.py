@@ -36,7 +36,7 @@ class Show:
     def output(self, text: str) -> None:
         """What a program said."""
         for line in text.rstrip().splitlines():
-            self._line(Text(f"     {line.rstrip()}", style="dim"))
+            self._line(Text(_whole_columns(f"     {line.rstrip()}"), style="dim"))
 
     def change(self, before: str, after: str) -> None:
         """A line of code that is replaced by another."""
@@ -72,6 +72,14 @@ class Show:
     def _line(self, text: Text) -> None:
         text.truncate(COLUMNS, overflow="ellipsis")
         self._out.print(text)
+
+
+def _whole_columns(line: str) -> str:
+    """`line` without the columns of a table that do not fit."""
+    if len(line) <= COLUMNS:
+        return line
+    fitting, gap, _ = line[: COLUMNS - 1].rpartition("  ")
+    return f"{fitting}{gap}…" if fitting.strip() else line
 
 
 class _Stages:
