@@ -1,4 +1,4 @@
-"""Events of older versions reach the handlers of newer ones; wrong upcasters are refused at once."""
+"""Events of older versions reach the handlers of newer ones; wrong upcasters are refused."""
 
 import asyncio
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""A failing dependency pauses the consumer and costs no attempts; an event that fails alone does not."""
+"""A failing dependency pauses the consumer and costs no attempts; one event alone does not pause it."""
 
 import asyncio
 from collections import Counter

@@ -119,7 +119,7 @@ class Journey:
 async def travel(
     journey: Journey, replica: Replica, publish: Callable[[], Awaitable[None]], count: int
 ) -> Mapping[str, bytes]:
-    """Take `count` messages through all stages. Returns the messages, which no stage has changed."""
+    """Take `count` messages through all stages. Returns the messages, unchanged by any stage."""
     letters: list[DeadLetter] = []
 
     async def look(letter: DeadLetter) -> Verdict:
@@ -151,7 +151,7 @@ def runner() -> Iterator[asyncio.Runner]:
 
 
 def canonical(value: object) -> object:
-    """Headers to compare: tables have no order, and byte strings have two types that mean the same."""
+    """Headers to compare: tables have no order, and two types of byte strings mean the same."""
     if isinstance(value, Mapping):
         return [(name, canonical(value[name])) for name in sorted(value)]
     if isinstance(value, list):

@@ -54,7 +54,7 @@ class Desk:
 
 @pytest.fixture
 async def line() -> AsyncIterator[Callable[..., Pipeline]]:
-    """Makes pipelines with one handler of UserSignedUp, or the given ones; drains them afterwards."""
+    """Makes pipelines with one handler of UserSignedUp, or the given ones; then drains them."""
     pipelines: list[Pipeline] = []
 
     def make(*handlers: Handler, turns: Turns | dict[str, Turns], **settings: object) -> Pipeline:

@@ -220,7 +220,7 @@ class _Inbox(MemoryInbox):
 
 
 class _TransactionalInbox:
-    """As `inbox`, but it publishes a relay's events at once and tells deliveries as `_Inbox` does."""
+    """As `inbox`, but it publishes a relay's events at once, and tells deliveries like `_Inbox`."""
 
     def __init__(
         self, inbox: TransactionalInbox, publish: Callable[[EncodedEvent], Awaitable[None]]
