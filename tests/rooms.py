@@ -83,7 +83,7 @@ class Package:
 
 
 def table_faults(package: Package, table: Table) -> list[str]:
-    """Faults of the table: an arrow that points up, an unknown room, a module without a room."""
+    """Faults of the table: an arrow that points up, a module without a room, a room without one."""
     rooms = list(table)
     faults = []
     for height, (room, lower) in enumerate(table.items()):
@@ -94,6 +94,11 @@ def table_faults(package: Package, table: Table) -> list[str]:
                 faults.append(f"{room} → {other}: {other} does not stand below {room}")
     homeless = {m for m in package.modules if _room(m, package, table) is None}
     faults += [f"{module} is in no room of the table" for module in sorted(homeless)]
+    seen = {*package.modules, *(each.target for each in package.imports)}
+    used = {_room(module, package, table) for module in seen}
+    faults += [
+        f"{r}: no module is in this room, and none imports it" for r in table if r not in used
+    ]
     return faults
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from chassis.handling.leases import LeaseKeeper, Work
 from chassis.inbox import InboxUnavailable, Lease, LeaseLost, Refusal, Refused
+from chassis.inbox.unclaimed import Unclaimed
 from tests.waiting import eventually
 
 TERM = 60.0
@@ -225,6 +226,30 @@ async def test_a_key_of_an_order_is_not_claimed_again_beside_what_may_have_passe
     bench.store.claim_gives = Lease("key", "digest", 7)
     await bench.keeper.extend_due()
     assert (key.lost, bench.handler.cancelling()) == (True, 0)
+
+
+async def test_a_handler_is_cancelled_that_begins_after_its_key_was_lost(bench: Bench) -> None:
+    key = bench.hold_key()
+    bench.now += TERM
+    bench.store.error = LeaseLost("it was over")
+    await bench.keeper.extend_due()
+    assert bench.handler.cancelling() == 0, "no handler was at work"
+    bench.hold(2, beside=key)
+    assert (key.lost, bench.handler.cancelling()) == (True, 1)
+
+
+async def test_a_lease_is_counted_as_lost_once(bench: Bench) -> None:
+    work = bench.hold()
+    bench.keeper.lose(work)
+    bench.keeper.lose(work)
+    assert (work.lost, bench.lost, bench.handler.cancelling()) == (True, 1, 1)
+
+
+async def test_a_claim_that_no_store_gave_is_never_extended(bench: Bench) -> None:
+    bench.keeper.hold(bench.handler, Unclaimed(), Lease("key", "digest", 1), bench.now)
+    bench.now += TERM
+    await bench.keeper.extend_due()
+    assert bench.store.extended == []
 
 
 @pytest.mark.parametrize("holds", [True, False])
