@@ -97,9 +97,7 @@ packages = pytest.mark.parametrize(("package", "table"), PACKAGES.values(), ids=
 
 
 # Delete an entry once it is mended; the list is empty in a finished house.
-KNOWN = (
-    "chassis/telemetry/metrics.py:",
-)
+KNOWN = ("chassis/telemetry/metrics.py:",)
 
 
 def none_of(faults: Sequence[str]) -> None:

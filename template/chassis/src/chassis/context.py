@@ -1,4 +1,4 @@
-"""What a handler gets beside the event."""
+"""The context that a handler gets beside the event."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime

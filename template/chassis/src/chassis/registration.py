@@ -1,4 +1,4 @@
-"""What a service has registered: handlers with their options, and upcasters.
+"""The registry of a service: handlers with their options, and upcasters.
 
 Knows no bus and no inbox: `replica` makes a pipeline of it.
 """

@@ -18,10 +18,10 @@ Handler = Callable[[Event, Context], Awaitable[None]]
 
 
 class Service:
-    """What a team registers its handlers and upcasters with.
+    """Registers the handlers and upcasters of a team.
 
     `name` is the name of the distribution and of the queue. `version` is read from the installed
-    distribution unless given. `registry` is what the rest of the chassis reads.
+    distribution unless given. The rest of the chassis reads `registry`.
     """
 
     def __init__(self, name: str, *, version: str | None = None) -> None:

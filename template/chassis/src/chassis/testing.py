@@ -46,7 +46,7 @@ __all__ = ["Harness", "Outcome", "golden"]
 class Outcome(str):
     """`"done"`, `"duplicate"` or `"dead"`. A failed assertion shows the reason of a dead event.
 
-    `failure` is what the dead letter says, None for the other outcomes.
+    `failure` is the text of the dead letter, None for the other outcomes.
     """
 
     __slots__ = ("failure",)
@@ -140,7 +140,7 @@ class Harness:
         if type_ not in self._service.registry.types_of("every_replica"):
             return await self._end(delivery, self._consumer.on_delivery)
         own = _Delivery(headers, body, self)
-        own.handled = True  # what nobody claims is no duplicate
+        own.handled = True  # an unclaimed event is no duplicate
         shared = None
         if type_ in self._service.registry.types_of("shared"):
             shared = await self._end(delivery, self._consumer.on_delivery)

@@ -1,6 +1,6 @@
 """Events made up from their contract alone: valid, and without meaning.
 
-Knows protobuf's descriptors; knows no bus, and not what a field is for.
+Knows protobuf's descriptors; knows no bus, and no field's purpose.
 """
 
 from random import Random

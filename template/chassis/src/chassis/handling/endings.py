@@ -1,6 +1,6 @@
 """How one handler's attempt at one event can end, and how a failure is judged.
 
-Knows what a dead letter says and when a failure is retried; settles nothing.
+Knows the text of a dead letter and when a failure is retried; settles nothing.
 """
 
 import traceback
@@ -23,7 +23,7 @@ class End(Enum):
 
     DONE = "done"
     DUPLICATE = "duplicate"
-    LOST = "lost"  # the lease was lost: somebody else may be at work on the event
+    LOST = "lost"  # the lease was lost: another replica may be at work on the event
 
 
 @dataclass(frozen=True, slots=True)

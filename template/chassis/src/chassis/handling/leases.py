@@ -118,7 +118,7 @@ class LeaseKeeper:
         return work
 
     def _keep(self, work: Work) -> None:
-        if work.inbox is self._inbox:  # any other inbox gives claims that nobody else can take
+        if work.inbox is self._inbox:  # claims of any other inbox are this process's own
             self._held.add(work)
 
     def returned(self, work: Work) -> None:

@@ -139,7 +139,7 @@ class Settling:
 
 
 def _identified(delivery: Delivery) -> dict[str, object]:
-    """What a log line outside of a handler says of the event."""
+    """The fields of the event in a log line outside of a handler."""
     envelope = _envelope(delivery)
     attempt = delivery.history.attempt
     if envelope is None:

@@ -1,4 +1,4 @@
-"""What the handling of all events of one way in shares: values that travel together."""
+"""The values that travel together through the handling of one way in."""
 
 from dataclasses import dataclass
 

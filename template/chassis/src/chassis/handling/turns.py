@@ -225,7 +225,7 @@ class Place:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Turns:
-    """What a handler asks for: `slots` for `concurrency=`, `ordered_by` and its `lines`."""
+    """The turns of a handler: `slots` for `concurrency=`, `ordered_by` and its `lines`."""
 
     slots: Slots | None = None
     ordered_by: Callable[[Any], object] | None = None

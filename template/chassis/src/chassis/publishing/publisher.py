@@ -49,7 +49,7 @@ class Publisher:
         started = monotonic()
         waiting = await self._try(messages, carrier)
         if waiting:
-            _log.warning("what the handler published is not confirmed, trying until it is")
+            _log.warning("events of a handler are not confirmed, trying until they are")
         while waiting:
             await asyncio.sleep(self._retry_seconds)
             waiting = await self._try(waiting, carrier)

@@ -35,7 +35,7 @@ CHASSIS = "dockyard-chassis"
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What a replica is made of. `relay` is None where the inbox has no outbox."""
+    """The parts of a replica. `relay` is None where the inbox has no outbox."""
 
     bus: Bus
     inbox: Inbox
@@ -168,7 +168,7 @@ def wire(
 
 
 def subscribe(service: Service, bus: Bus, consumer: Consumer, prefetch: int) -> None:
-    """Have `bus` deliver to `consumer`: what the replicas share, and what each of them gets."""
+    """Subscribe `consumer` to shared events, and to the events that every replica gets."""
     ways: tuple[tuple[DeliveryMode, OnDelivery], ...] = (
         ("shared", consumer.on_delivery),
         ("every_replica", consumer.on_delivery_for_each),

@@ -103,7 +103,7 @@ def _start(
 
 async def _drain(parts: Parts, deadline: float) -> None:
     started = monotonic()
-    # Live, because nobody is there to be scraped once the drain is over.
+    # A live value: once the drain is over, no scrape can read it.
     parts.metrics.drain_seconds.set_function(lambda: monotonic() - started)
     abandoned = await parts.consumer.drain(deadline)
     if parts.relay is not None:
