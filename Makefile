@@ -2,6 +2,7 @@
 #
 #   make demo · make test          each target sets up what it needs
 #   make test ARGS="-k inbox"      ARGS reaches pytest, the demo and the benchmarks
+#   make test ARGS="-n 0"          one test at a time, in one process
 #   make setup PYTHON=python3.13   a new .venv uses this interpreter, not the first one found
 
 VENV := .venv
@@ -22,6 +23,9 @@ export UV_PYTHON_DOWNLOADS := never
 # The tests call make in rendered services, which must not see the flags given here.
 unexport MAKEFLAGS MFLAGS VIRTUAL_ENV PYTHONPATH
 
+# Tests and demo start hundreds of Python programs: each would compile all its imports again.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 
 .PHONY: help
@@ -39,7 +43,7 @@ demo: $(READY) ## two services and a broker on this machine, step by step
 .PHONY: test
 test: $(READY) ## all tests, against real servers
 	@echo "==> Tests: pytest; the tests start NATS, RabbitMQ, Redis and PostgreSQL themselves"
-	@$(BIN)/pytest $(ARGS)
+	@$(BIN)/pytest -n auto $(ARGS)
 
 .PHONY: check
 check: $(READY) ## lint, format, types, workflows, generated files

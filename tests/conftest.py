@@ -1,4 +1,4 @@
-"""Compiled contracts on the path of every test; how much hypothesis tries.
+"""Compiled contracts on the path of every test; how a run is spread; how much hypothesis tries.
 
 Its examples are the same in every run, unless somebody searches for new ones:
 
@@ -8,28 +8,58 @@ Its examples are the same in every run, unless somebody searches for new ones:
 import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import pytest
 from hypothesis import settings
 
+from tests import workers
+from tests.brokers.rabbitmq import stop_shared_rabbitmq
 from tests.contracts import compile_into
 
 settings.register_profile("repeatable", derandomize=True, deadline=None, print_blob=True)
 settings.register_profile("search", deadline=None, max_examples=1_000, print_blob=True)
 settings.load_profile("repeatable")
 
-_generated = TemporaryDirectory(prefix="contracts-")
+CONTRACTS = pytest.StashKey[str]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Before any test module is imported: they import the generated code."""
-    config.add_cleanup(_generated.cleanup)
-    compile_into(Path(_generated.name))
-    sys.path.insert(0, _generated.name)
-    config.add_cleanup(lambda: sys.path.remove(_generated.name))
+    config.add_cleanup(stop_shared_rabbitmq)
+    folder = getattr(config, "workerinput", {}).get("contracts")
+    if folder is None:
+        made = TemporaryDirectory(prefix="contracts-")
+        config.add_cleanup(made.cleanup)
+        folder = made.name
+        compile_into(Path(folder))
+    config.stash[CONTRACTS] = folder
+    sys.path.insert(0, folder)
+    config.add_cleanup(lambda: sys.path.remove(folder))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Workers import what the first process has compiled."""
+    node.workerinput["contracts"] = node.config.stash[CONTRACTS]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    return workers.number(config)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> workers.Scheduling:
+    config.option.loadscopereorder = False  # the order is that of the collection
+    return workers.Scheduling(config, log)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: workers.place(item.nodeid))
 
 
 @pytest.fixture(scope="session")
-def generated_contracts() -> Path:
+def generated_contracts(pytestconfig: pytest.Config) -> Path:
     """The folder of the generated code, for a process that needs it on its path."""
-    return Path(_generated.name)
+    return Path(pytestconfig.stash[CONTRACTS])

@@ -22,6 +22,8 @@ from time import monotonic, sleep
 import psutil
 
 _POLL_SECONDS = 0.02
+_PORTS = range(12_000, 32_000)
+_given: set[int] = set()
 _WATCHER = 'read -r _ || kill -KILL "-$1"'
 
 
@@ -192,17 +194,24 @@ def _stands_still(member: psutil.Process) -> bool:
 
 
 def free_port() -> int:
-    """A TCP port of 127.0.0.1 without a listener.
+    """A TCP port of 127.0.0.1 without a listener; a process gets each port once.
 
     The port is below the ephemeral range. A client that retries against a killed server on an
-    ephemeral port can get that very port as its own, and would connect to itself.
+    ephemeral port can get that very port as its own, and would connect to itself. Each worker of
+    pytest-xdist has its own share of the ports, so that two workers never race for one.
     """
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % workers
+    share = len(_PORTS) // workers
     for _ in range(1000):
-        port = 12_000 + secrets.randbelow(20_000)
+        port = _PORTS[worker * share + secrets.randbelow(share)]
+        if port in _given:
+            continue
         with socket.socket() as probe, suppress(OSError):
             probe.bind(("127.0.0.1", port))
+            _given.add(port)
             return port
-    raise ServerError("found no free TCP port between 12000 and 32000")
+    raise ServerError(f"found no free TCP port between {_PORTS.start} and {_PORTS.stop}")
 
 
 def listens(port: int) -> bool:

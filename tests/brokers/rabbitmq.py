@@ -3,7 +3,6 @@
 Starting takes seconds, so that tests share one node; a virtual host keeps them apart.
 """
 
-import atexit
 import base64
 import json
 import shutil
@@ -109,15 +108,21 @@ def rabbitmq_server(folder: Path) -> Iterator[RabbitMQ]:
         yield RabbitMQ(server, amqp, http)
 
 
+_shared = ExitStack()
+
+
 @cache
 def shared_rabbitmq() -> RabbitMQ:
-    """The node that all tests of this run share, stopped when the interpreter ends."""
-    stack = ExitStack()
-    atexit.register(stack.close)
+    """The node that all tests of this process share."""
     folder = Path(tempfile.mkdtemp(prefix="rabbitmq-"))
-    stack.callback(shutil.rmtree, folder, ignore_errors=True)
-    node = stack.enter_context(rabbitmq_server(folder))
-    stack.callback(
-        node.server.kill
-    )  # an orderly stop takes seconds, and nobody needs the data any more
+    _shared.callback(shutil.rmtree, folder, ignore_errors=True)
+    node = _shared.enter_context(rabbitmq_server(folder))
+    # An orderly stop takes seconds, and nobody needs the data any more.
+    _shared.callback(node.server.kill)
     return node
+
+
+def stop_shared_rabbitmq() -> None:
+    """Stop the shared node, if it was started. A process that is killed leaves it to its watcher."""
+    _shared.close()
+    shared_rabbitmq.cache_clear()

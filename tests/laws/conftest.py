@@ -2,11 +2,12 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.laws.ground import Ground
-from tests.laws.tally import TRIED
+from tests.laws.tally import PLANNED, TRIED
 
 
 @pytest.fixture(scope="package", autouse=True)
@@ -32,6 +33,26 @@ def ground(home: Path) -> Ground:
     """Where scenarios are laid out."""
     (home / "ground").mkdir()
     return Ground(home / "ground")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
+    """A law that held was tried as often as promised."""
+    yield
+    name = item.name.partition("[")[0]
+    promised, tried = PLANNED.get(name, 0), TRIED[name]
+    assert tried >= promised, f"{name} was tried {tried} times, not {promised}"
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """A worker tells the first process how many cases held."""
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["laws"] = dict(TRIED)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    TRIED.update(getattr(node, "workeroutput", {}).get("laws", {}))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

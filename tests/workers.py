@@ -1,0 +1,69 @@
+"""How a test run is spread over processes: how many, which tests keep together, which begin first.
+
+Knows names of tests and pytest-xdist; knows nothing of what the tests are about.
+"""
+
+import os
+
+import pytest
+from xdist.scheduler import LoadScopeScheduling
+
+WORKERS_PER_CORE = 3
+"""Most tests wait for a server or a process most of the time."""
+
+_APART = (
+    "tests/chaos/",
+    "tests/e2e/",
+    "tests/generator/fleet/",
+    "tests/laws/test_laws.py",
+    "tests/monitoring/test_live.py",
+    "tests/monitoring/test_rules.py",
+    "tests/regressions/",
+    "tests/template/test_answers.py",
+    "tests/template/test_compose.py",
+    "tests/template/test_pipelines.py",
+    "tests/template/test_render.py",
+    "tests/template/test_rendered_service.py::test_a_render",
+    "tests/template/test_rendered_service.py::test_any_target",
+    "tests/template/test_update.py",
+)
+"""These tests share nothing that is worth keeping together: each goes to the next free worker."""
+
+_FIRST = (
+    "tests/image/",
+    "tests/monitoring/test_live.py::test_alerts",
+    "tests/laws/",
+    "tests/chassis/bus/",
+    "tests/chaos/",
+    "tests/template/test_rendered_service.py",
+    "tests/e2e/",
+    "tests/chassis/inbox/",
+    "tests/chassis/handling/",
+    "tests/template/",
+    "tests/generator/",
+)
+"""The longest come first, so that no worker is left alone with one of them at the end."""
+
+
+def number(config: pytest.Config) -> int:
+    """How many workers `-n auto` means: one a core for a part of the tests, more for all of them."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    part = config.option.keyword or config.args_source is pytest.Config.ArgsSource.ARGS
+    return (cores or 1) * (1 if part else WORKERS_PER_CORE)
+
+
+def unit(test: str) -> str:
+    """What the test with this node id must not be parted from: its module, or nothing but itself."""
+    return test if test.startswith(_APART) else test.partition("::")[0]
+
+
+def place(test: str) -> int:
+    """Where the test with this node id comes in a run: the lowest first."""
+    return next((i for i, start in enumerate(_FIRST) if test.startswith(start)), len(_FIRST))
+
+
+class Scheduling(LoadScopeScheduling):
+    """Gives each worker one unit at a time, in the order of the collected tests."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return unit(nodeid)
