@@ -1,12 +1,11 @@
 """How a test run is spread over processes: how many, which tests keep together, which begin first.
 
-Knows names of tests and pytest-xdist; knows nothing of what the tests are about.
+Knows names of tests; knows nothing of what the tests are about.
 """
 
 import os
 
 import pytest
-from xdist.scheduler import LoadScopeScheduling
 
 WORKERS_PER_CORE = 3
 """Most tests wait for a server or a process most of the time."""
@@ -60,10 +59,3 @@ def unit(test: str) -> str:
 def place(test: str) -> int:
     """Where the test with this node id comes in a run: the lowest first."""
     return next((i for i, start in enumerate(_FIRST) if test.startswith(start)), len(_FIRST))
-
-
-class Scheduling(LoadScopeScheduling):
-    """Gives each worker one unit at a time, in the order of the collected tests."""
-
-    def _split_scope(self, nodeid: str) -> str:
-        return unit(nodeid)
