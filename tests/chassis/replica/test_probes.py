@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import aiohttp
 import pytest
+import uvloop
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_prometheus
 
@@ -48,6 +49,15 @@ async def test_a_live_replica_says_so(ops: Ops) -> None:
     response = await ops.get("/livez")
     assert response.status == 200
     assert await response.json() == {"status": "ok", "reasons": []}
+
+
+def test_a_replica_answers_on_the_event_loop_that_services_run_on() -> None:
+    async def get() -> int:
+        async with serving() as port, aiohttp.ClientSession() as session:
+            return (await session.get(f"http://{HOST}:{port}/livez")).status
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        assert runner.run(get()) == 200
 
 
 async def test_a_stuck_replica_is_not_live(ops: Ops, monkeypatch: pytest.MonkeyPatch) -> None:
