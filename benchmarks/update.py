@@ -27,7 +27,8 @@ import psutil
 from tests.template import lab
 
 from dockyard.answers import Recorded
-from dockyard.rendering.render import render_tree, store
+from dockyard.rendering.render import render_tree
+from dockyard.rendering.store import store
 from dockyard.rendering.template import Template, open_template
 
 OLD, NEW = "v1.0.0", "v2.0.0"

@@ -13,6 +13,7 @@ from pathlib import Path
 from dockyard.adopting.nearest import nearest
 from dockyard.errors import CannotGoTogether, DirtyService
 from dockyard.programs.tree import Entries, shown
+from dockyard.rendering.healing import healed
 from dockyard.rendering.source import Source
 from dockyard.service import Service, files, open_service, place, require_clean
 from dockyard.updating import apply, objects, worktree
@@ -121,20 +122,41 @@ def update(
     """
     if in_place and by_release:
         raise CannotGoTogether("--in-place", "--step", "the one makes no commit, the other several")
+    how = _How(to, data or {}, dry_run=dry_run, in_place=in_place, by_release=by_release)
+    return healed(lambda: _update(path, how))
+
+
+@dataclass(frozen=True, slots=True)
+class _How:
+    """The options of an update."""
+
+    to: str | None
+    data: Mapping[str, str]
+    dry_run: bool
+    in_place: bool
+    by_release: bool
+
+
+def _update(path: Path, how: _How) -> Updated:
     with _opened(path) as (service, scratch, source, warnings):
         require_clean(service)
-        ways = steps(service, source, to) if by_release else [step(service, source, to)]
+        find = steps if how.by_release else _one_step
+        ways = find(service, source, how.to)
         if uncommitted := ways[-1].target.uncommitted:
             warnings.append(
                 f"{uncommitted} uncommitted changes in {source.recorded} are not part of the update"
             )
-        if ways[0].is_none and not data:
+        if ways[0].is_none and not how.data:
             return Updated(service, Outcome.NOTHING, (), None, tuple(warnings))
-        plans = tuple(_plans(scratch, service, ways, data or {}))
+        plans = tuple(_plans(scratch, service, ways, how.data))
         if all(each.is_empty for each in plans):
             return Updated(service, Outcome.NOTHING, (), None, tuple(warnings))
-        outcome, committed = _applied(scratch, plans, dry_run=dry_run, in_place=in_place)
+        outcome, committed = _applied(scratch, plans, how)
         return Updated(service, outcome, plans, committed, tuple(warnings))
+
+
+def _one_step(service: Service, source: Source, to: str | None) -> list[Step]:
+    return [step(service, source, to)]
 
 
 def check(path: Path, to: str | None = None) -> Checked:
@@ -142,6 +164,10 @@ def check(path: Path, to: str | None = None) -> Checked:
 
     `to` is the newest release by default. Files count as they lie on the disk.
     """
+    return healed(lambda: _check(path, to))
+
+
+def _check(path: Path, to: str | None) -> Checked:
     with _opened(path) as (service, scratch, source, warnings):
         way = step(service, source, to)
         return Checked(
@@ -156,6 +182,10 @@ def diff(
 
     Paths of the patch begin with `folder`.
     """
+    return healed(lambda: _diff(path, to, colour=colour, folder=folder))
+
+
+def _diff(path: Path, to: str | None, *, colour: bool, folder: str) -> Difference:
     with _opened(path) as (service, scratch, source, warnings):
         if to is None:
             found = drift(scratch, service, recorded_template(service, source))
@@ -173,6 +203,10 @@ def restore(path: Path, names: Collection[str] = ()) -> Restored:
     `names` are relative to the service; without any, all files. Raises NotManaged for another path,
     DirtyService if uncommitted work would be lost.
     """
+    return healed(lambda: _restore(path, names))
+
+
+def _restore(path: Path, names: Collection[str]) -> Restored:
     with _opened(path) as (service, scratch, source, warnings):
         found = drift(scratch, service, recorded_template(service, source))
         paths = chosen(found, names)
@@ -241,11 +275,11 @@ def _plans(
 
 
 def _applied(
-    scratch: ScratchRepository, plans: tuple[Plan, ...], *, dry_run: bool, in_place: bool
+    scratch: ScratchRepository, plans: tuple[Plan, ...], how: _How
 ) -> tuple[Outcome, apply.Committed | None]:
-    if dry_run:
+    if how.dry_run:
         return Outcome.PREDICTED, None
-    if in_place:
+    if how.in_place:
         apply.in_place(scratch, plans[0])
         return Outcome.WRITTEN, None
     if plans[-1].merge.conflicts:

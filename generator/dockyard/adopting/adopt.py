@@ -23,6 +23,7 @@ from dockyard.programs import git
 from dockyard.programs.cache import CannotCache
 from dockyard.programs.scratch import write_whole
 from dockyard.programs.tree import Entries
+from dockyard.rendering.healing import healed
 from dockyard.rendering.render import Render, render_tree
 from dockyard.rendering.source import Source, locate
 from dockyard.rendering.template import (
@@ -126,13 +127,18 @@ def adopt(
     recorded = Recorded(located.recorded, recorded_version(newest), {}, newest.answers_file)
     service = open_unrecorded(path, recorded)
     versions = _versions(located)
-    with open_scratch(service) as scratch:
-        search = _Search(scratch, service, data or {}, watch)
-        found = search.nearest(newest, versions)
-        if found is None or share(found.managed) < _NEAR_ENOUGH:
-            raise NothingNear(service.root, located.recorded, _how_far(found))
-        if not dry_run:
-            _write(scratch, service, found)
+
+    def searched() -> _Found:
+        with open_scratch(service) as scratch:
+            search = _Search(scratch, service, data or {}, watch)
+            found = search.nearest(newest, versions)
+            if found is None or share(found.managed) < _NEAR_ENOUGH:
+                raise NothingNear(service.root, located.recorded, _how_far(found))
+            if not dry_run:
+                _write(scratch, service, found)
+            return found
+
+    found = healed(searched)
     return Adopted(
         service, found.template, found.render.answers, found.managed, len(versions), not dry_run
     )

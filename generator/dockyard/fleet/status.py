@@ -17,6 +17,7 @@ from dockyard.fleet.roster import Member
 from dockyard.programs import git
 from dockyard.programs.tree import shown
 from dockyard.rendering import source
+from dockyard.rendering.healing import healed
 from dockyard.service import Service, open_service, require_clean
 from dockyard.updating.plan import Plan, Question, plan
 from dockyard.updating.scratch_repository import open_scratch
@@ -121,7 +122,7 @@ def status_of(member: Member, aim: Aim) -> Row:
 def isolated(member: Member, work: Callable[[Path], Row]) -> Row:
     """What `work` says of the service in its folder; on an error, a row with the reason."""
     try:
-        return work(clones.folder(member))
+        return healed(lambda: work(clones.folder(member)))
     except DockyardError as error:
         return replace(row(member, State.ERROR), message=str(error))
     except Exception as error:  # noqa: BLE001 - a defect met in one service must not stop the others

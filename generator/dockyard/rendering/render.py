@@ -17,16 +17,23 @@ from typing import Any
 import yaml
 
 from dockyard.answers import Recorded, parsed
+from dockyard.errors import DockyardError
 from dockyard.programs import git
-from dockyard.programs.cache import CannotCache, cache_folder
+from dockyard.programs.cache import BrokenCache, CannotCache, cache_folder
 from dockyard.programs.scratch import scratch_folder, write_whole
 from dockyard.rendering import copying
 from dockyard.rendering.copying import BadAnswer
 from dockyard.rendering.skeleton import Skeleton, prepare
+from dockyard.rendering.store import is_whole, look_again, store
 from dockyard.rendering.template import Template, recorded_version
 
 # A new number when the same inputs would be rendered otherwise than before.
-_FORMAT = "1"
+_FORMAT = "2"
+_TRIES = 3
+_LEVELS = 32
+"""Folders within folders: no service has so many."""
+_used: set[str] = set()
+"""Trees that this process has given out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +89,7 @@ def render_tree(
     if found is None:
         found = _put(entry, template, known, name, data or {})
     tree, text = found
+    _used.add(tree)
     answers = {key: value for key, value in parsed(text).items() if not key.startswith("_")}
     for question, answer in kept.items():
         # Copier takes the default in silence. If only the type changed, it was not refused.
@@ -97,30 +105,6 @@ def render_tree(
     return Render(tree=tree, answers=answers)
 
 
-def store() -> Path:
-    """The bare repository of all renders. Raises CannotCache and GitFailed."""
-    folder = cache_folder("renders") / "objects.git"
-    if folder.is_dir() and not (folder / "HEAD").is_file():
-        # Somebody deleted its files and left the folders.
-        _make_repository(folder)
-    if not folder.is_dir():
-        with scratch_folder(".making-", folder.parent) as workshop:
-            made = workshop / "made"
-            _make_repository(made)
-            try:
-                made.rename(folder)
-            except OSError:
-                # Another process was faster.
-                if not folder.is_dir():
-                    raise
-    return folder
-
-
-def _make_repository(folder: Path) -> None:
-    init = ("init", "--quiet", "--bare", str(folder))
-    git.run(*init, folder=folder.parent, env=git.isolated_environment())
-
-
 def _put(
     entry: Path, template: Template, recorded: Recorded, name: str, data: Mapping[str, Any]
 ) -> tuple[str, str]:
@@ -128,7 +112,7 @@ def _put(
     try:
         with scratch_folder(".rendering-", entry.parent) as folder:
             found = _rendered(template, recorded, folder / "out" / name, data)
-            write_whole(entry, json.dumps(found).encode())
+            write_whole(entry, json.dumps([*found, _digest(entry, *found)]).encode())
     except OSError as error:
         raise CannotCache(entry.parent, error) from error
     return found
@@ -138,17 +122,47 @@ def _rendered(
     template: Template, recorded: Recorded, out: Path, data: Mapping[str, Any]
 ) -> tuple[str, str]:
     """A new render in the store, and the text of its answers file."""
-    skeleton = prepare(template)
-    if skeleton is None or not _assembled(template, skeleton, recorded, out, data):
+    if not _render_skeleton(template, recorded, out, data):
         shutil.rmtree(out, ignore_errors=True)
         _render_whole(template, recorded, out, data)
-    env = git.isolated_environment() | {
-        "GIT_DIR": str(store()),
-        "GIT_INDEX_FILE": str(out.parent.parent / "index"),
-    }
-    git.run(f"--work-tree={out}", "add", "--all", folder=out, env=env)
-    tree = git.run("write-tree", folder=out, env=env).strip()
-    return tree, (out / recorded.file).read_text(encoding="utf-8")
+    return _stored(out), (out / recorded.file).read_text(encoding="utf-8")
+
+
+def _stored(out: Path) -> str:
+    """Id of the tree of the folder `out`, put into the store. Raises BrokenCache."""
+    for number in range(_LEVELS):
+        index = out.parent.parent / f"index-{number}"
+        env = git.isolated_environment() | {"GIT_DIR": str(store()), "GIT_INDEX_FILE": str(index)}
+        git.run(f"--work-tree={out}", "add", "--all", folder=out, env=env)
+        tree = git.run("write-tree", folder=out, env=env).strip()
+        # Git writes no object that it has, even if that is damaged. `is_whole` deletes damaged
+        # ones; below a damaged folder it sees nothing, so each folder may take a round.
+        if is_whole(tree):
+            return tree
+    raise BrokenCache(store(), "its objects are damaged again and again")
+
+
+def _render_skeleton(
+    template: Template, recorded: Recorded, out: Path, data: Mapping[str, Any]
+) -> bool:
+    """Render `template` into `out` by its skeleton; False if it is not separable.
+
+    A cleaner may delete files of the cache meanwhile: the result counts if all were there after it.
+    """
+    for _ in range(_TRIES):
+        skeleton = prepare(template)
+        if skeleton is None:
+            return False
+        try:
+            is_assembled = _assembled(template, skeleton, recorded, out, data)
+        except (DockyardError, OSError):
+            if skeleton.is_whole:
+                raise
+            is_assembled = False
+        if skeleton.is_whole:
+            return is_assembled
+        shutil.rmtree(out, ignore_errors=True)
+    raise BrokenCache(cache_folder("checkouts"), "files vanish from it while it is used")
 
 
 def _render_whole(
@@ -203,10 +217,23 @@ def _key(template: Template, recorded: Recorded, name: str, data: Mapping[str, A
     return sha256(json.dumps(said).encode()).hexdigest()
 
 
+def _digest(entry: Path, tree: str, text: str) -> str:
+    """What an entry of the cache must say of itself to count."""
+    return sha256(json.dumps([entry.name, tree, text]).encode()).hexdigest()
+
+
 def _cached(entry: Path) -> tuple[str, str] | None:
+    """What `entry` says, if it is as it was written and the store has its tree whole."""
     try:
-        tree, text = json.loads(entry.read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
+        tree, text, digest = map(str, json.loads(entry.read_text(encoding="utf-8")))
+    except (FileNotFoundError, ValueError, TypeError):
         return None
-    # One may be deleted without the other. A tree is stored last, and loose: nothing packs it.
-    return (str(tree), str(text)) if (store() / "objects" / tree[:2] / tree[2:]).is_file() else None
+    return (tree, text) if digest == _digest(entry, tree, text) and is_whole(tree) else None
+
+
+def forget_damaged() -> bool:
+    """Whether a render that this process has given out is no longer whole; it is made again then."""
+    look_again()
+    damaged = [tree for tree in _used if not is_whole(tree)]
+    _used.clear()
+    return bool(damaged)

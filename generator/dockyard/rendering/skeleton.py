@@ -11,7 +11,9 @@ import os
 import re
 import shutil
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from posixpath import normpath
 from typing import Any
@@ -24,7 +26,8 @@ from dockyard.programs.cache import CannotCache, cache_folder
 from dockyard.programs.scratch import scratch_folder
 from dockyard.rendering.template import Template
 
-_LAYOUT = "1"
+_LAYOUT = "2"
+_DIGEST = "digest"
 _DEFAULT_SUFFIX = ".jinja"
 # Settings that reach further than one file.
 _UNSEPARABLE = frozenset(
@@ -53,6 +56,11 @@ class Skeleton:
     plain: Path
     """The other files, where a service has them."""
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether all files are as they were laid out. A cleaner of old files may have deleted some."""
+        return _is_whole(self.templated.parent)
+
 
 def prepare(template: Template) -> Skeleton | None:
     """The two folders of `template`, from the cache or put there; None if it is not separable.
@@ -60,10 +68,37 @@ def prepare(template: Template) -> Skeleton | None:
     Raises CannotCache and GitFailed.
     """
     folder = cache_folder("checkouts") / f"{template.commit}-{_LAYOUT}"
-    if not folder.is_dir():
+    if not _is_whole(folder):
+        _remove(folder)
         _lay_out(template, folder)
     skeleton = Skeleton(folder / "templated", folder / "plain")
     return skeleton if skeleton.templated.is_dir() and skeleton.plain.is_dir() else None
+
+
+def _is_whole(folder: Path) -> bool:
+    try:
+        return (folder / _DIGEST).read_text(encoding="ascii") == _digest(folder)
+    except OSError:
+        return False
+
+
+def _digest(folder: Path) -> str:
+    """One word for all files in `folder`: names, contents and whether they can be executed."""
+    found = sha256()
+    for path in sorted(folder.rglob("*")):
+        if path.name != _DIGEST or path.parent != folder:
+            kind = "folder" if path.is_dir() else "run" if os.access(path, os.X_OK) else "file"
+            found.update(f"{kind} {path.relative_to(folder)}\0".encode("utf-8", "surrogateescape"))
+            if kind != "folder":
+                found.update(sha256(path.read_bytes()).digest())
+    return found.hexdigest()
+
+
+def _remove(folder: Path) -> None:
+    """Delete a damaged checkout. It is moved away first, so that no process sees half of it."""
+    if folder.is_dir():
+        with suppress(OSError), scratch_folder(".removing-", folder.parent) as bin_:
+            folder.rename(bin_ / "damaged")
 
 
 def _lay_out(template: Template, folder: Path) -> None:
@@ -75,6 +110,8 @@ def _lay_out(template: Template, folder: Path) -> None:
                 _move_plain_files(template, made)
             else:
                 shutil.rmtree(made / "templated")
+            (made / "index").unlink(missing_ok=True)
+            (made / _DIGEST).write_text(_digest(made), encoding="ascii")
             try:
                 made.rename(folder)
             except OSError:

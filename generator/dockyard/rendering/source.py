@@ -23,6 +23,8 @@ _SSH_SHORTHAND = re.compile(r"(?:[^/@:\s]+@)?[^/@:\s]+:(?!//)[^@\s]+")
 _REMOTE_HEAD = "refs/dockyard/head"
 _remembered: "dict[str, Source | str]" = {}
 """Sources by what was typed, or the sentence that says why there is none."""
+_mirrors: set[Path] = set()
+"""Mirrors that this process has given out."""
 
 
 class NoTemplate(DockyardError):
@@ -115,6 +117,7 @@ def locate(typed: str, named: str = "--template") -> Source:
     # Copier takes an address for a git repository only by its ending or by this prefix.
     recorded = url if url.endswith(".git") else f"git+{url}"
     mirror, stale = _mirror(url, named)
+    _mirrors.add(mirror)
     return Source(recorded, url, mirror, _REMOTE_HEAD, has_worktree=False, named=named, stale=stale)
 
 
@@ -125,6 +128,30 @@ def remember(sources: Mapping[str, Source | str]) -> None:
     """
     _remembered.clear()
     _remembered.update(sources)
+
+
+def forget_damaged() -> bool:
+    """Delete the mirrors that this process uses and that lack objects; whether there were any.
+
+    `locate` fetches them again.
+    """
+    damaged = [mirror for mirror in _mirrors if not _is_whole(mirror)]
+    _mirrors.clear()
+    for mirror in damaged:
+        with locked(mirror.with_suffix(".lock")):
+            shutil.rmtree(mirror, ignore_errors=True)
+    if damaged:
+        _remembered.clear()
+    return bool(damaged)
+
+
+def _is_whole(mirror: Path) -> bool:
+    check = ("fsck", "--connectivity-only", "--no-dangling", "--no-progress")
+    try:
+        git.run(*check, folder=mirror, env=git.isolated_environment())
+    except git.GitFailed:
+        return False
+    return True
 
 
 def _url(typed: str, named: str) -> str | None:

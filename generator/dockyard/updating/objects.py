@@ -4,12 +4,10 @@ Knows git's object databases; knows nothing of commits, plans and templates.
 """
 
 import stat
-import zlib
 from collections.abc import Sequence
-from hashlib import sha1
 from pathlib import Path
 
-from dockyard.programs import git
+from dockyard.programs import git, loose
 from dockyard.programs.cache import BrokenCache
 from dockyard.service import Service
 from dockyard.updating.scratch_repository import ScratchRepository
@@ -29,7 +27,8 @@ def bring(scratch: ScratchRepository, service: Service, wanted: Sequence[str]) -
         env=scratch.env,
         stdin=revisions,
     )
-    # Nearly every object is a file of its own. Packing and unpacking takes two processes.
+    # Nearly every object is a file of its own. Packing and unpacking takes three processes: 5.3 s of
+    # CPU for a fleet of 30, where links take 4.0 s.
     left = [
         oid
         for oid in listed.splitlines()
@@ -70,11 +69,9 @@ def bring(scratch: ScratchRepository, service: Service, wanted: Sequence[str]) -
 
 def _linked(oid: str, store: Path, objects: Path) -> bool:
     """Whether `objects` has the object now, by a link to the whole file in `store`."""
-    name = f"{oid[:2]}/{oid[2:]}"
-    file, link = store / name, objects / name
+    file, link = loose.path(oid, store), loose.path(oid, objects)
     try:
-        if sha1(zlib.decompress(file.read_bytes()), usedforsecurity=False).hexdigest() != oid:
-            return False
+        loose.load(oid, store)
         wanted = objects.stat().st_mode
         if wanted & _READABLE & ~file.stat().st_mode:
             # People share the repository, and the object's file is for this user alone.
@@ -85,7 +82,7 @@ def _linked(oid: str, store: Path, objects: Path) -> bool:
         link.hardlink_to(file)
     except FileExistsError:
         return True
-    except (OSError, zlib.error):
+    except (OSError, loose.DamagedError):
         # Missing, packed, on another disk or broken: git can tell, and brings it in its own way.
         return False
     return True

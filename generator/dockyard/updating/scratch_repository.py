@@ -10,13 +10,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from dockyard.programs import git
+from dockyard.programs import bare, git
 from dockyard.programs.scratch import scratch_folder
 from dockyard.programs.tree import Entries, Entry, entries, write
-from dockyard.rendering.render import store
+from dockyard.rendering.store import store
 from dockyard.service import Service
 
-_CONFIG = "[core]\n\trepositoryformatversion = 0\n\tbare = true\n"
 # What merge-tree of older gits does whatever the configuration says; newer ones read these.
 _MERGING = {
     "merge.conflictStyle": "merge",
@@ -63,10 +62,7 @@ def open_scratch(service: Service) -> Iterator[ScratchRepository]:
     """
     git.require(_NEEDED)
     with scratch_folder("dockyard-work-") as folder:
-        (folder / "objects/info").mkdir(parents=True)
-        (folder / "refs/heads").mkdir(parents=True)
-        (folder / "HEAD").write_text("ref: refs/heads/none\n")
-        (folder / "config").write_text(_CONFIG)
+        bare.make(folder)
         (folder / "objects/info/alternates").write_bytes(
             b"".join(_alternate(path) for path in (service.objects, store() / "objects"))
         )

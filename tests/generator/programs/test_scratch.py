@@ -27,7 +27,6 @@ def leave(folder: Path, days: float) -> Path:
     [
         ("scratch", "dockyard-work-a"),
         ("home/.cache/dockyard/renders", ".rendering-a"),
-        ("home/.cache/dockyard/renders", ".making-a"),
         ("home/.cache/dockyard/checkouts", ".making-a"),
     ],
 )
