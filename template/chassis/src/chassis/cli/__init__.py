@@ -86,14 +86,6 @@ def _app(session: Session) -> typer.Typer:
         ] = False,
     ) -> None: ...
 
-    @cli.command()
-    def config() -> None:
-        """Show the effective settings, secrets masked; `*` marks a value that is not the default."""
-        from chassis import settings
-
-        for variable, value, is_default, meaning in settings.effective(settings.load()):
-            say(f"{' ' if is_default else '*'} {variable}={value}\n      {meaning}")
-
     cli.command("run")(serving.run(session))
     cli.command("dev")(serving.dev(session))
     cli.command("relay")(serving.relay(session))
@@ -102,5 +94,6 @@ def _app(session: Session) -> typer.Typer:
     cli.command("tail")(events.tail(session))
     cli.command("smoke")(smoke.command(session))
     cli.command("load")(load.command(session))
+    cli.command("config")(serving.config(session))
     cli.add_typer(dlq.app(session), name="dlq")
     return cli

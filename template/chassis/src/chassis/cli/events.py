@@ -52,7 +52,7 @@ def tail(session: Session) -> Callable[..., None]:
             int | None, typer.Option("--limit", "-n", min=1, help="Stop after so many events.")
         ] = None,
     ) -> None:
-        """Show events as they are published, without taking them from anybody. Ends with Ctrl-C."""
+        """Show events as they are published. Takes them from nobody; Ctrl-C ends."""
         session.settings()  # a mistake in them is told before anything heavy is imported
         try:
             session.run(_tail(session, types or [], limit))

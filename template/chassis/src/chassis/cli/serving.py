@@ -1,4 +1,4 @@
-"""`run`, `dev`, `relay` and `migrate`: the commands that a deployment runs, and the one for a desk."""
+"""`run`, `dev`, `relay`, `migrate` and `config`: the commands around a running service."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +14,7 @@ from chassis.settings import Settings
 
 def run(session: Session) -> Callable[..., None]:
     def command() -> None:
-        """Consume events until SIGTERM, then drain and exit 0. Configured by CHASSIS_* variables."""
+        """Consume events until SIGTERM, then drain and exit 0. CHASSIS_* variables are the settings."""
         settings = _with_logs(session)
         from chassis.replica import process
 
@@ -29,7 +29,7 @@ def dev(session: Session) -> Callable[..., None]:
             ".dockyard"
         ),
     ) -> None:
-        """Run with an embedded NATS when CHASSIS_BUS_URL is not set: nothing else to install."""
+        """Run with a NATS server of its own. With CHASSIS_BUS_URL, it uses that broker instead."""
         settings = _with_logs(session)
         from chassis.tools.dev import develop
 
@@ -40,7 +40,7 @@ def dev(session: Session) -> Callable[..., None]:
 
 def relay(session: Session) -> Callable[..., None]:
     def command() -> None:
-        """Publish the outbox of replicas with CHASSIS_OUTBOX_RELAY=false, until SIGTERM."""
+        """Publish the outbox until SIGTERM, for replicas with CHASSIS_OUTBOX_RELAY=false."""
         settings = _with_logs(session)
         from chassis.replica import process
 
@@ -51,8 +51,19 @@ def relay(session: Session) -> Callable[..., None]:
 
 def migrate(session: Session) -> Callable[..., None]:
     def command() -> None:
-        """Create and change the chassis' tables in the inbox's database. Run it as often as you like."""
+        """Create and change the chassis' tables in the database. Run it as often as you like."""
         session.run(_migrate(settings_module.load()))
+
+    return command
+
+
+def config(_: Session) -> Callable[..., None]:
+    def command() -> None:
+        """Show the effective settings. Secrets are masked; `*` marks a value that is not the default."""
+        for variable, value, is_default, meaning in settings_module.effective(
+            settings_module.load()
+        ):
+            say(f"{' ' if is_default else '*'} {variable}={value}\n      {meaning}")
 
     return command
 

@@ -37,7 +37,7 @@ def command(session: Session) -> Callable[..., None]:
             bool, typer.Option("--yes", help="Send events also to a broker that is not local.")
         ] = False,
     ) -> None:
-        """Run a replica on the configured broker and store: ready, events handled, drained, exit code 0."""
+        """Try a replica on real servers: ready, events handled, drained, exit code 0."""
         settings = settings_module.load()
         _refuse_what_others_would_notice(settings, bool(events) and not yes)
         session.load_contracts()
