@@ -7,6 +7,7 @@ from pathlib import Path
 
 import yaml
 
+from chassis.calls.counts import counts_of
 from chassis.telemetry.metrics import Metrics
 
 _STRING = re.compile(r"\"[^\"]*\"|'[^']*'")
@@ -58,6 +59,7 @@ def metrics_of(expression: str) -> set[str]:
 
 def exported() -> set[str]:
     """Every series that a service shows, by the names that queries use."""
+    counts_of("function")
     metrics = Metrics("service", "version", "version")
     metrics.for_type("type")
     metrics.for_handler("type", "handler")
