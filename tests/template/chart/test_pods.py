@@ -12,6 +12,7 @@ import chassis.cli
 from chassis.bus import rabbitmq
 from chassis.bus.nats import NatsBus, lane
 from chassis.bus.rabbitmq import link
+from chassis.cli import loop
 from chassis.handling.surroundings import Limits
 from chassis.inbox.nats_kv import NatsKvInbox
 from chassis.inbox.postgres import database
@@ -47,7 +48,7 @@ def closing_seconds(bus: str, inbox: str) -> float:
     """From the drain's deadline to the end of the process, when nothing answers any more."""
     cancel = Limits(handler_timeout=30, lease=60, max_body=1).cancel + relay.CANCEL_SECONDS
     store = max(STORE_SECONDS[inbox], traces.SHUTDOWN_SECONDS)
-    return cancel + BUS_SECONDS[bus] + store + probes.CLOSE_SECONDS + chassis.cli.CANCEL_SECONDS
+    return cancel + BUS_SECONDS[bus] + store + probes.CLOSE_SECONDS + loop.CANCEL_SECONDS
 
 
 @pytest.mark.parametrize("component", ["worker", "relay", "migrate", "test"])

@@ -1,4 +1,4 @@
-{{- /* Managed. What the schema cannot say: values that do not go together are refused with a sentence. */ -}}
+{{- /* Managed. Refuses values that do not go together, with a sentence. The schema cannot express this. */ -}}
 
 {{- define "service.check" -}}
 {{- $values := .Values -}}
@@ -40,12 +40,12 @@
 {{- end -}}
 {{- end -}}
 {{- if not (has "CHASSIS_BUS_URL" $given) -}}
-{{- fail "CHASSIS_BUS_URL is not set: say where the broker is, in env, or in secretEnv or externalSecret.env if the URL has a password" -}}
+{{- fail "CHASSIS_BUS_URL is not set: say where the broker is: in env, or in secretEnv or externalSecret.env if the URL has a password" -}}
 {{- end -}}
 {{- if and .Values.autoscaling.keda.enabled (eq $values.bus.kind "rabbitmq") -}}
 {{- with .Values.autoscaling.keda -}}
 {{- if and .hostFromEnv (not (has .hostFromEnv $given)) -}}
-{{- fail (printf "autoscaling.keda.hostFromEnv names %s, which is in none of env, secretEnv and externalSecret.env" .hostFromEnv) -}}
+{{- fail (printf "autoscaling.keda.hostFromEnv names %s, which is not in env, secretEnv or externalSecret.env" .hostFromEnv) -}}
 {{- end -}}
 {{- if not (or .hostFromEnv .authenticationRef.name) -}}
 {{- fail "autoscaling.keda.hostFromEnv and autoscaling.keda.authenticationRef.name are both empty: say in one of them where KEDA gets the broker's URL from" -}}

@@ -39,7 +39,7 @@ spec:
     spec: {{- include "service.podSpec" (set . "serves" true) | nindent 6 }}
 {{- end -}}
 
-{{- /* At most so many of a component's pods are evicted at a time: `root`, `component`, `name`. Broken ones always. */ -}}
+{{- /* Bounds the evictions of a component's pods: `root`, `component`, `name`. Broken pods may always be evicted. */ -}}
 {{- define "service.disruptionBudget" -}}
 apiVersion: policy/v1
 kind: PodDisruptionBudget

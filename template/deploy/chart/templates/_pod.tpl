@@ -1,4 +1,4 @@
-{{- /* Managed. The pods of a release: workers, relays, the migration and the test differ only in what is given here. */ -}}
+{{- /* Managed. The pods of a release: workers, relays, the migration and the test differ only in these arguments. */ -}}
 
 {{- /*
 Seconds from SIGTERM to SIGKILL. After the drain's deadline the chassis needs nearly 40 when neither broker nor store nor
