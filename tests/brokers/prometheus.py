@@ -1,7 +1,7 @@
-"""A Prometheus for the tests: scrapes one port and evaluates one rule file every second."""
+"""A Prometheus for the tests: scrapes ports and evaluates one rule file every second."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from math import isnan
@@ -50,14 +50,31 @@ class Prometheus:
 @contextmanager
 def prometheus(folder: Path, *, job: str, target: int, rules: str) -> Iterator[Prometheus]:
     """It scrapes 127.0.0.1:`target` as `job`; `rules` is the text of the rule file."""
+    with scraping(folder, [{"job_name": job, **at(target)}], rules) as running:
+        yield running
+
+
+def at(*ports: int) -> dict[str, Any]:
+    """The part of a scrape configuration that names the targets."""
+    return {"static_configs": [{"targets": [f"127.0.0.1:{port}" for port in ports]}]}
+
+
+@contextmanager
+def scraping(
+    folder: Path,
+    scrape_configs: Sequence[Mapping[str, Any]],
+    rules: str,
+    alertmanager: int | None = None,
+) -> Iterator[Prometheus]:
+    """It scrapes what `scrape_configs` say, in Prometheus' words, and tells an Alertmanager's port."""
     (folder / "rules.yaml").write_text(rules)
-    config = {
+    config: dict[str, Any] = {
         "global": {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"},
         "rule_files": ["rules.yaml"],
-        "scrape_configs": [
-            {"job_name": job, "static_configs": [{"targets": [f"127.0.0.1:{target}"]}]}
-        ],
+        "scrape_configs": list(scrape_configs),
     }
+    if alertmanager is not None:
+        config["alerting"] = {"alertmanagers": [at(alertmanager)]}
     (folder / "prometheus.yaml").write_text(yaml.safe_dump(config))
     port = process.free_port()
     command: list[str | Path] = [find("prometheus"), f"--config.file={folder / 'prometheus.yaml'}"]

@@ -27,6 +27,11 @@ management.tcp.port = {http}
 disk_free_limit.absolute = 50MB
 log.file.level = warning
 """
+_METRICS = """\
+prometheus.tcp.ip = 127.0.0.1
+prometheus.tcp.port = {shown}
+collect_statistics_interval = 1000
+"""
 
 
 class ManagementError(RuntimeError):
@@ -43,6 +48,8 @@ class RabbitMQ:
     server: Server
     amqp_port: int
     http_port: int
+    metrics_port: int | None = None
+    """Of the plugin rabbitmq_prometheus, for a node that has it."""
 
     @contextmanager
     def vhost(self, name: str) -> Iterator[str]:
@@ -80,11 +87,19 @@ class RabbitMQ:
 
 
 @contextmanager
-def rabbitmq_server(folder: Path) -> Iterator[RabbitMQ]:
-    """A node with the management API. Its epmd runs in the foreground, so it can be stopped too."""
-    amqp, http, epmd, distribution = (free_port() for _ in range(4))
-    (folder / "rabbitmq.conf").write_text(_CONFIG.format(amqp=amqp, http=http))
-    (folder / "enabled_plugins").write_text("[rabbitmq_management].\n")
+def rabbitmq_server(folder: Path, *, metrics: bool = False) -> Iterator[RabbitMQ]:
+    """A node with the management API. Its epmd runs in the foreground, so it can be stopped too.
+
+    `metrics`: with the plugin for Prometheus, whose numbers are then a second old at most.
+    """
+    amqp, http, epmd, distribution, shown = (free_port() for _ in range(5))
+    config = _CONFIG.format(amqp=amqp, http=http)
+    plugins = "rabbitmq_management"
+    if metrics:
+        config += _METRICS.format(shown=shown)
+        plugins += ", rabbitmq_prometheus"
+    (folder / "rabbitmq.conf").write_text(config)
+    (folder / "enabled_plugins").write_text(f"[{plugins}].\n")
     env = {
         "HOME": str(folder),
         "ERL_EPMD_ADDRESS": "127.0.0.1",
@@ -105,7 +120,7 @@ def rabbitmq_server(folder: Path) -> Iterator[RabbitMQ]:
             env=env,
         ) as server,
     ):
-        yield RabbitMQ(server, amqp, http)
+        yield RabbitMQ(server, amqp, http, shown if metrics else None)
 
 
 _shared = ExitStack()
