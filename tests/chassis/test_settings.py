@@ -1,4 +1,4 @@
-"""Settings from the environment: every mistake is one line that names the variable, and no secret is ever shown."""
+"""Settings from the environment: a mistake is one line that names the variable and no secret."""
 
 import traceback
 

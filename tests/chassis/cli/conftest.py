@@ -41,7 +41,7 @@ def billing() -> Service:
 
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Runs a command line of billing-svc in an empty folder, with only the settings that the test makes."""
+    """Runs a command line of billing-svc in an empty folder, with the test's settings alone."""
     monkeypatch.chdir(tmp_path)
     for name in os.environ:
         if name.startswith("CHASSIS_"):

@@ -88,8 +88,8 @@ def test_a_broker_that_does_not_answer_is_named_without_its_password(
     assert (said.code, said.out) == (2, "")
     *why, line = said.err.splitlines()
     assert (
-        line
-        == f"billing-svc: no broker answers at {scheme}://user:***@127.0.0.1:{port} (CHASSIS_BUS_URL)"
+        line == f"billing-svc: no broker answers at {scheme}://user:***@127.0.0.1:{port} "
+        "(CHASSIS_BUS_URL)"
     )
     assert {json.loads(one)["level"] for one in why} <= {"warning"}
     assert SECRET not in said.err

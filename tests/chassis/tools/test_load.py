@@ -1,4 +1,4 @@
-"""A load of events: as many as planned, at the rate that was asked for, and an honest count of what the broker took."""
+"""A load of events: as many as planned, at the given rate, with an honest count of them."""
 
 import asyncio
 from pathlib import Path

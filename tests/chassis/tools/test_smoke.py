@@ -1,4 +1,4 @@
-"""What `smoke` demands of a replica, shown with programs that are none: it has to notice each way to fail."""
+"""`smoke` notices each way in which a replica fails, shown with programs that are none."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""Why an event goes to the dead letters: the one list, for the code that gives a reason and for the user."""
+"""Why an event goes to the dead letters: one list, for the code and for users."""
 
 from typing import Literal, get_args
 

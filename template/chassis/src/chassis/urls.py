@@ -1,7 +1,7 @@
 """URLs of brokers, stores and collectors: what is refused, and what may be shown of them.
 
-Knows URLs; knows no setting and no client. An error never holds a value: a special character that is
-not encoded makes a part of the password look like a host, a path or a parameter.
+Knows URLs; knows no setting and no client. An error never holds a part of the URL: a character that
+is not encoded makes a piece of the password look like a host, a path or a parameter.
 """
 
 import re
@@ -29,8 +29,8 @@ _PARAMETERS = {
 }
 """By scheme: aiormq's and redis-py's that the chassis does not set itself, and libpq's."""
 _WHOLE_NUMBERS = (
-    "connect_timeout db health_check_interval heartbeat keepalives keepalives_count keepalives_idle "
-    "keepalives_interval port protocol tcp_user_timeout timeout"
+    "connect_timeout db health_check_interval heartbeat keepalives keepalives_count "
+    "keepalives_idle keepalives_interval port protocol tcp_user_timeout timeout"
 )
 
 _NOT_IN_A_URL = re.compile(r"[\x00-\x20\x7f#]|%(?![0-9A-Fa-f]{2})")
@@ -51,7 +51,7 @@ def checked(urls: str, schemes: tuple[str, ...]) -> str:
 
 
 def masked(urls: str) -> str:
-    """`urls` with every password, and a token in its place, hidden; rather too much than too little."""
+    """`urls` with every password and every token in its place hidden; rather too much."""
     return ",".join(_masked_one(url) for url in _NEXT_URL.split(urls))
 
 

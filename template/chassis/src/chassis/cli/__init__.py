@@ -1,7 +1,7 @@
 """The command of a service: run, dev, relay, migrate, publish, tail, smoke, load, dlq, config.
 
-The only room that prints or asks. A command imports what it needs when it runs: `--help` and `config`
-need no broker's client, no HTTP server and no handler.
+The only room that prints or asks. A command imports what it needs when it runs: `--help` and
+`config` need no broker's client, no HTTP server and no handler.
 """
 
 import sys

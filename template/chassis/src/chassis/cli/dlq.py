@@ -112,7 +112,7 @@ def _export(session: Session) -> Callable[..., None]:
         newer_than: NewerOption = None,
         force: Annotated[bool, typer.Option("--force", help="Overwrite FILE.")] = False,
     ) -> None:
-        """Copy whole entries to a file, one JSON object a line. The dead letters stay as they are."""
+        """Copy whole entries to a file, one JSON object a line. Removes nothing."""
         which = _filter(id_, type_, reason, older_than, newer_than)
         session.load_contracts()
         if file == "-":
@@ -182,7 +182,7 @@ def _discard(session: Session) -> Callable[..., None]:
 
 
 def _visit(session: Session, which: "Filter", see: "Callable[[DeadLetter], object]") -> int:
-    """Call `see` with each letter that fits, and keep none: they may be many and large. Returns how many."""
+    """Call `see` with each letter that fits; returns how many. Keeps none: they may be large."""
     from chassis import deadletters
 
     return _sweep(session, partial(deadletters.visit, see=see), which)

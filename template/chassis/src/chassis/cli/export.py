@@ -1,4 +1,7 @@
-"""`dlq export`: dead letters to a file, all of them or no file at all. Knows files, and how an entry becomes a line."""
+"""`dlq export`: dead letters to a file, all of them or no file at all.
+
+Knows files, and how an entry becomes a line.
+"""
 
 import base64
 import json
@@ -18,10 +21,10 @@ if TYPE_CHECKING:
 
 @contextmanager
 def replacing(path: Path, *, force: bool) -> Iterator[Callable[[str], object]]:
-    """Gives a function that writes a line; `path` gets all lines when the block has ended, none if it fails.
+    """Gives a function that writes a line. `path` gets all lines at the end or none.
 
-    Only its owner may read the file: events can hold personal data. Raises UsageError when `path` is there and not
-    `force`, is no file, or cannot be written.
+    Only the owner may read the file: events can hold personal data. Raises UsageError if `path`
+    exists without `force`, is no file, or cannot be written.
     """
     try:
         if path.exists() and not path.is_file():
@@ -50,7 +53,7 @@ def replacing(path: Path, *, force: bool) -> Iterator[Callable[[str], object]]:
 
 
 def line(letter: "DeadLetter") -> str:
-    """All of `letter` as JSON: `body` in base64, `event` decoded, or null if it cannot be decoded."""
+    """All of `letter` as JSON: `body` in base64, `event` decoded, or null if that fails."""
     from chassis.contracts import event_types
 
     try:
@@ -68,5 +71,5 @@ def line(letter: "DeadLetter") -> str:
 
 
 def _as_text(value: object) -> str:
-    """A header's value that AMQP knows and JSON does not: bytes in base64; times and decimals as they are written."""
+    """A value that AMQP knows and JSON does not: bytes in base64, times and decimals as text."""
     return base64.b64encode(value).decode() if isinstance(value, bytes | bytearray) else str(value)

@@ -34,7 +34,7 @@ def summary(letter: "DeadLetter") -> dict[str, object]:
 
 
 def print_table(rows: Sequence[Mapping[str, object]]) -> None:
-    """A row for each of the summaries, and how many there are. Short on a terminal, whole in a pipe."""
+    """A row for each summary, and their number. Short on a terminal, whole in a pipe."""
     shown = _shortened if output.in_a_terminal() else _whole
     headings = [name.replace("_", " ") for name in COLUMNS]
     output.table([shown({name: str(row[name]) for name in COLUMNS}) for row in rows], headings)

@@ -1,7 +1,7 @@
 """Commands that start without pydantic, which Typer imports to convert the value of any option.
 
-Text needs no conversion, and a default has its type already. Everything else is left to Typer. Where
-Typer converts in another way, nothing changes here but the time of the start.
+Text needs no conversion, and a default has its type already. Typer converts everything else. If a
+Typer converts in another way, commands work as before and start slower.
 """
 
 from collections.abc import Callable, Mapping

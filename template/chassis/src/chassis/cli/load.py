@@ -34,7 +34,7 @@ def command(session: Session) -> Callable[..., None]:
         body: Annotated[
             str | None,
             typer.Option(
-                help="The body in protobuf's JSON mapping, {n} in it the event's number; made up by default."
+                help="The body as protobuf's JSON, made up by default. {n} is the event's number."
             ),
         ] = None,
         metrics: Annotated[
@@ -53,7 +53,7 @@ def command(session: Session) -> Callable[..., None]:
             bool, typer.Option("--yes", help="Also on a broker that is not on this machine.")
         ] = False,
     ) -> None:
-        """Publish many events and measure. Exit code 1 when one was not confirmed, not handled or a dead letter."""
+        """Publish many events and measure. Exit code 1 if an event fails or gets lost."""
         from chassis.cli.loading import Order, load_and_measure
         from chassis.tools.load import Plan
 

@@ -46,7 +46,10 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class Watched:
-    """The replicas whose metrics are at `urls`, the types to look for, and the seconds without progress to bear."""
+    """Replicas with metrics at `urls`, the types to look for, and how long to wait for progress.
+
+    `patience` is in seconds.
+    """
 
     urls: Sequence[str]
     types: frozenset[str]
@@ -55,7 +58,7 @@ class Watched:
 
 @dataclass(slots=True)
 class Result:
-    """What is known of a load so far. `handled` stays None when nobody was asked; `seconds` until the last one."""
+    """A load so far. `handled` stays None without metrics; `seconds` ends with the last event."""
 
     tally: Tally = field(default_factory=Tally)
     handled: Reading | None = None
@@ -63,7 +66,7 @@ class Result:
 
     @property
     def clean(self) -> bool:
-        """Every event confirmed and, as far as is known, handled to an end that is no dead letter."""
+        """Every event is confirmed and, as far as metrics tell, handled and no dead letter."""
         settled = self.handled is None or (
             self.handled.settled >= self.tally.confirmed and not self.handled.dead
         )
@@ -71,7 +74,10 @@ class Result:
 
 
 def load_and_measure(session: Session, order: Order) -> bool:
-    """Publish and show what became of it; whether all went well. Raises UsageError, ContractError, TooLarge."""
+    """Publish and show the result; returns whether all went well.
+
+    Raises UsageError, ContractError, TooLarge and ScrapeError.
+    """
     settings = session.settings()
     classes = _classes(session, order.types)
     _require_local(settings.bus, classes, yes=order.yes)
@@ -100,7 +106,8 @@ def _require_local(url: str, classes: Sequence[type[Message]], *, yes: bool) -> 
     if not yes and not all(_is_local(one) for one in url.split(",")):
         raise UsageError(
             f"{masked(url)} is not on this machine, and everybody there who takes "
-            f"{', '.join(map(event_types.event_type, classes))} would get these events: say --yes if that is meant"
+            f"{', '.join(map(event_types.event_type, classes))} would get these events: "
+            "add --yes to publish there"
         )
 
 
@@ -118,7 +125,7 @@ def _is_local(url: str) -> bool:
 def _events(
     session: Session, classes: Sequence[type[Message]], body: str | None, settings: Settings
 ) -> Event:
-    """Makes the event of a number. Raises ContractError and TooLarge when the first of a type cannot be published."""
+    """Makes the event of a number. Raises ContractError, TooLarge if a first one fails."""
     if body is not None and len(classes) != 1:
         raise UsageError(f"--body is for one TYPE, not for {len(classes)}: name it")
     random = Random()  # noqa: S311 - no secret is made of it
@@ -165,7 +172,7 @@ async def _follow(
     publishing: asyncio.Task[None],
     result: Result,
 ) -> None:
-    """Keep `result` until all that was confirmed is handled, or nothing was for too long. Raises UsageError."""
+    """Keep `result` until every confirmed event is handled, or none for too long."""
     started = progressed = monotonic()
     settled = 0
     while True:
@@ -199,7 +206,7 @@ def _shown(value: object) -> str:
 
 
 def _figures(result: Result) -> dict[str, object]:
-    """The figures by name, those that nobody measured left out."""
+    """The figures by name, without the figures that nobody measured."""
     tally, handled = result.tally, result.handled
     figures: dict[str, object] = {
         "published": tally.confirmed,

@@ -1,4 +1,4 @@
-"""The event loop of a command: uvloop where there is one, and an end that no handler can prevent."""
+"""The event loop of a command: uvloop if installed, and an end that no handler can prevent."""
 
 import asyncio
 import os

@@ -14,7 +14,7 @@ from chassis.settings import Settings
 
 def run(session: Session) -> Callable[..., None]:
     def command() -> None:
-        """Consume events until SIGTERM, then drain and exit 0. CHASSIS_* variables are the settings."""
+        """Consume events until SIGTERM, then drain and exit 0. CHASSIS_* variables set it up."""
         settings = _with_logs(session)
         from chassis.replica import process
 
@@ -59,7 +59,7 @@ def migrate(session: Session) -> Callable[..., None]:
 
 def config(_: Session) -> Callable[..., None]:
     def command() -> None:
-        """Show the effective settings. Secrets are masked; `*` marks a value that is not the default."""
+        """Show the effective settings, secrets masked. `*` marks a value other than the default."""
         for variable, value, is_default, meaning in settings_module.effective(
             settings_module.load()
         ):

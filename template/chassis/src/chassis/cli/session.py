@@ -26,7 +26,7 @@ class UsageError(Exception):
 class Session:
     """The commands of the service `name`.
 
-    `service` may be `module:attribute`: its handlers are imported only by a command that needs them.
+    `service` may be `module:attribute`: a command imports the handlers only if it needs them.
     """
 
     def __init__(self, service: "Service | str", name: str = "") -> None:
@@ -69,7 +69,7 @@ class Session:
         loop.run(main)
 
     def settings(self) -> Settings:
-        """The environment's settings; without CHASSIS_BUS_URL with the URL of this folder's `dev`."""
+        """The environment's settings. Without CHASSIS_BUS_URL, the broker of `dev`."""
         settings = settings_module.load()
         if settings.bus_url is not None:
             return settings
@@ -89,7 +89,7 @@ class Session:
         subscription: "Subscription | None" = None,
         on_delivery: "OnDelivery | None" = None,
     ) -> "AsyncIterator[Bus]":
-        """A connected bus, subscribed if asked for. Raises BusUnavailable if no broker answers soon."""
+        """A connected bus, subscribed if asked. Raises BusUnavailable if no broker answers soon."""
         import asyncio
 
         from chassis import adapters
@@ -121,7 +121,7 @@ class Session:
             event_types.load_contracts(messages[0])
 
     def resolve_type(self, name: str) -> "type[Message]":
-        """The message class of a full type name, or of a bare one such as UserSignedUp if it is unique.
+        """The message class of a full type name, or of a bare UserSignedUp if it is unique.
 
         A full name needs the contracts of its package alone, and no handler.
         """

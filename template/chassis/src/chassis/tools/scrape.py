@@ -22,12 +22,12 @@ _FINAL = ("done", "duplicate", "dead")
 
 
 class ScrapeError(Exception):
-    """A replica's metrics cannot be read, or not be compared with earlier ones; the message says why."""
+    """A replica's metrics cannot be read or compared with earlier ones; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """Counts over all replicas: deliveries by outcome, dead letters, cumulative ages by upper bound.
+    """Sums over all replicas: deliveries by outcome, dead letters, cumulative ages by bound.
 
     The bounds of ages are seconds.
     """
@@ -50,7 +50,7 @@ class Reading:
         )
 
     def age(self, share: float) -> float | None:
-        """The age in seconds that `share` of the events did not exceed, as Prometheus interpolates."""
+        """The age in seconds that `share` of the events did not exceed, interpolated."""
         wanted = share * self.ages[inf]
         below, counted = 0.0, 0
         for bound, number in sorted(self.ages.items()):
@@ -62,7 +62,7 @@ class Reading:
 
 
 async def read(http: aiohttp.ClientSession, urls: Sequence[str], types: frozenset[str]) -> Reading:
-    """The sum over the replicas with metrics at `urls`, of events of `types`. Raises ScrapeError."""
+    """The sum of the metrics at `urls`, for events of `types`. Raises ScrapeError."""
     outcomes: Counter[str] = Counter()
     ages: Counter[float] = Counter()
     dead = 0

@@ -44,7 +44,7 @@ class Replica:
         await self._until(is_ready, "it was not ready")
 
     async def handles(self, type_: str, count: int) -> None:
-        """Return once `count` events of `type_` are done. Raises SmokeFailed, at once when one is dead."""
+        """Return once `count` events of `type_` are done. Raises SmokeFailed, soon if one dies."""
 
         async def are_done() -> bool:
             if await self._settled(type_, "dead"):
@@ -56,7 +56,10 @@ class Replica:
         )
 
     async def drains(self, seconds: float) -> None:
-        """Send SIGTERM; return once it ended with 0 in the drain's `seconds` and a margin. Raises SmokeFailed."""
+        """Send SIGTERM; return once it ended with 0. Raises SmokeFailed.
+
+        It has the drain's `seconds` and a margin.
+        """
         self._process.send_signal(signal.SIGTERM)
         try:
             code = await asyncio.wait_for(self._process.wait(), seconds + _CLOSE_SECONDS)
