@@ -1,4 +1,4 @@
-"""A failing dependency pauses the consumer and costs no attempts; one event alone does not pause it."""
+"""A failing dependency pauses the consumer and costs no attempts; a failing event does not."""
 
 import asyncio
 from collections import Counter

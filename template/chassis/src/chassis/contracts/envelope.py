@@ -152,7 +152,7 @@ _RFC_3339 = re.compile(
 
 
 def _from_rfc_3339(text: str) -> datetime:
-    """Raises ValueError. ISO 8601 has more forms, such as week dates; they are none of RFC 3339's."""
+    """Raises ValueError. ISO 8601 has more forms than RFC 3339, such as week dates."""
     parts = _RFC_3339.fullmatch(text)
     if parts is None:
         raise ValueError(text)
