@@ -117,7 +117,9 @@ def _succeeds(root: Path, *arguments: str) -> bool:
 
 def _run(root: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     command = ["git", *arguments]
-    return subprocess.run(command, cwd=root, check=False, capture_output=True, text=True)  # noqa: S603 - no shell
+    return subprocess.run(  # noqa: S603 - no shell
+        command, cwd=root, check=False, capture_output=True, text=True
+    )
 
 
 def main() -> int:

@@ -38,7 +38,11 @@ def rabbit(meter: Meter) -> Any:
 
 
 def nats(meter: Meter) -> Any:
-    from faststream.nats import JStream, NatsBroker, PullSub  # noqa: PLC0415 - only the bus that is measured
+    from faststream.nats import (  # noqa: PLC0415 - only the bus that is measured
+        JStream,
+        NatsBroker,
+        PullSub,
+    )
 
     broker = NatsBroker(URL, logger=None)
     stream = JStream("EVENTS", subjects=["events.>"])

@@ -13,9 +13,6 @@ from pathlib import Path
 from dockyard.errors import ToolMissing
 from dockyard.programs.signals import uninterrupted
 
-COMMAND_COLUMNS = 140
-"""The services' own commands may use so many characters for a line."""
-
 PATIENCE = 60.0
 """Seconds until the demo gives up on an event that it waits for."""
 
@@ -77,11 +74,7 @@ def service_environment(bus_url: str, provider: Path) -> dict[str, str]:
     inherited = {
         name: value for name, value in os.environ.items() if not name.startswith("CHASSIS_")
     }
-    ours = {
-        "CHASSIS_BUS_URL": bus_url,
-        "DEMO_PROVIDER": str(provider),
-        "COLUMNS": str(COMMAND_COLUMNS),
-    }
+    ours = {"CHASSIS_BUS_URL": bus_url, "DEMO_PROVIDER": str(provider)}
     return inherited | SETTINGS | ours
 
 

@@ -10,7 +10,7 @@ from billing_svc import handlers
 
 async def test_a_signup_is_handled_once(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[str] = []
-    monkeypatch.setattr(handlers, "call_provider", lambda _service, event_id, _key: calls.append(event_id))
+    monkeypatch.setattr(handlers, "call_provider", lambda _name, event, _key: calls.append(event))
     async with Harness(handlers.service) as harness:
         signup = UserSignedUp(user_id="ada", email="ada@example.com")
         assert await harness.send(signup, id="e-1") == "done"
