@@ -17,7 +17,7 @@ from dockyard.rendering.healing import healed
 from dockyard.rendering.source import Source
 from dockyard.service import Service, files, open_service, place, require_clean
 from dockyard.updating import apply, objects, worktree
-from dockyard.updating.changes import changes
+from dockyard.updating.changes import changes, refuse_unknown_files
 from dockyard.updating.drift import Drift, chosen, drift, patch
 from dockyard.updating.plan import Plan, after, plan
 from dockyard.updating.scratch_repository import ScratchRepository, open_scratch
@@ -277,6 +277,11 @@ def _plans(
 def _applied(
     scratch: ScratchRepository, plans: tuple[Plan, ...], how: _How
 ) -> tuple[Outcome, apply.Committed | None]:
+    # Also for a branch: the merge of it would write over an ignored file without a word.
+    for each in plans:
+        refuse_unknown_files(
+            each.service.repository, changes(each.service, each.merge.before, each.merge.after)
+        )
     if how.dry_run:
         return Outcome.PREDICTED, None
     if how.in_place:

@@ -29,7 +29,7 @@ from dockyard.rendering.source import Source
 from dockyard.rendering.template import UnknownRef, template_at
 from dockyard.service import open_service
 from dockyard.updating.apply import branch_for
-from dockyard.updating.versions import source_of, step
+from dockyard.updating.versions import address_of, source_of, step
 
 
 class FleetBusy(DockyardError):
@@ -182,12 +182,9 @@ def _unknown(to: str | None, template: Source) -> UnknownRef | None:
 def _address(member: Member) -> tuple[str | None, str]:
     """The address of its template, as `source_of` asks for it, and where that is named."""
     try:
-        service = open_service(clones.folder(member))
+        return address_of(open_service(clones.folder(member)))
     except DockyardError:
         return None, ""
-    beside = service.root / service.recorded.source
-    address = str(beside) if beside.is_dir() else service.recorded.source
-    return address, f"_src_path of {service.recorded.file}"
 
 
 def _wants(member: Member, aim: Aim, wish: Wish, *, is_again: bool) -> tuple[Member, bool]:

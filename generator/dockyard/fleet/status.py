@@ -157,9 +157,8 @@ def new_answers(service: Service, aim: Aim) -> dict[str, str]:
 
 def is_foreign(service: Service, aim: Aim) -> bool:
     """Whether the service follows another template than the fleet."""
-    return (
-        aim.template is not None
-        and source_of(service).repository != source.locate(aim.template, IN_FILE).repository
+    return aim.template is not None and not source.is_same(
+        source_of(service), source.locate(aim.template, IN_FILE)
     )
 
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from dockyard.errors import DockyardError, one_line
 from dockyard.programs import git
@@ -128,6 +128,39 @@ def remember(sources: Mapping[str, Source | str]) -> None:
     """
     _remembered.clear()
     _remembered.update(sources)
+
+
+def is_remote(typed: str) -> bool:
+    """Whether `typed` is an address, and not a folder's name."""
+    address = typed.removeprefix("git+")
+    return (
+        typed.startswith(tuple(_ALIASES))
+        or "://" in address
+        or _SSH_SHORTHAND.fullmatch(address) is not None
+    )
+
+
+def is_same(one: Source, other: Source) -> bool:
+    """Whether both are one template: at one folder, or at one URL in two spellings."""
+    return _canonical(one) == _canonical(other)
+
+
+def _canonical(source: Source) -> str:
+    """Host and path: the same for ssh and https, with and without user, port, `.git` and slash."""
+    url = source.url
+    if url is None:
+        return str(source.repository.resolve())
+    if "://" not in url:
+        host, _, path = url.partition(":")
+        host = host.rpartition("@")[2]
+    else:
+        parts = urlsplit(url)
+        host, path = parts.hostname or "", parts.path
+        if parts.scheme == "file":
+            folder = Path(unquote(path))
+            # Git finds template.git under the name template too.
+            return str((folder if folder.exists() else Path(f"{folder}.git")).resolve())
+    return f"{host.lower()}/{path.strip('/').removesuffix('.git').strip('/')}"
 
 
 def forget_damaged() -> bool:

@@ -4,6 +4,7 @@ Knows nothing of Copier's rendering or of services. A version is never a name th
 resolved here to a commit, and to the most precise release tag on that commit.
 """
 
+import os
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -141,23 +142,24 @@ def recorded_version(template: Template) -> str:
 
 def version_tags(source: Source) -> tuple[Tag, ...]:
     """Every tag of `source` that is a version, in no order."""
-    listing = git.run(
-        "for-each-ref",
-        "--format=%(refname:strip=2)%09%(objectname)%09%(*objectname)",
-        "refs/tags",
-        folder=source.repository,
+    # Ends with 1 without a tag. A tag of a tag is peeled to its commit, on lines of their own.
+    listed = git.output(
+        "show-ref", "--tags", "--dereference", folder=source.repository, good=(0, 1)
     )
-    return tuple(_parsed_tags(listing.splitlines()))
+    commits: dict[str, str] = {}
+    for line in os.fsdecode(listed).splitlines():
+        oid, _, ref = line.partition(" ")
+        commits[ref.removeprefix("refs/tags/").removesuffix("^{}")] = oid
+    return tuple(_versions(commits))
 
 
-def _parsed_tags(lines: Iterable[str]) -> Iterable[Tag]:
-    for line in lines:
-        name, tagged, commit_of_annotated = line.split("\t")
+def _versions(commits: Mapping[str, str]) -> Iterable[Tag]:
+    for name, commit in commits.items():
         try:
             version = Version(name)
         except InvalidVersion:
             continue
-        yield Tag(name, commit_of_annotated or tagged, version)
+        yield Tag(name, commit, version)
 
 
 def _commit(source: Source, ref: str | None, tags: tuple[Tag, ...], option: str) -> str:

@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 
 from dockyard.errors import DockyardError
 from dockyard.programs import git
@@ -88,7 +89,7 @@ def commit(scratch: ScratchRepository, plans: Sequence[Plan]) -> Committed:
         tip = git.run(*parent, folder=service.root, env=env, stdin=text).strip()
     try:
         git.run(
-            *("update-ref", "--create-reflog", "-m", "dockyard update"),
+            *("update-ref", "--no-deref", "--create-reflog", "-m", "dockyard update"),
             *(f"refs/heads/{branch}", tip, before or _NO_REF),
             folder=service.root,
             env=env,
@@ -135,14 +136,21 @@ def _message(plan: Plan, tree: str) -> str:
 def _tip(service: Service, branch: str) -> str | None:
     """The commit of the branch, None without one. Raises BranchTaken if it is a person's."""
     ref = f"refs/heads/{branch}"
-    told = ("for-each-ref", "--format=%(objectname) %(worktreepath)", ref)
-    found = git.run(*told, folder=service.root).strip()
-    if not found:
-        return None
-    tip, _, checked_out = found.partition(" ")
-    if checked_out:
-        raise BranchTaken(branch, f"is checked out in {checked_out}")
-    if not is_dockyards(service, tip):
+    parents = {str(parent) for parent in PurePosixPath(ref).parents if len(parent.parts) > 2}
+    format_ = "--format=%(refname)%00%(objectname)%00%(symref)%00%(worktreepath)"
+    # A pattern lists what is below it too: git has no branch below another one.
+    listed = git.run("for-each-ref", format_, ref, *sorted(parents), folder=service.root)
+    tip = None
+    for found, oid, symbolic, checked_out in (line.split("\0") for line in listed.splitlines()):
+        if found in parents or found.startswith(f"{ref}/"):
+            raise BranchTaken(found.removeprefix("refs/heads/"), f"leaves no place for {branch}")
+        if found == ref and symbolic:
+            other = symbolic.removeprefix("refs/heads/")
+            raise BranchTaken(branch, f"is only another name of {other}")
+        if found == ref and checked_out:
+            raise BranchTaken(branch, f"is checked out in {checked_out}")
+        tip = oid if found == ref else tip
+    if tip is not None and not is_dockyards(service, tip):
         raise BranchTaken(branch, "has commits that are not an update by Dockyard")
     return tip
 

@@ -95,8 +95,12 @@ def patch(
     trees = [scratch.write(files) for files in (before, after)]
     below = f"{folder}/" if folder else ""
     prefixes = (f"--src-prefix=a/{below}", f"--dst-prefix=b/{below}")
-    how = ("-r", *prefixes, "-p", "--find-renames", f"--color={'always' if colour else 'never'}")
-    return git.output("diff-tree", *how, *trees, folder=scratch.folder, env=scratch.env)
+    # For `git apply` and `patch -p1` alike, which knows no renames.
+    form = ("-r", "-p", "--binary", "--full-index", "--no-renames", "--unified=3")
+    tint = f"--color={'always' if colour else 'never'}"
+    return git.output(
+        "diff-tree", *form, *prefixes, tint, *trees, folder=scratch.folder, env=scratch.env
+    )
 
 
 def chosen(found: Drift, names: Collection[str]) -> list[str]:

@@ -4,12 +4,13 @@ Knows a template's tags and history; knows nothing of files.
 """
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from packaging.version import Version
 
 from dockyard.errors import DockyardError
 from dockyard.programs import git
-from dockyard.rendering.source import Source, locate
+from dockyard.rendering.source import Source, is_remote, locate
 from dockyard.rendering.template import (
     Tag,
     Template,
@@ -93,10 +94,19 @@ def source_of(service: Service) -> Source:
 
     A relative address counts from the service. Raises what `source.locate` raises.
     """
-    address = service.recorded.source
-    beside = service.root / address
-    named = f"_src_path of {service.recorded.file}"
-    return replace(locate(str(beside) if beside.is_dir() else address, named), recorded=address)
+    address, named = address_of(service)
+    return replace(locate(address, named), recorded=service.recorded.source)
+
+
+def address_of(service: Service) -> tuple[str, str]:
+    """Where the service's template is, and where that is named.
+
+    A relative folder counts from the service, never from the working directory.
+    """
+    recorded = service.recorded.source
+    beside = service.root / Path(recorded).expanduser()
+    address = str(beside) if beside.is_dir() or not is_remote(recorded) else recorded
+    return address, f"_src_path of {service.recorded.file}"
 
 
 def recorded_template(

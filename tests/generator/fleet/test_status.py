@@ -147,6 +147,23 @@ def test_a_service_of_another_template_is_foreign(dockyard: Dockyard, fleet: Fle
     assert made.state() == before
 
 
+def test_another_spelling_of_the_templates_address_is_the_same_template(
+    dockyard: Dockyard, fleet: Fleet, tmp_path: Path
+) -> None:
+    bare = tmp_path / "bare.git"
+    git(tmp_path, "clone", "--quiet", "--bare", str(fleet.template.path), str(bare))
+    made = fleet.add("a-svc")
+    answers = made.root / ".copier-answers.yml"
+    url = bare.as_uri()
+    made.write({answers.name: answers.read_text().replace(str(fleet.template.path), url)})
+    for other in (f"{url}/", url.removesuffix(".git"), str(bare)):
+        (fleet.folder / "fleet.toml").write_text(
+            f'template = "{other}"\n[[services]]\npath = "a-svc"\n'
+        )
+
+        assert states(rows(dockyard, "check", fleet.folder, code=0)) == {"a-svc": "current"}, other
+
+
 @pytest.mark.parametrize(("committed", "state"), [({}, "outdated"), (IN_CONFLICT, "blocked")])
 def test_a_dirty_service_is_predicted_from_its_commit(
     dockyard: Dockyard, fleet: Fleet, committed: dict[str, str], state: str

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -142,6 +143,21 @@ def test_diff_shows_drift_as_a_patch_that_leads_from_the_render_to_the_service(
     }
 
 
+def test_a_patch_without_binary_files_applies_with_patch_too(
+    dockyard: Dockyard, evolving: Repository, service: Made, into: Path, tmp_path: Path
+) -> None:
+    service.write({"Makefile": DRIFT, "old.cfg": None, "tool.ini": ""})
+    (tmp_path / "drift.patch").write_text(dockyard("diff", service.root).out)
+    service.root.rename(into / "drifted")
+    services.render_into(evolving, into / "billing-svc")
+
+    patch = ["patch", "--quiet", "-p1", "-i", str(tmp_path / "drift.patch")]
+    subprocess.run(patch, cwd=into / "billing-svc", check=True)
+
+    rendered, drifted = services.contents(into / "billing-svc"), services.contents(into / "drifted")
+    assert rendered == drifted
+
+
 def test_diff_without_drift_is_empty(dockyard: Dockyard, service: Made) -> None:
     ran = dockyard("diff", service.root)
 
@@ -158,7 +174,9 @@ def test_diff_to_a_version_is_what_the_update_would_change(
 
     assert shown.code == 1
     dockyard("update", service.root)
-    assert shown.out == git(service.root, "diff-tree", "-r", "-p", "HEAD", "dockyard/v1.1.0")
+    assert shown.out == git(
+        service.root, "diff-tree", "-r", "-p", "--full-index", "--binary", "HEAD", "dockyard/v1.1.0"
+    )
     assert (
         json.loads(dockyard("diff", service.root, "--to", "v1.1.0", "--json").out)["patch"]
         == shown.out

@@ -36,14 +36,17 @@ def test_files_unknown_to_git_are_no_hindrance(
     assert dockyard("update", service.root).code == 0
 
 
+@pytest.mark.parametrize("option", ["--in-place", "--dry-run", "--step"])
 @pytest.mark.parametrize("in_the_way", ["added/deep.txt", "added"])
 def test_a_file_unknown_to_git_where_the_update_would_write(
-    refused: Dockyard, evolving: Repository, service: Made, in_the_way: str
+    refused: Dockyard, evolving: Repository, service: Made, in_the_way: str, option: str
 ) -> None:
     services.release(evolving, {"template/added/deep.txt": "newer\n"}, "v1.1.0")
+    # Ignored too: the merge of a branch writes over an ignored file without a word.
+    (service.root / ".git/info/exclude").write_text("added\n")
     services.lay_down(service.root, {in_the_way: "mine\n"})
 
-    ran = refused("update", service.root, "--in-place")
+    ran = refused("update", service.root, option)
 
     assert f"this would write over {in_the_way}, unknown to git" in ran.err
 
@@ -288,11 +291,28 @@ def test_a_branch_that_is_checked_out(
     assert f"is checked out in {tmp_path / 'beside'}" in refused("update", service.root).err
 
 
-def test_a_branch_that_bars_the_way(refused: Dockyard, evolving: Repository, service: Made) -> None:
+@pytest.mark.parametrize("name", ["dockyard", "dockyard/v1.1.0/mine"])
+def test_a_branch_that_bars_the_way_is_named(
+    refused: Dockyard, evolving: Repository, service: Made, name: str
+) -> None:
     services.release(evolving, NEWER, "v1.1.0")
-    git(service.root, "branch", "dockyard")
+    git(service.root, "branch", name)
 
-    assert "the branch dockyard/v1.1.0 cannot be written" in refused("update", service.root).err
+    ran = refused("update", service.root)
+
+    assert f"the branch {name} leaves no place for dockyard/v1.1.0" in ran.err
+    assert f"`git branch -D {name}`" in ran.err
+
+
+def test_a_branch_that_is_another_name_of_the_teams(
+    refused: Dockyard, evolving: Repository, service: Made
+) -> None:
+    services.release(evolving, NEWER, "v1.1.0")
+    git(service.root, "symbolic-ref", "refs/heads/dockyard/v1.1.0", "refs/heads/trunk")
+
+    ran = refused("update", service.root)
+
+    assert "the branch dockyard/v1.1.0 is only another name of trunk" in ran.err
 
 
 def test_a_question_that_nobody_asks(

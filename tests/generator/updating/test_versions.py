@@ -1,5 +1,7 @@
 """Which versions a service may record, and which it may go to."""
 
+from pathlib import Path
+
 import pytest
 
 from tests.generator import services
@@ -74,6 +76,42 @@ def test_a_recorded_branch_says_not_what_rendered_the_service(
     assert f"the service records {name}, a branch, which moves" in ran.err
     assert "write that version as _commit into .copier-answers.yml" in ran.err
     assert "Nearest to the service is v1.0.0" in ran.err
+
+
+def test_a_tag_of_a_tag_is_the_release_of_its_commit(
+    dockyard: Dockyard, evolving: Repository, service: Made
+) -> None:
+    services.release(evolving, NEWER)
+    git(evolving.path, "tag", "--annotate", "--message=inner", "inner")
+    git(evolving.path, "tag", "--annotate", "--message=outer", "v1.1.0", "inner")
+
+    assert dockyard("update", service.root, "--in-place").code == 0
+    service.write({})
+
+    assert dockyard("check", service.root).out == "billing-svc is current and clean: v1.1.0.\n"
+
+
+def test_a_relative_template_counts_from_the_service_and_never_from_here(
+    dockyard: Dockyard,
+    evolving: Repository,
+    service: Made,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    answers = service.root / ".copier-answers.yml"
+    text = answers.read_text()
+    service.write({answers.name: text.replace(str(evolving.path), "../../evolving")})
+    (tmp_path / "a/b").mkdir(parents=True)
+    git(tmp_path, "clone", "--quiet", str(evolving.path), "here/evolving")
+    (tmp_path / "here/a/b").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "here/a/b")
+    assert dockyard("check", service.root).code == 0
+
+    evolving.path.rename(tmp_path / "moved")
+
+    ran = dockyard("check", service.root)
+    assert ran.code == 2
+    assert f"cannot reach the template {evolving.path}: there is no such folder" in ran.err
 
 
 @pytest.mark.parametrize("length", [7, 40])
