@@ -367,6 +367,7 @@ def test_dlq_list_in_a_terminal_is_as_wide_as_the_terminal(
     monkeypatch.setenv("COLUMNS", "120")
     out = run("dlq", "list").out
     assert max(map(len, out.splitlines())) == 120
+    assert out.count("x") == 300
     assert "c" * 12 in out
     assert "c" * 13 not in out
 

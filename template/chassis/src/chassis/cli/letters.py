@@ -37,7 +37,8 @@ def print_table(rows: Sequence[Mapping[str, object]]) -> None:
     """A row for each summary, and their number. Short on a terminal, whole in a pipe."""
     shown = _shortened if output.in_a_terminal() else _whole
     headings = [name.replace("_", " ") for name in COLUMNS]
-    output.table([shown({name: str(row[name]) for name in COLUMNS}) for row in rows], headings)
+    cells = [shown({name: str(row[name]) for name in COLUMNS}) for row in rows]
+    output.table(cells, headings, in_one_piece=("id", "reason", "last failure"))
     output.say(f"{len(rows)} dead letter{'' if len(rows) == 1 else 's'}")
 
 

@@ -19,11 +19,16 @@ def in_a_terminal() -> bool:
     return sys.stdout.isatty()
 
 
-def table(rows: Sequence[Sequence[str]], headings: Sequence[str] = ()) -> None:
-    """Print `rows` in columns: as wide as the terminal, with whole values where there is none."""
+def table(
+    rows: Sequence[Sequence[str]], headings: Sequence[str] = (), *, in_one_piece: Sequence[str] = ()
+) -> None:
+    """Print `rows` in columns: as wide as the terminal, with whole values where there is none.
+
+    In a terminal, values fold within their column, except below the headings `in_one_piece`.
+    """
     cells = [[harmless_line(cell) for cell in row] for row in rows]
     if in_a_terminal():
-        _fitted(cells, headings)
+        _fitted(cells, headings, in_one_piece)
         return
     lines = [list(headings), *cells] if headings else cells
     widths = [max(map(len, column)) for column in zip_longest(*lines, fillvalue="")]
@@ -32,11 +37,15 @@ def table(rows: Sequence[Sequence[str]], headings: Sequence[str] = ()) -> None:
         say("  ".join(padded).rstrip())
 
 
-def _fitted(cells: Sequence[Sequence[str]], headings: Sequence[str]) -> None:
+def _fitted(
+    cells: Sequence[Sequence[str]], headings: Sequence[str], in_one_piece: Sequence[str]
+) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(*headings, box=None, pad_edge=False, show_header=bool(headings))
+    table = Table(box=None, pad_edge=False, show_header=bool(headings))
+    for heading in headings:
+        table.add_column(heading, no_wrap=heading in in_one_piece, overflow="fold")
     for row in cells:
         table.add_row(*row)
     Console(highlight=False, markup=False, emoji=False).print(table)
