@@ -11,7 +11,7 @@ app.kubernetes.io/name: {{ .Chart.Name }}
 app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end -}}
 
-{{- /* The selector's labels, and those that may change from release to release. */ -}}
+{{- /* The selector's labels, and the labels that may change from release to release. */ -}}
 {{- define "service.podLabels" -}}
 {{ include "service.selector" . }}
 app.kubernetes.io/version: {{ .Values.image.tag | default .Chart.AppVersion | replace "+" "_" | trunc 63 | quote }}
@@ -40,7 +40,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 {{- end -}}
 {{- end -}}
 
-{{- /* "true" or nothing. Capabilities are asked for group and version only: with a kind, Helm says no when offline. */ -}}
+{{- /* "true" or nothing. Asks for group and version only: offline, Helm answers no for every kind. */ -}}
 
 {{- define "service.hasRelay" -}}
 {{- if and .Values.relay.enabled (eq .Values.inbox.kind "postgres") }}true{{ end -}}

@@ -1,9 +1,9 @@
 {{- /* Managed. The pods of a release: workers, relays, the migration and the test differ only in these arguments. */ -}}
 
 {{- /*
-Seconds from SIGTERM to SIGKILL. After the drain's deadline the chassis needs nearly 40 when neither broker nor store nor
-collector answers any more: 5 until cancelled handlers have given up, 24 to take no more deliveries, hand back what is
-left and close the broker, 7 to close the store and meanwhile flush the traces, 4 for the rest.
+Seconds from SIGTERM to SIGKILL. After the drain's deadline the chassis needs nearly 40 if neither broker nor store nor
+collector answers: 5 until cancelled handlers have given up, 24 to stop deliveries, hand back the rest and close the
+broker, 7 to close the store and meanwhile flush the traces, 4 for everything else.
 */ -}}
 {{- define "service.graceSeconds" -}}
 {{- add .Values.drainSeconds 40 -}}
