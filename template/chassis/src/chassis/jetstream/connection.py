@@ -23,6 +23,7 @@ import structlog
 from nats.aio.subscription import Subscription
 
 from chassis.backoff import backoff
+from chassis.cancellation import cancel
 from chassis.jetstream.errors import JetStreamError
 from chassis.jetstream.replies import Replies, Reply
 from chassis.jetstream.wire import OnMessage, WireClient
@@ -98,7 +99,7 @@ class JetStream:
         self._supervisor: asyncio.Task[None] | None = None
         self._replies = Replies(self.where, timeout, unavailable, self.suspect)
         self._clock_offset = 0.0
-        self._was_up = self._lived = False
+        self._was_up = self._lived = self._closing = False
         self._connection_log = ConnectionLog("nats", self.where, name)
         self.trouble = "not connected yet"
 
@@ -123,6 +124,7 @@ class JetStream:
     def start(self) -> None:
         """Connect in the background and stay connected. Calling it again does nothing."""
         if self._supervisor is None:
+            self._closing = False
             self._supervisor = asyncio.create_task(self._supervise(), name=f"nats {self._name}")
 
     async def wait_up(self, timeout: float | None = None) -> None:  # noqa: ASYNC109 - what it raises is ours to say
@@ -136,13 +138,13 @@ class JetStream:
             ) from None
 
     async def close(self) -> None:
-        """Write out all messages, then disconnect."""
+        """Write out all messages, then disconnect. Takes a few seconds at most, in any state."""
         if self.up:
             with suppress(nats.errors.Error, OSError):  # lost meanwhile
                 await self.flush()
+        self._closing = True
         if self._supervisor is not None:
-            self._supervisor.cancel()
-            await asyncio.gather(self._supervisor, return_exceptions=True)
+            await cancel(self._supervisor)
             self._supervisor = None
 
     async def flush(self) -> None:
@@ -195,7 +197,7 @@ class JetStream:
 
     async def _supervise(self) -> None:
         failures = 0
-        while True:
+        while not self._closing:  # which holds even if nats-py has swallowed the cancellation
             began = monotonic()
             self._lived = False
             try:

@@ -24,6 +24,7 @@ from chassis.bus.rabbitmq.link import Link
 from chassis.bus.rabbitmq.messages import event_properties
 from chassis.bus.rabbitmq.sweep import Decide, sweep
 from chassis.bus.rabbitmq.topology import EXCHANGE, Version, dead_letter_name
+from chassis.cancellation import cancel
 from chassis.contracts.envelope import EncodedEvent
 from chassis.telemetry.connections import ConnectionLog
 
@@ -119,7 +120,8 @@ class RabbitBus:
         return Backlog(await link.length(service), await link.length(dead_letter_name(service)))
 
     async def close(self) -> None:
-        await self._stop_supervising()
+        if self._supervisor is not None:
+            await cancel(self._supervisor)
         await self.pause()
         for task in self._handling:
             task.cancel()
@@ -187,16 +189,6 @@ class RabbitBus:
                 link.lose(str(error))
                 if raising:
                     raise
-
-    async def _stop_supervising(self) -> None:
-        """Cancel until the supervisor ends.
-
-        aiormq uses `asyncio.wait_for`, which can swallow a cancellation on Python 3.11.
-        """
-        supervisor = self._supervisor
-        while supervisor is not None and not supervisor.done():
-            supervisor.cancel()
-            await asyncio.wait([supervisor], timeout=0.1)
 
     def _spawn(self, handling: Awaitable[None]) -> None:
         task = asyncio.ensure_future(handling)
