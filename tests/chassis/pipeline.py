@@ -44,6 +44,8 @@ class Delivered:
         self.delay: float | None = None
         self.counted: bool | None = None
         self.failure: Failure | None = None
+        self.lost = False
+        """Whether the connection that brought it is gone."""
         self.refusals: dict[str, Exception] = {}
         """What settling by a method raises, as long as it is in here."""
         self.on_settled: Callable[[Delivered], None] = lambda _: None
@@ -62,25 +64,26 @@ class Delivered:
         assert self.failure is not None
         return self.failure
 
-    def done(self) -> None:
-        self._settle("done")
+    def done(self) -> bool:
+        return self._settle("done")
 
-    async def later(self, delay: float, *, counted: bool) -> None:
-        self._settle("later")
+    async def later(self, delay: float, *, counted: bool) -> bool:
         self.delay, self.counted = delay, counted
+        return self._settle("later")
 
-    async def dead(self, failure: Failure) -> None:
-        self._settle("dead")
+    async def dead(self, failure: Failure) -> bool:
         self.failure = failure
+        return self._settle("dead")
 
-    async def hand_back(self) -> None:
-        self._settle("hand_back")
+    async def hand_back(self) -> bool:
+        return self._settle("hand_back")
 
-    def _settle(self, outcome: str) -> None:
+    def _settle(self, outcome: str) -> bool:
         if outcome in self.refusals:
             raise self.refusals[outcome]
         self.outcomes.append(outcome)
         self.on_settled(self)
+        return not self.lost
 
 
 def delivered(

@@ -603,9 +603,10 @@ async def test_settling_twice_or_after_the_end_is_harmless(lab: Lab, stack: Asyn
         await (await publisher(lab, stack))(event())
         await replica.until(1)
     delivery = replica.got[0]
-    delivery.done()
-    await delivery.hand_back()
-    await delivery.later(0, counted=True)
+    assert not delivery.done()
+    assert not await delivery.hand_back()
+    assert not await delivery.later(0, counted=True)
+    assert not await delivery.dead(FAILURE)
     again = await stack.enter_async_context(Replica(lab))
     await asyncio.sleep(0.2)
     assert again.got == []
@@ -622,7 +623,10 @@ async def test_a_lost_server_is_noticed_and_its_return_too(lab: Lab, stack: Asyn
     await eventually(lambda: not replica.bus.consuming)
     with pytest.raises(BusUnavailable):
         await asyncio.wait_for(publish(event(b"lost", id_="lost")), PATIENCE)
-    replica.got[0].done()  # of a connection that is gone: does nothing
+    assert not await replica.got[0].dead(FAILURE)
+    assert not await replica.got[0].later(0, counted=True)
+    assert not await replica.got[0].hand_back()
+    assert not replica.got[0].done()
     await lab.server.start()
     await asyncio.wait_for(replica.bus.wait_ready(), PATIENCE * 2)
     await replica.until(2)
@@ -658,6 +662,23 @@ async def test_an_outage_is_told_once_with_its_reason_in_the_same_words_on_every
     about = {"broker": replica.bus.system, "connection": "billing-svc"}
     assert all(line.items() >= about.items() and "@" not in line["server"] for line in told)
     assert told[1].keys() == {"event", "log_level", "broker", "server", "connection"}
+
+
+@pytest.mark.parametrize("settle", ["done", "later", "dead", "hand_back"])
+async def test_settling_says_whether_it_took_effect(
+    lab: Lab, stack: AsyncExitStack, settle: str
+) -> None:
+    replica = await stack.enter_async_context(Replica(lab, settle=keep))
+    await (await publisher(lab, stack))(event())
+    await replica.until(1)
+    ways: dict[str, Callable[[Delivery], Awaitable[bool]]] = {
+        "later": lambda delivery: delivery.later(600, counted=True),
+        "dead": lambda delivery: delivery.dead(FAILURE),
+        "hand_back": lambda delivery: delivery.hand_back(),
+    }
+    delivery = replica.got[0]
+    took = delivery.done() if settle == "done" else await ways[settle](delivery)
+    assert (took, delivery.done()) == (True, False)
 
 
 @pytest.mark.parametrize("lab", WITH_A_SERVER, indirect=True)

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from chassis.contracts.envelope import (
     EnvelopeError,
     to_headers,
 )
+from chassis.jetstream.wire import WireClient
 from tests.brokers.nats import Nats, nats
 from tests.chassis.bus.test_bus_conformance import (
     FAILURE,
@@ -225,6 +226,21 @@ async def test_streams_wiped_under_a_running_bus_are_made_again(
     await asyncio.wait_for(replica.bus.wait_ready(), PATIENCE)
     await published(publish, event(b"after"))
     await replica.until(1)
+
+
+async def test_a_server_that_sends_messages_and_no_heartbeat_is_alive(
+    lab: NatsLab, stack: AsyncExitStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server sends heartbeats only while it has no messages to send."""
+    monkeypatch.setattr("chassis.bus.nats.lane._HEARTBEAT_SECONDS", 0.5)
+    with capture_logs() as logs:
+        replica = await stack.enter_async_context(Replica(lab))
+        publish = await publisher(lab, stack)
+        for number in range(1, 31):  # for longer than silence is suffered
+            await publish(event(id_=str(number)))
+            await replica.until(number)
+            await asyncio.sleep(0.1)  # the pace, not a wait
+    assert [line for line in logs if line["event"] == "lost the broker"] == []
 
 
 async def test_each_cause_of_an_outage_is_named(lab: NatsLab, stack: AsyncExitStack) -> None:
@@ -511,6 +527,30 @@ async def test_a_type_that_is_no_name_never_reaches_the_wire(
     publish = await publisher(lab, stack)
     with pytest.raises(ValueError, match="full name"):
         await publish(event(type_=type_))
+
+
+@pytest.mark.parametrize("swallower", ["connect", "discard"])
+async def test_a_bus_closes_although_its_client_swallows_the_cancellation(
+    lab: NatsLab, monkeypatch: pytest.MonkeyPatch, swallower: str
+) -> None:
+    original = getattr(WireClient, swallower)
+    entered = asyncio.Event()
+
+    async def swallow(client: WireClient, **options: Any) -> None:
+        entered.set()
+        with suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+        await original(client, **options)
+
+    async def refuse(_: object) -> None:
+        raise OSError("the set-up is refused")
+
+    monkeypatch.setattr(NatsBus, "_set_up", refuse)
+    monkeypatch.setattr(WireClient, swallower, swallow)
+    bus = lab.bus("billing-svc")
+    await bus.start()
+    await asyncio.wait_for(entered.wait(), PATIENCE)
+    await asyncio.wait_for(bus.close(), PATIENCE)
 
 
 async def test_passwords_never_show(broker: Nats) -> None:

@@ -280,6 +280,20 @@ async def test_the_last_attempt_that_fails_is_dead_with_all_that_is_known() -> N
     assert failure.last_failure
 
 
+@pytest.mark.parametrize(
+    ("answer", "outcome"), [(None, "done"), (BROKEN, "retried"), (Reject("no"), "dead")]
+)
+async def test_settling_on_a_connection_that_is_gone_is_neither_counted_nor_told(
+    answer: Exception | None, outcome: str, log_lines: LogLines
+) -> None:
+    line = pipeline(Probe(answer) if answer else Probe())
+    delivery = delivered(EVENT)
+    delivery.lost = True
+    await line.take(delivery)
+    assert line.consumed(outcome) == 0
+    assert [said for said in log_lines() if said["event"] == "dead letter"] == []
+
+
 async def test_a_rejected_event_is_dead_at_once_and_can_be_claimed_again_after_a_replay() -> None:
     handler = Probe(Reject("no such plan"))
     line = pipeline(handler)

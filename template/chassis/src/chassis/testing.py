@@ -183,22 +183,26 @@ class _Delivery:
     def envelope(self) -> Envelope:
         return from_headers(self.headers, AMQP_PREFIX)
 
-    def done(self) -> None:
+    def done(self) -> bool:
         self.outcome = Outcome("done" if self.handled else "duplicate")
+        return True
 
-    async def later(self, delay: float, *, counted: bool) -> None:
+    async def later(self, delay: float, *, counted: bool) -> bool:
         if counted:
             self.history = self.history.failed(datetime.now(UTC))
             self._harness.delays.append(delay)
         else:
             await asyncio.sleep(0)
+        return True
 
-    async def dead(self, failure: Failure) -> None:
+    async def dead(self, failure: Failure) -> bool:
         self._harness.dead_letters.append(failure)
         self.outcome = Outcome("dead", failure)
+        return True
 
-    async def hand_back(self) -> None:
+    async def hand_back(self) -> bool:
         await asyncio.sleep(0)
+        return True
 
 
 async def _await(handling: Awaitable[None]) -> None:

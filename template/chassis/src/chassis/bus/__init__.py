@@ -98,7 +98,8 @@ class Verdict(Enum):
 class Delivery(Protocol):
     """One message as the broker delivered it. Exactly one of five settling methods is called, once.
 
-    Once its connection is lost, settling does nothing: the broker delivers the message again.
+    Each returns True if it took effect. Once the connection is lost, settling does nothing and
+    returns False: the broker delivers the message again.
     """
 
     @property
@@ -115,20 +116,20 @@ class Delivery(Protocol):
     def envelope(self) -> Envelope:
         """The CloudEvents attributes; raises EnvelopeError."""
 
-    def done(self) -> None:
+    def done(self) -> bool:
         """Handled, or a duplicate: acknowledge. Batched; returns at once."""
 
-    async def later(self, delay: float, *, counted: bool) -> None:
+    async def later(self, delay: float, *, counted: bool) -> bool:
         """Deliver again after about `delay` seconds, even if this process is gone by then."""
 
-    async def dead(self, failure: Failure) -> None:
+    async def dead(self, failure: Failure) -> bool:
         """Store in the service's dead letters, then acknowledge.
 
         Raises BusUnavailable; the message then stays. A message of an `every_replica` subscription
         is only acknowledged: a replay would reach one replica, not each.
         """
 
-    async def hand_back(self) -> None:
+    async def hand_back(self) -> bool:
         """Not started: give the message back, for any replica to take at once."""
 
 

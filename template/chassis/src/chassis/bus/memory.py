@@ -116,27 +116,34 @@ class MemoryDelivery:
     def envelope(self) -> Envelope:
         return from_headers(self._item.headers, AMQP_PREFIX)
 
-    def done(self) -> None:
-        self._settle()
+    def done(self) -> bool:
+        return self._settle()
 
-    async def later(self, delay: float, *, counted: bool) -> None:
+    async def later(self, delay: float, *, counted: bool) -> bool:
         item = self._item
         if counted:
             item = replace(item, history=item.history.failed(datetime.now(UTC)))
-        if self._settle():
-            asyncio.get_running_loop().call_later(delay, self._queue.put, item)
+        if not self._settle():
+            return False
+        asyncio.get_running_loop().call_later(delay, self._queue.put, item)
+        return True
 
-    async def dead(self, failure: Failure) -> None:
-        if self._settle() and self._queue not in self._broker.private:
+    async def dead(self, failure: Failure) -> bool:
+        if not self._settle():
+            return False
+        if self._queue not in self._broker.private:
             item = self._item
             replays = item.history.replays
             id_ = letter_id(failure.service, item.headers, item.body, replays)
             letter = DeadLetter(id_, item.headers, item.body, item.type, failure, replays)
             self._broker.dead.setdefault(failure.service, {}).setdefault(id_, letter)
+        return True
 
-    async def hand_back(self) -> None:
-        if self._settle():
-            self._queue.put_back(self._item)
+    async def hand_back(self) -> bool:
+        if not self._settle():
+            return False
+        self._queue.put_back(self._item)
+        return True
 
     def _settle(self) -> bool:
         was_open, self._open = self._open, False

@@ -238,17 +238,17 @@ class _Again:
     def envelope(self) -> Envelope:
         return self.delivery.envelope()
 
-    def done(self) -> None:
-        self.delivery.done()
+    def done(self) -> bool:
+        return self.delivery.done()
 
-    async def later(self, delay: float, *, counted: bool) -> None:
-        await self.delivery.later(delay, counted=counted)
+    async def later(self, delay: float, *, counted: bool) -> bool:
+        return await self.delivery.later(delay, counted=counted)
 
-    async def dead(self, failure: Failure) -> None:
-        await self.delivery.dead(failure)
+    async def dead(self, failure: Failure) -> bool:
+        return await self.delivery.dead(failure)
 
-    async def hand_back(self) -> None:
-        await self.delivery.hand_back()
+    async def hand_back(self) -> bool:
+        return await self.delivery.hand_back()
 
 
 def _order_key(turns: Turns, case: Case, route: Route) -> str | None:

@@ -71,8 +71,8 @@ class Intake:
             return
         entry = self._entries[case.envelope.type]
         if not self._failures.admit(task):
-            await delivery.later(self._put_off_seconds, counted=False)
-            entry.metrics.handed_back.inc()
+            if await delivery.later(self._put_off_seconds, counted=False):
+                entry.metrics.handed_back.inc()
             return
         if case.envelope.type in self._waiting:
             await self._handle_in_turn(case, entry)

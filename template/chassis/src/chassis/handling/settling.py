@@ -30,6 +30,8 @@ class Measured(Protocol):
 class Settling:
     """Settles the deliveries of one way in; `known` and `unknown` count them by type.
 
+    A delivery whose connection is gone settles nothing, so nothing is counted or logged.
+
     Without `buries` this way in has no dead letters: an event that ends badly is given up in this
     replica.
     """
@@ -57,32 +59,29 @@ class Settling:
         """
         delivery = case.delivery
         if all(ending is End.DONE or ending is End.DUPLICATE for ending in endings):
-            delivery.done()
-            if End.DONE not in endings:
-                metrics.duplicate.inc()
-                return
-            self._failures.succeeded(case.task)
-            metrics.done.inc()
-            if case.envelope.time is not None:
-                age = datetime.now(UTC) - case.envelope.time
-                metrics.age.observe(max(0.0, age.total_seconds()))
+            handled = End.DONE in endings
+            if handled:
+                self._failures.succeeded(case.task)
+            if delivery.done():
+                _count_end(case, metrics, handled=handled)
             return
         if End.LOST in endings:
-            await delivery.hand_back()
-            metrics.handed_back.inc()
+            if await delivery.hand_back():
+                metrics.handed_back.inc()
             return
         retries = [ending for ending in endings if isinstance(ending, Retry)]
         if retries:
             counted = any(retry.counted for retry in retries)
-            await delivery.later(max(retry.delay for retry in retries), counted=counted)
-            (metrics.retried if any(retry.failed for retry in retries) else metrics.busy).inc()
+            if await delivery.later(max(retry.delay for retry in retries), counted=counted):
+                (metrics.retried if any(retry.failed for retry in retries) else metrics.busy).inc()
             return
         failure = next(ending for ending in endings if isinstance(ending, Failure))
         await self.bury(delivery, metrics, failure)
 
     async def bury(self, delivery: Delivery, metrics: TypeMetrics, failure: Failure) -> None:
         """Move the delivery to the dead letters."""
-        await delivery.dead(failure)
+        if not await delivery.dead(failure):
+            return
         if self._buries:
             metrics.dead.inc()
             self._count_dead(failure.reason)
@@ -98,8 +97,8 @@ class Settling:
 
     async def hand_back(self, delivery: Delivery) -> None:
         """Give the delivery to any replica, at once."""
-        await delivery.hand_back()
-        self._metrics_of(delivery).handed_back.inc()
+        if await delivery.hand_back():
+            self._metrics_of(delivery).handed_back.inc()
 
     async def hold_off(self, delivery: Delivery, error: BusUnavailable) -> None:
         """Give the delivery back, but not at once: the bus has just refused."""
@@ -117,8 +116,8 @@ class Settling:
         ending = self._judge.failed(delivery, error)
         try:
             if isinstance(ending, Retry):
-                await delivery.later(ending.delay, counted=True)
-                self._metrics_of(delivery).retried.inc()
+                if await delivery.later(ending.delay, counted=True):
+                    self._metrics_of(delivery).retried.inc()
             else:
                 await self.bury(delivery, self._metrics_of(delivery), ending)
         except BusUnavailable:
@@ -126,16 +125,27 @@ class Settling:
 
     async def _back_after_a_while(self, delivery: Delivery) -> None:
         try:
-            await delivery.later(self._probe_seconds, counted=False)
+            settled = await delivery.later(self._probe_seconds, counted=False)
         except BusUnavailable:
             await asyncio.sleep(self._probe_seconds)
-            await delivery.hand_back()
-        self._metrics_of(delivery).handed_back.inc()
+            settled = await delivery.hand_back()
+        if settled:
+            self._metrics_of(delivery).handed_back.inc()
 
     def _metrics_of(self, delivery: Delivery) -> TypeMetrics:
         envelope = _envelope(delivery)
         known = None if envelope is None else self._known.get(envelope.type)
         return self._unknown if known is None else known.metrics
+
+
+def _count_end(case: Case, metrics: TypeMetrics, *, handled: bool) -> None:
+    if not handled:
+        metrics.duplicate.inc()
+        return
+    metrics.done.inc()
+    if case.envelope.time is not None:
+        age = datetime.now(UTC) - case.envelope.time
+        metrics.age.observe(max(0.0, age.total_seconds()))
 
 
 def _identified(delivery: Delivery) -> dict[str, object]:

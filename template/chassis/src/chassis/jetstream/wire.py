@@ -87,7 +87,7 @@ class WireClient(Client):
 
     @property
     def unanswered_pings(self) -> int:
-        """How many pings, one every `ping_interval`, have no answer yet."""
+        """How many pings, one every `ping_interval`, were sent since the server was last heard."""
         return self._pings_outstanding
 
     @property
@@ -158,6 +158,7 @@ class WireClient(Client):
         self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes | None
     ) -> None:
         """Called by nats-py's protocol parser for each message."""
+        self._pings_outstanding = 0  # behind many messages, the answer to a ping can be late
         route = self._routes.get(sid)
         if route is not None:
             route(subject, reply, data, headers)

@@ -37,7 +37,7 @@ class Settler(Protocol):
 class NatsDelivery:
     """See the port. `subject` is `events.<type>`, or `<kind>.<service>.<type>` for a copy."""
 
-    __slots__ = ("_ack", "_block", "_headers", "_lane", "_open", "_subject", "body")
+    __slots__ = ("_ack", "_block", "_headers", "_lane", "_open", "_settled", "_subject", "body")
 
     def __init__(
         self, lane: Settler, subject: str, ack: str, body: bytes, block: bytes | None
@@ -48,6 +48,7 @@ class NatsDelivery:
         self._block = block
         self._headers: dict[str, str] | None = None
         self._open = True
+        self._settled = False
         self.body = body
 
     @property
@@ -69,28 +70,37 @@ class NatsDelivery:
     def envelope(self) -> Envelope:
         return from_headers(self.headers, NATS_PREFIX)
 
-    def done(self) -> None:
-        if self._open:
-            self.close()
-            self._lane.acknowledge(self, self._ack)
+    def done(self) -> bool:
+        if not self._open:
+            return False
+        self.close()
+        self._settled = True
+        self._lane.acknowledge(self, self._ack)
+        return True
 
-    async def later(self, delay: float, *, counted: bool) -> None:
-        if self._open:
-            await self._lane.later(self, delay, counted=counted)
+    async def later(self, delay: float, *, counted: bool) -> bool:
+        if not self._open:
+            return False
+        await self._lane.later(self, delay, counted=counted)
+        return self._settled
 
-    async def dead(self, failure: Failure) -> None:
-        if self._open:
-            await self._lane.bury(self, failure)
-            self.done()
+    async def dead(self, failure: Failure) -> bool:
+        if not self._open:
+            return False
+        await self._lane.bury(self, failure)
+        return self.done()
 
-    async def hand_back(self) -> None:
-        if self._open:
-            await self._lane.hand_back(self)
+    async def hand_back(self) -> bool:
+        if not self._open:
+            return False
+        await self._lane.hand_back(self)
+        return self._settled
 
     def refuse(self, delay: float = 0.0) -> None:
         """Negative acknowledgement: the server delivers it again after `delay` seconds."""
         if self._open:
             self.close()
+            self._settled = True
             self._lane.post(
                 self._ack, b'-NAK {"delay":%d}' % (delay * 1e9) if delay > 0 else b"-NAK"
             )

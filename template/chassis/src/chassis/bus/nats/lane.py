@@ -28,7 +28,7 @@ HEADERS_AT_MOST = 65_535
 """Bytes of headers that a stream takes of one message (error 10097)."""
 
 _PULL_SECONDS = 30
-_HEARTBEAT_SECONDS = 5
+_HEARTBEAT_SECONDS = 5.0
 CANCEL_SECONDS = 2.0
 _GATHER_SECONDS = 0.002  # one request covers the places that get free within this time
 _GOES_ON = frozenset({"404", "408"})
@@ -152,7 +152,7 @@ class Lane:
             for delivery in self._in_hand:
                 delivery.keep_alive()
         if self._asked_for and now - self._heard > 3 * _HEARTBEAT_SECONDS:
-            self.link.suspect(f"the consumer {self.consumer} gives no heartbeat")
+            self.link.suspect(f"the consumer {self.consumer} sends neither messages nor heartbeats")
 
     def release(self, delivery: NatsDelivery) -> None:
         self._in_hand.discard(delivery)
@@ -243,7 +243,7 @@ class Lane:
         request = {
             "batch": count,
             "expires": _PULL_SECONDS * 10**9,
-            "idle_heartbeat": _HEARTBEAT_SECONDS * 10**9,
+            "idle_heartbeat": round(_HEARTBEAT_SECONDS * 1e9),
         }
         pull = f"$JS.API.CONSUMER.MSG.NEXT.{EVENTS}.{self.consumer}"
         self.link.post(pull, json.dumps(request).encode(), self._inbox_name)
@@ -252,6 +252,7 @@ class Lane:
         if not ack:
             self._on_status(block)
             return
+        self._heard = monotonic()  # the server sends no heartbeat while messages come
         if self._asked_for:
             self._asked_for -= 1
         delivery = NatsDelivery(self, subject.decode("utf-8", "replace"), ack.decode(), body, block)

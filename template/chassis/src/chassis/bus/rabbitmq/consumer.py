@@ -186,31 +186,33 @@ class RabbitDelivery:
     def envelope(self) -> Envelope:
         return from_headers(self._received.headers, AMQP_PREFIX)
 
-    def done(self) -> None:
-        if self._open:
-            self._open = False
-            self._consumer.acks.done(self._tag)
+    def done(self) -> bool:
+        if not self._settleable:
+            return False
+        self._open = False
+        self._consumer.acks.done(self._tag)
+        return True
 
-    async def later(self, delay: float, *, counted: bool) -> None:
+    async def later(self, delay: float, *, counted: bool) -> bool:
         """Raises BusUnavailable; the message then stays and can be settled again."""
         if not self._settleable:
-            return
+            return False
         history = self.history.failed(datetime.now(UTC)) if counted else self.history
         queue = delay_queue(self._consumer.queue, delay)
-        await self._move(queue, retry_properties(self._received, history))
+        return await self._move(queue, retry_properties(self._received, history))
 
-    async def dead(self, failure: Failure) -> None:
+    async def dead(self, failure: Failure) -> bool:
         if self._consumer.queue.exclusive:
-            self.done()
-        elif self._settleable:
-            service = self._consumer.service
-            await self._move(
-                dead_letter_name(service), dead_properties(self._received, service, failure)
-            )
-
-    async def hand_back(self) -> None:
+            return self.done()
         if not self._settleable:
-            return
+            return False
+        service = self._consumer.service
+        properties = dead_properties(self._received, service, failure)
+        return await self._move(dead_letter_name(service), properties)
+
+    async def hand_back(self) -> bool:
+        if not self._settleable:
+            return False
         if self._wears_out:
             properties = retry_properties(self._received, self.history)
             try:
@@ -219,9 +221,10 @@ class RabbitDelivery:
                 _log.debug(
                     "could not renew a delivery that was handed back often", error=str(error)
                 )
-        if self._open:
+        if self._settleable:
             self._open = False
             self._consumer.acks.hand_back(self._tag)
+        return not self._open
 
     @property
     def _settleable(self) -> bool:
@@ -235,7 +238,7 @@ class RabbitDelivery:
             and self._received.failed_deliveries >= DELIVERY_LIMIT // 2
         )
 
-    async def _move(self, queue: Queue | str, properties: Basic.Properties) -> None:
+    async def _move(self, queue: Queue | str, properties: Basic.Properties) -> bool:
         """Confirm in the other queue, then acknowledge here: a crash in between duplicates."""
         await self._consumer.link.move(queue, properties, self.body)
-        self.done()
+        return self.done()
