@@ -53,7 +53,7 @@ check: $(READY) ## lint, format, types, workflows, generated files
 	@$(BIN)/ruff format --check
 	@echo "==> Types: mypy --strict"
 	@$(BIN)/mypy
-	@$(BIN)/mypy docs/reference.py
+	@$(BIN)/mypy -m docs.reference -p docs.tables
 	@$(BIN)/mypy -p docs.drawing
 	@$(BIN)/mypy -p monitoring
 	@$(BIN)/mypy .ci/release.py
@@ -64,7 +64,7 @@ check: $(READY) ## lint, format, types, workflows, generated files
 	@$(BIN)/check-jsonschema --quiet --builtin-schema vendor.renovate renovate.json
 	@$(BIN)/zizmor --offline --quiet --pedantic .github
 	@echo "==> Reference: docs/reference says what the code says"
-	@$(BIN)/python docs/reference.py --check
+	@$(BIN)/python -m docs.reference --check
 	@echo "==> Pictures: those of the README are what docs/drawing draws"
 	@$(BIN)/python -m docs.drawing --check
 	@echo "==> Dashboard: the one in the template is the one that monitoring/ describes"
@@ -83,7 +83,7 @@ format: $(READY) ## format the code, mend what can be mended
 
 .PHONY: docs
 docs: $(READY) ## write docs/reference and the dashboard from the code
-	$(BIN)/python docs/reference.py
+	$(BIN)/python -m docs.reference
 	$(BIN)/python -m monitoring.dashboard
 	$(BIN)/python -m monitoring.shared
 

@@ -1,23 +1,22 @@
 """Writes the tables of docs/reference from the code. With --check it names stale pages and exits 1.
 
 A page is prose with regions, from `<!-- begin NAME -->` to `<!-- end NAME -->`. The regions belong
-to this program, and so does the list of settings in the chart's schema. Meanings that the code does
-not hold are kept here; a missing one is an error, and so is a superfluous one. Decides nothing.
+to this program, and so does the list of settings in the chart's schema. Decides nothing.
 """
 
 import argparse
 import json
 import re
 import sys
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import fields
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import typer
 import yaml
+from docs.tables.markdown import choices, commands, json_type, labels, table
+from docs.tables.meanings import ATTRIBUTES, FAILURE, REASONS, StaleMeaningError, matched
 from jinja2 import Template
 from pamqp.commands import Basic
 
@@ -42,54 +41,9 @@ CHASSIS = ROOT / "template" / "chassis" / "src" / "chassis"
 CHART = ROOT / "template" / "deploy" / "chart"
 SCHEMA = CHART / "values.schema.json"
 
-ATTRIBUTES = {
-    "specversion": "Always `1.0`.",
-    "id": "Unique within `source`; at most 1024 characters. Required.",
-    "source": "The publisher: the service's name. Required.",
-    "type": "Protobuf full name of the body. Required.",
-    "time": "Time of the event: RFC 3339 with an offset. The chassis writes UTC, microseconds.",
-    "subject": "What the event is about. Carried, not interpreted.",
-    "traceparent": "W3C trace context.",
-    "tracestate": "W3C trace context.",
-}
-
-REASONS = {
-    "attempts_exhausted": "The event failed `CHASSIS_MAX_ATTEMPTS` times.",
-    "bad_envelope": "The headers are not a CloudEvent; the message names the header.",
-    "bad_key": "The handler's `key=` or `ordered_by=` raised, or did not return a string.",
-    "crash_loop": "It was delivered many times and never settled: it seems to kill the process.",
-    "expired": "The event failed again, `CHASSIS_MAX_AGE_SECONDS` or more after its first failure.",
-    "outdated_version": "Handlers take only newer versions, and no upcaster leads to them.",
-    "oversize": "The body is larger than `CHASSIS_MAX_BODY_BYTES`.",
-    "payload_mismatch": "The inbox knows the same key with another body.",
-    "rejected": "A handler raised `Reject`.",
-    "undecodable": "The body is not a message of the type.",
-    "unknown_type": "No handler takes the type.",
-    "unpublishable": "The handler published an event that is too large or has no valid type.",
-    "unsupported_version": "Handlers take other versions, one of them older, but not this one.",
-    "upcast_failed": "An upcaster raised or did not return the newer message; the text names it.",
-}
-
-FAILURE = {
-    "reason": "One of the reasons above.",
-    "error": "Class of the exception, with its module.",
-    "message": "Text of the exception, or of the chassis; at most 2048 bytes.",
-    "stack": "The last 4096 bytes of the stack.",
-    "handler": "Name of the handler that failed.",
-    "attempts": "Number of attempts; 0 if no handler was tried.",
-    "service": "The service that the dead letter belongs to.",
-    "version": "That service's version.",
-    "first_failure": "RFC 3339 time of the first failed attempt.",
-    "last_failure": "RFC 3339 time of the last failed attempt.",
-}
-
-
-class StaleMeaningError(Exception):
-    """The code and the meanings in this file name different things."""
-
 
 def settings() -> Iterator[str]:
-    yield from _table(
+    yield from table(
         ("Variable", "Default", "Allowed", "Meaning"),
         (
             (
@@ -110,11 +64,11 @@ def settings() -> Iterator[str]:
 
 
 def service_command() -> Iterator[str]:
-    yield from _commands(chassis.cli.app(Service("billing-svc", version="0")), "billing-svc")
+    yield from commands(chassis.cli.app(Service("billing-svc", version="0")), "billing-svc")
 
 
 def dockyard_command() -> Iterator[str]:
-    yield from _commands(dockyard.cli.app, "dockyard")
+    yield from commands(dockyard.cli.app, "dockyard")
 
 
 def metrics() -> Iterator[str]:
@@ -124,13 +78,13 @@ def metrics() -> Iterator[str]:
     bound.for_handler("…", "…")
     for outcome in ("confirmed", "failed"):
         bound.published("…", outcome)
-    yield from _table(
+    yield from table(
         ("Metric", "Kind", "Labels", "Meaning"),
         (
             (
                 f"`{family.name}{_SUFFIX.get(family.type, '')}`",
                 family.type,
-                _labels(family.samples),
+                labels(family.samples),
                 family.documentation,
             )
             for family in bound.registry.collect()
@@ -145,13 +99,13 @@ def questions() -> Iterator[str]:
         for name, question in _copier().items()
         if not name.startswith("_") and question.get("when") is not False
     }
-    yield from _table(
+    yield from table(
         ("Question", "Default", "Choices", "Meaning"),
         (
             (
                 f"`{name}`",
                 f"`{question['default']}`",
-                _choices(question.get("choices", ())),
+                choices(question.get("choices", ())),
                 question["help"],
             )
             for name, question in asked.items()
@@ -173,7 +127,7 @@ def chart_values() -> Iterator[str]:
         Template((CHART / "values.yaml.jinja").read_text("utf-8")).render(answers)
     )
     rows = _values(json.loads(SCHEMA.read_text("utf-8")), defaults, "")
-    yield from _table(("Value", "Default", "Meaning"), rows)
+    yield from table(("Value", "Default", "Meaning"), rows)
 
 
 def attributes() -> Iterator[str]:
@@ -183,9 +137,9 @@ def attributes() -> Iterator[str]:
         {header.removeprefix(prefix): header for header in to_headers(full, prefix)}
         for prefix in (AMQP_PREFIX, NATS_PREFIX)
     )
-    meant = _meant(ATTRIBUTES, amqp, "CloudEvents attributes")
+    meant = matched(ATTRIBUTES, amqp, "CloudEvents attributes")
     rows = ((f"`{amqp[name]}`", f"`{nats[name]}`", meaning) for name, meaning in meant.items())
-    yield from _table(("AMQP header", "NATS header", "Meaning"), rows)
+    yield from table(("AMQP header", "NATS header", "Meaning"), rows)
 
 
 def retry_headers() -> Iterator[str]:
@@ -197,21 +151,21 @@ def retry_headers() -> Iterator[str]:
         "chassis-origin-exchange": "RabbitMQ: the exchange to which the event was first published.",
         "chassis-origin-routing-key": "RabbitMQ: the first routing key.",
     }
-    meant = _meant(meanings, headers, "headers of a retry")
-    yield from _table(
+    meant = matched(meanings, headers, "headers of a retry")
+    yield from table(
         ("Header", "Meaning"), ((f"`{name}`", meaning) for name, meaning in meant.items())
     )
 
 
 def reasons() -> Iterator[str]:
-    meant = _meant(REASONS, GIVEN, "reasons of dead letters")
-    yield from _table(
+    meant = matched(REASONS, GIVEN, "reasons of dead letters")
+    yield from table(
         ("Reason", "Meaning"), ((f"`{name}`", meaning) for name, meaning in meant.items())
     )
 
 
 def dead_letter_headers() -> Iterator[str]:
-    meant = _meant(FAILURE, [field.name for field in fields(Failure)], "fields of a failure")
+    meant = matched(FAILURE, [field.name for field in fields(Failure)], "fields of a failure")
     failure = Failure(reason="rejected")
     amqp = dead_properties(_RECEIVED, "service", failure).headers or {}
     nats = {line.partition(b":")[0].decode() for line in letter_lines([], "type", failure)}
@@ -219,7 +173,7 @@ def dead_letter_headers() -> Iterator[str]:
     absent = [header for header in named.values() if header not in amqp or header not in nats]
     if absent:
         raise StaleMeaningError(f"no adapter writes the headers {', '.join(absent)}")
-    yield from _table(
+    yield from table(
         ("Header", "Meaning"), ((f"`{named[name]}`", meaning) for name, meaning in meant.items())
     )
 
@@ -228,10 +182,10 @@ def records() -> Iterator[str]:
     for name, record in json.loads(RECORDS.read_text("utf-8"))["$defs"].items():
         yield from ("", f"### `{name}`", "", record["description"], "")
         rows = (
-            (f"`{field}`", _json_type(about), about["description"])
+            (f"`{field}`", json_type(about), about["description"])
             for field, about in record["properties"].items()
         )
-        yield from _table(("Field", "Type", "Meaning"), rows)
+        yield from table(("Field", "Type", "Meaning"), rows)
 
 
 REGIONS: Mapping[str, Callable[[], Iterable[str]]] = {
@@ -284,92 +238,9 @@ def _values(schema: Mapping[str, Any], default: Any, path: str) -> Iterator[tupl
             yield from _values(below, given, f"{path}{name}.")
 
 
-def _commands(app: typer.Typer, name: str) -> Iterator[str]:
-    for path, command in _leaves(typer.main.get_command(app), name):
-        parameters = [parameter for parameter in command.params if not parameter.hidden]
-        arguments = [
-            each.metavar or each.name.upper()
-            for each in parameters
-            if each.param_type_name == "argument"
-        ]
-        usage = " ".join(
-            (path, *arguments, *(["[OPTIONS]"] if len(parameters) > len(arguments) else []))
-        )
-        yield from ("", f"### `{usage}`", "", str(command.help))
-        if parameters:
-            yield ""
-            yield from _table(("", "Default", "Meaning"), map(_parameter, parameters))
-
-
-def _leaves(command: Any, path: str) -> Iterator[tuple[str, Any]]:
-    if not hasattr(command, "commands"):
-        yield path, command
-        return
-    for name, below in command.commands.items():
-        yield from _leaves(below, f"{path} {name}")
-
-
-def _parameter(parameter: Any) -> tuple[str, str, str]:
-    if parameter.param_type_name == "argument":
-        shown = parameter.metavar or parameter.name.upper()
-        return f"`{shown}`", "", parameter.help
-    flag = parameter.is_flag
-    value = "" if flag else f" {parameter.metavar or parameter.name.strip('_').upper()}"
-    default = "" if flag or parameter.default is None else f"`{parameter.default}`"
-    return f"`{', '.join(parameter.opts)}{value}`", default, parameter.help
-
-
-def _json_type(schema: Mapping[str, Any]) -> str:
-    """The type of a field, in words."""
-    if "$ref" in schema:
-        return f"`{schema['$ref'].rpartition('/')[2]}`"
-    if "items" in schema:
-        return f"list of {_json_type(schema['items'])}"
-    if "const" in schema or "enum" in schema:
-        return ", ".join(
-            f"`{json.dumps(value)}`" for value in schema.get("enum", [schema.get("const")])
-        )
-    kinds = schema.get("type", "any")
-    return " or ".join([kinds] if isinstance(kinds, str) else kinds)
-
-
-def _labels(samples: Sequence[Any]) -> str:
-    """Names of the labels. A label with several values lists them."""
-    values: defaultdict[str, list[str]] = defaultdict(list)
-    for sample in samples:
-        for name, value in sample.labels.items():
-            if name != "le" and value not in values[name]:
-                values[name].append(value)
-    return "; ".join(
-        f"`{name}`" + (f": {', '.join(found)}" if len(found) > 1 else "")
-        for name, found in sorted(values.items())
-    )
-
-
-def _meant(meanings: Mapping[str, str], named: Iterable[str], what: str) -> Mapping[str, str]:
-    """`meanings`, if their keys are exactly `named`. Raises StaleMeaningError."""
-    if different := sorted(meanings.keys() ^ set(named)):
-        raise StaleMeaningError(
-            f"{what}: {', '.join(different)} are only in the code or only in {Path(__file__).name}"
-        )
-    return meanings
-
-
-def _choices(choices: Mapping[str, str] | Sequence[str]) -> str:
-    values = choices.values() if isinstance(choices, Mapping) else choices
-    return ", ".join(f"`{value}`" for value in values)
-
-
 def _copier() -> dict[str, Any]:
     loaded: dict[str, Any] = yaml.safe_load(QUESTIONS.read_text("utf-8"))
     return loaded
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
-    for cells in (head, ["---"] * len(head), *rows):
-        yield (
-            "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
-        )
 
 
 def main() -> int:

@@ -1,0 +1,1 @@
+"""Meanings and Markdown for the tables that docs/reference.py writes."""
