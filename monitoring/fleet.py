@@ -40,7 +40,7 @@ COLUMNS: dict[str, tuple[str, str, str]] = {
         ),
     ),
 }
-"""By the reference of the query: title, unit and PromQL. All have the labels `namespace` and `job`."""
+"""Title, unit and PromQL, by reference of the query. All have the labels `namespace` and `job`."""
 
 
 def services(source: DataSourceRef) -> table.Panel:

@@ -1,6 +1,7 @@
-"""Writes what services share into platform/: dashboards, and manifests for whoever has no Helm.
+"""Writes what services share into platform/: dashboards, and manifests for clusters without Helm.
 
-With --check it only says what is stale, and exits 1. Knows the chart's place and its components; knows no metric.
+With --check it names stale files and exits 1. Knows the chart's place and its components; knows no
+metric.
 """
 
 import argparse

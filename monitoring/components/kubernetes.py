@@ -6,7 +6,7 @@ ROWS: dict[str, tuple[Panel, ...]] = {
     "Services": (
         Panel(
             "Replicas that are not of the new release",
-            "Replicas that are still to be replaced, by deployment.",
+            "Replicas that a rollout has yet to replace, by deployment.",
             "short",
             (
                 (

@@ -14,7 +14,7 @@ ROWS: dict[str, tuple[Panel, ...]] = {
         ),
         Panel(
             "Evicted keys",
-            "Keys that were thrown away within the time range. Each may be an event that is handled twice.",
+            "Keys evicted within the time range. Each may be an event that is handled twice.",
             "short",
             (("evicted", 'sum(increase(redis_evicted_keys_total{job="redis"}[$__range]))'),),
             "number",
@@ -57,7 +57,7 @@ ROWS: dict[str, tuple[Panel, ...]] = {
         ),
         Panel(
             "Clients",
-            "Clients that are connected, and those that are turned away each second.",
+            "Connected clients, and refused ones per second.",
             "short",
             (
                 ("{{instance}}", 'redis_connected_clients{job="redis"}'),
