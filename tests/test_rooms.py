@@ -71,9 +71,9 @@ CHASSIS: Table = {
 
 GENERATOR: Table = {
     "__main__": "cli",
-    "cli": "demo fleet adopting show record new commands answers rendering errors",
+    "cli": "demo fleet output adopting show record new commands answers rendering errors",
     "demo": "new rendering programs errors",
-    "fleet": "record commands pages service updating rendering programs errors",
+    "fleet": "output record commands pages service updating rendering programs errors",
     "show": "record commands adopting updating rendering programs",
     "record": "commands adopting service updating rendering programs",
     "commands": "adopting service updating rendering programs errors",
@@ -82,6 +82,7 @@ GENERATOR: Table = {
     "updating": "service rendering answers programs errors",
     "service": "answers programs errors",
     "rendering": "answers programs errors",
+    "output": "",
     "answers": "errors",
     "programs": "errors",
     "pages": "",

@@ -8,7 +8,6 @@ import os
 import shlex
 import signal
 import sys
-from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -16,6 +15,7 @@ import typer
 
 from dockyard.errors import Defect, DockyardError, NobodyToAsk, Refused
 from dockyard.fleet import cli as fleet
+from dockyard.output import after_the_deed, prepare, print_json, say, warn
 
 _INTERRUPTED = 130
 
@@ -34,6 +34,7 @@ app.add_typer(fleet.app, name="fleet")
 
 def main() -> None:
     """The console entry: runs a command; turns an error into its sentence and its exit code."""
+    prepare()
     for ending in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(ending) is signal.SIG_DFL:
             signal.signal(ending, signal.default_int_handler)
@@ -47,12 +48,12 @@ def main() -> None:
         _fail(Defect(error))
     except SystemExit as ending:
         if ending.code == _INTERRUPTED:
-            _say("dockyard: interrupted; what was unfinished is removed.", style="red")
+            say("dockyard: interrupted; what was unfinished is removed.", style="red")
         raise
 
 
 def _fail(error: DockyardError) -> NoReturn:
-    _say(f"dockyard: {error}", style="red")
+    say(f"dockyard: {error}", style="red")
     sys.exit(error.exit_code)
 
 
@@ -114,27 +115,28 @@ def new(
 
     path = services.place(name, into)
     answers = parse_data(data or [])
-    _say("reading the template", style="dim")
+    say("reading the template", style="dim")
     opened = open_template(template or default_source(), ref)
     questions = services.open_questions(opened, answers)
     if questions and not defaults and not sys.stdin.isatty():
         raise NobodyToAsk(questions)
     if uncommitted := opened.uncommitted:
-        _say(
+        say(
             f"{uncommitted} uncommitted changes in {opened.source.recorded} are not part of the "
             f"service: it is rendered from {opened.version} as committed.",
             style="yellow",
         )
     created = services.create(
-        path, opened, answers, ask=not defaults, progress=lambda step: _say(step, style="dim")
+        path, opened, answers, ask=not defaults, progress=lambda step: say(step, style="dim")
     )
-    if created.fallback_identity:
-        _say(
-            "git knows no author, so the first commit bears a neutral one; set user.name and "
-            "user.email, then make it yours with `git commit --amend --reset-author`.",
-            style="yellow",
-        )
-    _print_next_steps(created.path, name, opened.version, created.branch)
+    with after_the_deed():
+        if created.fallback_identity:
+            say(
+                "git knows no author, so the first commit bears a neutral one; set user.name and "
+                "user.email, then make it yours with `git commit --amend --reset-author`.",
+                style="yellow",
+            )
+        _print_next_steps(created.path, name, opened.version, created.branch)
 
 
 def _print_next_steps(path: Path, name: str, version: str, branch: str) -> None:
@@ -188,16 +190,18 @@ def update(
         path, to=to, data=answers, dry_run=dry_run, in_place=in_place, by_release=step
     )
     code = 1 if done.conflicts else 0
-    _warn(done.warnings)
-    if json:
-        _print_json(record.updated(done, exit_code=code))
-    else:
-        show.updated(done)
-    if done.committed is not None and done.committed.fallback_identity:
-        _say(
-            "git knows no author, so the commit bears a neutral one; set user.name and user.email.",
-            style="yellow",
-        )
+    with after_the_deed():
+        warn(done.warnings)
+        if json:
+            print_json(record.updated(done, exit_code=code))
+        else:
+            show.updated(done)
+        if done.committed is not None and done.committed.fallback_identity:
+            say(
+                "git knows no author, so the commit bears a neutral one; "
+                "set user.name and user.email.",
+                style="yellow",
+            )
     raise typer.Exit(code)
 
 
@@ -208,9 +212,9 @@ def check(path: _Service = Path(), *, json: _Json = False) -> None:
 
     found = commands.check(path)
     code = 0 if found.is_well else 1
-    _warn(found.warnings)
+    warn(found.warnings)
     if json:
-        _print_json(record.checked(found, exit_code=code))
+        print_json(record.checked(found, exit_code=code))
     else:
         show.checked(found)
     raise typer.Exit(code)
@@ -233,9 +237,9 @@ def diff(
 
     found = commands.diff(path, to, colour=sys.stdout.isatty() and not json)
     code = 1 if found.patch else 0
-    _warn(found.warnings)
+    warn(found.warnings)
     if json:
-        _print_json(record.difference(found, exit_code=code))
+        print_json(record.difference(found, exit_code=code))
     else:
         # The bytes as they are: a patch of a file in another encoding must still apply.
         sys.stdout.buffer.write(found.patch)
@@ -256,11 +260,12 @@ def restore(
     from dockyard import commands, record, show  # noqa: PLC0415 - nothing heavy before it is used
 
     done = commands.restore(path, [os.path.normpath(name) for name in files or ()])
-    _warn(done.warnings)
-    if json:
-        _print_json(record.restored(done))
-    else:
-        show.restored(done)
+    with after_the_deed():
+        warn(done.warnings)
+        if json:
+            print_json(record.restored(done))
+        else:
+            show.restored(done)
 
 
 @app.command()
@@ -287,7 +292,7 @@ def adopt(
     from dockyard.rendering.source import default_source  # noqa: PLC0415 - as above
 
     answers = parse_data(data or [])
-    _say("comparing versions and answers with the service's files", style="dim")
+    say("comparing versions and answers with the service's files", style="dim")
     found = services.adopt(
         path,
         template or default_source(),
@@ -296,10 +301,11 @@ def adopt(
         dry_run=dry_run,
         watch=show.comparing,
     )
-    if json:
-        _print_json(record.adopted(found))
-    else:
-        show.adopted(found)
+    with after_the_deed():
+        if json:
+            print_json(record.adopted(found))
+        else:
+            show.adopted(found)
 
 
 @app.command()
@@ -309,22 +315,3 @@ def demo(template: _Template = None) -> None:
 
     if not play(template):
         raise typer.Exit(1)
-
-
-def _say(sentence: str, style: str) -> None:
-    from rich.console import Console  # noqa: PLC0415 - nothing heavy before it is used
-    from rich.text import Text  # noqa: PLC0415 - as above
-
-    Console(stderr=True, highlight=False, soft_wrap=True).print(Text(sentence, style=style))
-
-
-def _warn(warnings: Iterable[str]) -> None:
-    for warning in warnings:
-        _say(f"{warning}.", style="yellow")
-
-
-def _print_json(record: Mapping[str, object]) -> None:
-    from json import dumps  # noqa: PLC0415 - as above
-
-    # Answers may be what only YAML knows, such as a date.
-    typer.echo(dumps(record, indent=2, default=str))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dockyard.errors import CannotGoTogether
+from dockyard.output import after_the_deed, print_json
 
 if TYPE_CHECKING:
     from dockyard.fleet.roster import Member, Roster
@@ -124,7 +125,7 @@ def diff(
             typer.get_binary_stream("stdout").write(patch.text)
     code = 1 if any(patch.text or patch.problem for patch in found) else 0
     if json:
-        _print_json(record.patches(whole, found, exit_code=code))
+        print_json(record.patches(whole, found, exit_code=code))
     raise typer.Exit(code)
 
 
@@ -257,15 +258,9 @@ def _say(command: str, whole: "Roster", found: _Found, code: int, *, json: bool)
     from dockyard.fleet import record, show  # noqa: PLC0415 - nothing heavy before it is used
 
     code = _INTERRUPTED if found.is_interrupted else code
-    if json:
-        _print_json(record.rows(command, whole, found.rows, exit_code=code))
-    else:
-        show.rows(found.rows)
+    with after_the_deed():
+        if json:
+            print_json(record.rows(command, whole, found.rows, exit_code=code))
+        else:
+            show.rows(found.rows)
     raise typer.Exit(code)
-
-
-def _print_json(record: Mapping[str, object]) -> None:
-    from json import dumps  # noqa: PLC0415 - nothing heavy before it is used
-
-    # Answers may be what only YAML knows, such as a date.
-    typer.echo(dumps(record, indent=2, default=str))

@@ -11,9 +11,12 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from functools import partial
 from threading import Lock, Thread, main_thread
 from typing import TypeVar
+
+from dockyard.programs.signals import ENDINGS, uninterrupted
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -51,10 +54,11 @@ def mapped(
         with _processes(min(jobs, len(left)), prepare) as processes:
             running: dict[Future[Result], Item] = {}
             while running or (left and not enough and not suspects):
-                # No more are handed over than are worked on: an item cannot be taken back.
-                while left and len(running) < jobs and not enough and not suspects:
-                    item = left.popleft()
-                    running[_begun(processes, work, item)] = item
+                with ctrl_c.held_back():
+                    # No more are handed over than are worked on: an item cannot be taken back.
+                    while left and len(running) < jobs and not enough and not suspects:
+                        item = left.popleft()
+                        running[_begun(processes, work, item)] = item
                 for future in ctrl_c.put_off(running):
                     item = running.pop(future)
                     if isinstance(future.exception(), BrokenProcessPool):
@@ -78,15 +82,27 @@ class _CtrlC:
     def __init__(self) -> None:
         self.came: KeyboardInterrupt | None = None
 
+    @contextmanager
+    def held_back(self) -> Iterator[None]:
+        """Within this no signal comes. The processes that start here inherit that, see `_begin`."""
+        try:
+            with uninterrupted():
+                yield
+        except KeyboardInterrupt as again:
+            self._note(again)
+
     def put_off(self, running: Iterable[Future[Result]]) -> set[Future[Result]]:
         """The futures of `running` that are done, at least one; none if Ctrl-C came meanwhile."""
         try:
             return wait(running, return_when=FIRST_COMPLETED).done
         except KeyboardInterrupt as again:
-            if self.came is not None:
-                raise
-            self.came = again
+            self._note(again)
             return set()
+
+    def _note(self, again: KeyboardInterrupt) -> None:
+        if self.came is not None:
+            raise again
+        self.came = again
 
 
 def _one_by_one(
@@ -144,6 +160,8 @@ def _begin(environment: Mapping[str, str], prepare: Callable[[], None]) -> None:
     # the service at hand, and the parent begins no other.
     os.setsid()
     signal.signal(signal.SIGINT, _interrupt)
+    # Signals that came while this process started were for others.
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDINGS)
     # The server that forks these processes may have started under another environment.
     os.environ.clear()
     os.environ.update(environment)

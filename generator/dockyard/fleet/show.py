@@ -3,7 +3,7 @@
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from rich import box
 from rich.console import Console
@@ -52,11 +52,16 @@ class Watch:
 
     def each(self, rows: Iterable[Row]) -> Iterator[Row]:
         for number, row in enumerate(rows, start=1):
-            self._bar.update(self._task, advance=1, at=shown(row.name))
-            if not self._bar.console.is_terminal:
-                line = f"{self._what} {number}/{self._total}: {shown(row.name)} {row.state}"
-                self._bar.console.print(Text(line), soft_wrap=True)
+            # If nobody reads this, which rich says by an exit, the work goes on.
+            with suppress(OSError, SystemExit):
+                self._tell(row, number)
             yield row
+
+    def _tell(self, row: Row, number: int) -> None:
+        self._bar.update(self._task, advance=1, at=shown(row.name))
+        if not self._bar.console.is_terminal:
+            line = f"{self._what} {number}/{self._total}: {shown(row.name)} {row.state}"
+            self._bar.console.print(Text(line), soft_wrap=True)
 
 
 def rows(found: Sequence[Row]) -> None:

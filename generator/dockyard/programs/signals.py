@@ -4,13 +4,14 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-_ENDINGS = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
+ENDINGS = frozenset({signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
+"""Signals by which a person or the system ends a process."""
 
 
 @contextmanager
 def uninterrupted() -> Iterator[None]:
     """Signals that end a process wait until this is done."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDINGS)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ENDINGS)
     try:
         yield
     finally:

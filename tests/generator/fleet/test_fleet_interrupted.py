@@ -257,6 +257,20 @@ def test_ctrl_c_finishes_the_service_at_hand_and_begins_no_other(
     }
 
 
+def test_ctrl_c_while_the_workers_start_prints_no_traceback(fleet: Fleet) -> None:
+    for number in range(4):
+        fleet.add(f"{number}-svc")
+    fleet.release()
+    with started(fleet.folder, "--jobs", "2") as process:
+        until(lambda: bool(pythons_of(process)), process)
+        os.killpg(process.pid, signal.SIGINT)
+        out, err = process.communicate(timeout=PATIENCE)
+
+    assert process.returncode == 130, out + err
+    assert "Traceback" not in err
+    assert "interrupted" in err
+
+
 def test_ctrl_c_tells_what_one_process_had_finished(fleet: Fleet, tmp_path: Path) -> None:
     gate = tmp_path / "gate"
     fleet.add("0-svc", {"GNUmakefile": "test:\n"})
