@@ -39,6 +39,14 @@ class Prometheus:
             if alert["state"] == "firing"
         }
 
+    def cpu_seconds(self) -> float:
+        """Processor time of Prometheus itself since its start."""
+        with urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=10) as answer:
+            for line in answer.read().decode().splitlines():
+                if line.startswith("process_cpu_seconds_total "):
+                    return float(line.partition(" ")[2])
+        raise QueryError("Prometheus does not show its processor time")
+
     def _get(self, path: str) -> Any:
         try:
             with urlopen(f"http://127.0.0.1:{self.port}/api/v1/{path}", timeout=10) as answer:
@@ -65,11 +73,17 @@ def scraping(
     scrape_configs: Sequence[Mapping[str, Any]],
     rules: str,
     alertmanager: int | None = None,
+    interval: str = "1s",
 ) -> Iterator[Prometheus]:
     """It scrapes what `scrape_configs` say, in Prometheus' words, and tells an Alertmanager's port."""
+    folder.mkdir(exist_ok=True)
     (folder / "rules.yaml").write_text(rules)
     config: dict[str, Any] = {
-        "global": {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"},
+        "global": {
+            "scrape_interval": interval,
+            "scrape_timeout": interval,
+            "evaluation_interval": interval,
+        },
         "rule_files": ["rules.yaml"],
         "scrape_configs": list(scrape_configs),
     }

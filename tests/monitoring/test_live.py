@@ -25,6 +25,7 @@ from tests.waiting import until
 
 PATIENCE = 120.0  # seconds until a test gives up; never a measure of speed
 SHORTER = 20
+FLEET = Path(__file__).parents[2] / "platform/chart/files/dashboards/fleet.json"
 UNITS = {"m": 60, "h": 3600, "d": 86400}
 
 HANDLERS = '''"""The handler under test: the event says how it fails."""
@@ -189,16 +190,16 @@ def world(request: pytest.FixtureRequest, service: Path, tmp_path: Path) -> Iter
 
 
 @pytest.mark.parametrize("world", ["rabbitmq", "nats"], indirect=True)
-async def test_every_query_of_the_dashboard_has_data(world: World) -> None:
-    dashboard = json.loads(
-        (world.replica.folder / "deploy/chart/files/dashboard.json").read_text("utf-8")
-    )
+async def test_every_query_of_the_dashboard_and_of_the_fleets_has_data(world: World) -> None:
+    files = (world.replica.folder / "deploy/chart/files/dashboard.json", FLEET)
     queries = {
         target["expr"]
         .replace("$__rate_interval", "10s")
         .replace('"$job"', '".+"')
         .replace('"$instance"', '".+"')
-        for panel in dashboard["panels"]
+        .replace('"$namespace"', '".*"')
+        for file in files
+        for panel in json.loads(file.read_text("utf-8"))["panels"]
         for target in panel.get("targets", ())
     }
     assert len(queries) > 30

@@ -5,6 +5,7 @@ The log says how long each took; all times of the rules are a thirtieth of what 
 
 import asyncio
 import os
+import shutil
 import socket
 import subprocess
 from collections.abc import AsyncIterator, Iterator
@@ -120,7 +121,7 @@ async def test_alarms_and_an_outage_of_rabbitmq(tmp_path: Path) -> None:
         )
         await watching.quiet()
         await do([control, "set_vm_memory_high_watermark", "absolute", "50MB"], env)
-        await do([control, "set_disk_free_limit", "100TB"], env)
+        await do([control, "set_disk_free_limit", "900GB"], env)
         await watching.fires("RabbitMQMemoryAlarm", "RabbitMQDiskAlarm", "RabbitMQMemoryHigh")
         await do([control, "set_vm_memory_high_watermark", "0.9"], env)
         await do([control, "set_disk_free_limit", "50MB"], env)
@@ -240,7 +241,7 @@ async def test_a_cluster_of_nats_that_falls_apart(tmp_path: Path) -> None:
 
 
 async def test_a_primary_of_redis_and_its_replica(tmp_path: Path) -> None:
-    for name in ("primary", "replica", "data"):
+    for name in ("primary", "replica"):
         (tmp_path / name).mkdir()
     with ExitStack() as stack:
         url, primary = stack.enter_context(redis_server(tmp_path / "primary"))
@@ -269,12 +270,13 @@ async def test_a_primary_of_redis_and_its_replica(tmp_path: Path) -> None:
         store.config_set("maxmemory", 0)
         await watching.resolves(*evicting)
 
-        store.config_set("dir", str(tmp_path / "data"))
         store.config_set("appendonly", "no")
-        (tmp_path / "data").rename(tmp_path / "gone")
+        in_the_way = tmp_path / "primary/dump.rdb"  # a snapshot cannot take the place of a folder
+        in_the_way.unlink(missing_ok=True)
+        (in_the_way / "folder").mkdir(parents=True)
         store.bgsave()
         await watching.fires("RedisPersistenceFailing", "RedisPersistenceOff")
-        (tmp_path / "gone").rename(tmp_path / "data")
+        shutil.rmtree(in_the_way)
         await eventually(lambda: bool(store.bgsave()), lambda: "no new snapshot began")
         store.config_set("appendonly", "yes")
         await watching.resolves("RedisPersistenceFailing", "RedisPersistenceOff")

@@ -25,7 +25,7 @@ from tests.platform.series import named
 PATIENCE = 180.0  # seconds until a test gives up; never a measure of speed
 SHORTER = 30
 _UNITS = {"m": 60, "h": 3600, "d": 86400}
-_DURATION = re.compile(r"(?<=[\[ ])(\d+)([mhd])(?=[\]\s)])")
+_DURATION = re.compile(r"(?<=[\[ ])(\d+)([mhd])(?=[\],\s)])")
 _log = logging.getLogger(__name__)
 
 
@@ -106,12 +106,12 @@ ELSEWHERE = {
 """What one server alone does not show; the faults' tests see to it."""
 
 
-async def eventually(true: Callable[[], bool], what: Callable[[], str]) -> None:
+async def eventually(true: Callable[[], bool], what: Callable[[], str], pace: float = 0.2) -> None:
     clock = asyncio.get_running_loop().time
     deadline = clock() + PATIENCE
     while not await asyncio.to_thread(true):
         assert clock() < deadline, f"{what()} within {PATIENCE:g} s"
-        await asyncio.sleep(0.2)
+        await asyncio.sleep(pace)
 
 
 def shortened(rule: Mapping[str, Any]) -> dict[str, Any]:
@@ -132,7 +132,7 @@ def watch(
     thresholds: Mapping[str, float] | None = None,
 ) -> Iterator[Watch]:
     """The rules of one component over what `scrape_configs` scrape."""
-    folder.mkdir(exist_ok=True)
+    folder.mkdir()
     changes = {name: {"threshold": number} for name, number in (thresholds or {}).items()}
     values = {other: {"enabled": other == component} for other in COMPONENTS}
     rules = alerts({**values, component: {"enabled": True, "nodes": nodes}, "alerts": changes})

@@ -1,10 +1,13 @@
-"""checkov over everything that the chart renders: no finding without a reason, no reason without a finding.
+"""checkov over all that the charts of services and platform render.
+
+There is no finding without a reason, and no reason without a finding.
 
 `python -m tests.template.chart.audit CHECKOV`, where CHECKOV is its program, which lives in an environment of its own.
 The reasons are in `checkov.yaml` beside this file.
 """
 
 import json
+import shutil
 import subprocess
 import sys
 from itertools import product
@@ -18,6 +21,7 @@ from tests.template import lab
 from tests.template.chart.cases import CASES, values_of
 from tests.template.chart.charts import BUSES, INBOXES, render_service
 
+PLATFORM = Path(__file__).parents[3] / "platform/manifests"
 REASONS: dict[str, str] = yaml.safe_load(
     Path(__file__).with_name("checkov.yaml").read_text("utf-8")
 )
@@ -40,6 +44,7 @@ def render_everything(folder: Path) -> Path:
         chart = charts[bus, inbox]
         file = manifests / f"{bus}-{inbox}-{case}.yaml"
         file.write_text(yaml.safe_dump_all(chart.render(values_of(chart, case))), "utf-8")
+    shutil.copytree(PLATFORM, manifests / "platform")
     return manifests
 
 
