@@ -28,7 +28,7 @@ from tests.template import lab
 
 from dockyard.answers import Recorded
 from dockyard.rendering.render import render_tree
-from dockyard.rendering.store import store
+from dockyard.rendering.render_cache import store
 from dockyard.rendering.template import Template, open_template
 
 OLD, NEW = "v1.0.0", "v2.0.0"

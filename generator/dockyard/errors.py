@@ -1,4 +1,4 @@
-"""What ends a command: one class a mistake. Its sentence says what, where, and how to mend it.
+"""Errors that end a command: one class for each mistake. Its sentence says what, where, and how to mend it.
 
 The errors of more than one room are here; an error of one room is in the module that raises it.
 Knows nothing of git, Copier or the terminal. The command line prints the sentence and exits with
@@ -28,7 +28,7 @@ class DockyardError(Exception):
 
 
 class Refused(DockyardError):
-    """The operating system refuses something, and nobody knows what that was for."""
+    """The operating system refused something, and no caller translated the error."""
 
     def __init__(self, error: OSError) -> None:
         where = f"{error.filename}: " if error.filename else ""
@@ -102,7 +102,7 @@ class NobodyToAsk(DockyardError):
 
     def __init__(self, questions: Iterable[str]) -> None:
         super().__init__(
-            f"nobody to ask for {', '.join(questions)}: standard input is not a terminal; "
+            f"cannot ask for {', '.join(questions)}: standard input is not a terminal; "
             "add --defaults, or answer with --data question=answer."
         )
 

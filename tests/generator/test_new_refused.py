@@ -105,7 +105,7 @@ def test_a_question_without_answer_or_default(refused: Dockyard, repository: Rep
 def test_nobody_to_ask(refused: Dockyard, repository: Repository) -> None:
     ran = refused("billing-svc", "--template", repository.path, "--data", "bus=nats")
 
-    assert "nobody to ask for owner: standard input is not a terminal; add --defaults" in ran.err
+    assert "cannot ask for owner: standard input is not a terminal; add --defaults" in ran.err
 
 
 def test_a_template_that_is_nowhere(refused: Dockyard, tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ class PullRequest:
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """What became of a pull wanted."""
+    """The result of opening a pull request."""
 
     url: str = ""
     """The pull request's address, or of the page that opens one."""
@@ -46,7 +46,7 @@ class _Program:
     """How to speak to a forge."""
 
     page: str
-    """Where a person opens the pull wanted."""
+    """The page on which a person opens the pull request."""
     find: list[str]
     """Lists the open pull requests of the branch as JSON."""
     address: str
@@ -72,12 +72,12 @@ def open_or_refresh(
     program = _program(service, wanted, forge)
     if program is None:
         return Opened(
-            problem=f"it is pushed, but {REMOTE} is at no address of a forge: "
+            problem=f"the branch is pushed, but the address of {REMOTE} names no forge: "
             "open its pull request yourself."
         )
     if not program.is_there:
         return Opened(program.page)
-    url, doing = program.page, "tell whether there is"
+    url, doing = program.page, "look up"
     try:
         found = _open(program, service)
         if found is None:

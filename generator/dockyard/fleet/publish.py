@@ -15,7 +15,7 @@ from dockyard.updating.apply import Committed, branches_of, is_dockyards
 
 
 class CannotPush(DockyardError):
-    """The update is made, and its remote refuses it."""
+    """The update is committed, but the remote refuses the push."""
 
     def __init__(self, branch: str, reason: str) -> None:
         super().__init__(
@@ -85,7 +85,7 @@ def _push(service: Service, committed: Committed) -> bool:
     try:
         there = _listed(service, branch).get(branch, "")
         if there and not _is_ours(service, branch, there):
-            raise CannotPush(branch, f"people have worked on it in {REMOTE}")
+            raise CannotPush(branch, f"it has commits in {REMOTE} that Dockyard did not make")
         _send(service, branch, there, committed.commit)
     except git.GitFailed as error:
         raise CannotPush(branch, error.reason) from error

@@ -1,4 +1,4 @@
-"""Calls Copier, and keeps its traps here.
+"""Calls Copier, works around its traps and translates its errors.
 
 Copier changes the working directory, so a process renders one template at a time: parallel work
 takes processes. Knows nothing of the cache, or of what happens to a render afterwards.

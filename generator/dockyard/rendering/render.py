@@ -23,8 +23,8 @@ from dockyard.programs.cache import BrokenCache, CannotCache, cache_folder
 from dockyard.programs.scratch import scratch_folder, write_whole
 from dockyard.rendering import copying
 from dockyard.rendering.copying import BadAnswer
+from dockyard.rendering.render_cache import is_whole, look_again, store
 from dockyard.rendering.skeleton import Skeleton, prepare
-from dockyard.rendering.store import is_whole, look_again, store
 from dockyard.rendering.template import Template, recorded_version
 
 # A new number when the same inputs would be rendered otherwise than before.

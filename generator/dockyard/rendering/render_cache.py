@@ -1,4 +1,4 @@
-"""The repository of all renders, in the cache: objects that are whole, or are made again.
+"""The cache of renders: a git repository whose objects are checked before use, or made again.
 
 A cleaner of old files, a crash or a full disk may take any file of it. So nothing counts because it
 is there: an object counts if its contents give its name. Knows git's objects; knows nothing of

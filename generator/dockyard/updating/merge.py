@@ -39,7 +39,7 @@ class State(StrEnum):
     SEEDED = "seeded"
     """The team's, and new in the template. Laid down this once."""
     CONFLICT = "conflict"
-    """Both changed it and a person has to say what comes out."""
+    """The template and the service both changed it; a person must resolve it."""
 
 
 class Conflict(StrEnum):

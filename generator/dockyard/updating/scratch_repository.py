@@ -13,7 +13,7 @@ from pathlib import Path
 from dockyard.programs import bare, git
 from dockyard.programs.scratch import scratch_folder
 from dockyard.programs.tree import Entries, Entry, entries, write
-from dockyard.rendering.store import store
+from dockyard.rendering.render_cache import store
 from dockyard.service import Service
 
 # What merge-tree of older gits does whatever the configuration says; newer ones read these.

@@ -3,7 +3,7 @@
 import pytest
 
 from chassis.bus import Failure
-from chassis.bus.letters import failure_headers, in_brief, letter_id, read_failure
+from chassis.bus.dead_letters import failure_headers, in_brief, letter_id, read_failure
 
 FAILURE = Failure(
     "rejected", "ValueError", "no such plan", "File …", "open_account", 3, "billing-svc", "1.2.3"

@@ -106,7 +106,10 @@ def test_a_checkouts_push_replaces_dockyards_own_branches_only(
     hand = by_hand(remote, tmp_path / "work", "dockyard/v1.1.0")
     found = rows(dockyard, "update", fleet.folder, "--push", code=1)
 
-    assert "cannot be pushed: people have worked on it in origin" in found["a-svc"]["message"]
+    assert (
+        "cannot be pushed: it has commits in origin that Dockyard did not make"
+        in found["a-svc"]["message"]
+    )
     assert git(remote, "rev-parse", "dockyard/v1.1.0") == hand
 
 
@@ -321,10 +324,7 @@ def test_a_forge_that_refuses_is_reported_and_asked_again(
     refused = rows(dockyard, "update", fleet.folder, "--pr", "--limit", "1", code=1)["a-svc"]
 
     assert refused["state"] == "error"
-    assert (
-        f"{forge.tool} cannot tell whether there is its pull request: To get started"
-        in refused["message"]
-    )
+    assert f"{forge.tool} cannot look up its pull request: To get started" in refused["message"]
     assert HOSTS[forge.tool] in refused["url"]
     assert pushed(remote) == ["dockyard/v1.1.0"]
     forge.refusal.unlink()
@@ -344,10 +344,7 @@ def test_a_forge_that_hangs_is_given_up(
 
     found = rows(dockyard, "update", fleet.folder, "--pr", code=1)["a-svc"]
 
-    assert (
-        "gh cannot tell whether there is its pull request: it did not end within 2 s"
-        in found["message"]
-    )
+    assert "gh cannot look up its pull request: it did not end within 2 s" in found["message"]
 
 
 @pytest.mark.parametrize("where", ["forge", "services.forge"])
@@ -380,7 +377,7 @@ def test_a_remote_that_is_no_forge_cannot_offer(
     found = rows(dockyard, "update", fleet.folder, "--pr", code=1)["a-svc"]
 
     assert found["state"] == "error"
-    assert "origin is at no address of a forge" in found["message"]
+    assert "the address of origin names no forge" in found["message"]
     assert pushed(remote) == ["dockyard/v1.1.0"]
 
 

@@ -13,8 +13,8 @@ from dockyard.answers import Recorded
 from dockyard.programs.cache import cache_folder
 from dockyard.rendering import copying
 from dockyard.rendering.render import render_tree
+from dockyard.rendering.render_cache import store
 from dockyard.rendering.skeleton import prepare
-from dockyard.rendering.store import store
 from dockyard.rendering.template import Template, open_template
 from tests.generator import services
 from tests.generator.lab import Dockyard, Repository, git

@@ -8,8 +8,25 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Literal, Protocol
 
+from chassis.bus.dead_letters import DeadLetter, Failure
 from chassis.bus.history import History
 from chassis.contracts.envelope import EncodedEvent, Envelope
+
+__all__ = [
+    "Backlog",
+    "Bus",
+    "BusMetrics",
+    "BusUnavailable",
+    "DeadLetter",
+    "Delivery",
+    "DeliveryMode",
+    "Failure",
+    "NoBusMetrics",
+    "OnDelivery",
+    "Subscription",
+    "Unpublishable",
+    "Verdict",
+]
 
 DeliveryMode = Literal["shared", "every_replica"]
 
@@ -45,38 +62,6 @@ class Subscription:
 
 
 @dataclass(frozen=True, slots=True)
-class Failure:
-    """Why a message goes to the dead letters. Times are RFC 3339; `stack` is at most 4 KiB."""
-
-    reason: str
-    error: str = ""
-    message: str = ""
-    stack: str = ""
-    handler: str = ""
-    attempts: int = 0
-    service: str = ""
-    version: str = ""
-    first_failure: str = ""
-    last_failure: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class DeadLetter:
-    """One entry of a service's dead letters: the message as it came in, and why it died.
-
-    `id` is derived from the message and its `replays`. The same message that dies twice is one
-    entry; if it dies again after a replay, that is another entry.
-    """
-
-    id: str
-    headers: Mapping[str, object]
-    body: bytes
-    type: str
-    failure: Failure
-    replays: int = 0
-
-
-@dataclass(frozen=True, slots=True)
 class Backlog:
     """What the broker holds for a service: events that no replica has taken, and dead letters.
 
@@ -96,7 +81,8 @@ class Verdict(Enum):
 
 
 class Delivery(Protocol):
-    """One message as the broker delivered it. Exactly one of five settling methods is called, once.
+    """One message as the broker delivered it. The consumer calls exactly one of four
+    settling methods, once.
 
     Each returns True if it took effect. Once the connection is lost, settling does nothing and
     returns False: the broker delivers the message again.

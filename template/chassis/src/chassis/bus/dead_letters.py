@@ -1,16 +1,49 @@
-"""The one format of a dead letter on every broker: the headers of its failure, and its id.
+"""The one format of a dead letter on every broker: its fields, their headers, and its id.
 
-A dead letter is the original message, headers and body untouched, plus the headers written here.
-Knows names and values; an adapter encodes them as its protocol wants.
+A dead letter is the original message, headers and body untouched, plus one header for each field
+of `Failure`, such as `dead-letter-reason`. Knows names and values; an adapter encodes them as its
+protocol wants.
 """
 
 from collections.abc import Mapping
-from dataclasses import fields, replace
+from dataclasses import dataclass, fields, replace
 from hashlib import blake2b
 
-from chassis.bus import Failure
 from chassis.bus.history import number
 from chassis.contracts.envelope import AMQP_PREFIX, AMQP_PREFIX_ALTERNATIVE, NATS_PREFIX
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a message goes to the dead letters. Times are RFC 3339; `stack` is at most 4 KiB."""
+
+    reason: str
+    error: str = ""
+    message: str = ""
+    stack: str = ""
+    handler: str = ""
+    attempts: int = 0
+    service: str = ""
+    version: str = ""
+    first_failure: str = ""
+    last_failure: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """One entry of a service's dead letters: the message as it came in, and why it died.
+
+    `id` is derived from the message and its `replays`. The same message that dies twice is one
+    entry; if it dies again after a replay, that is another entry.
+    """
+
+    id: str
+    headers: Mapping[str, object]
+    body: bytes
+    type: str
+    failure: Failure
+    replays: int = 0
+
 
 PREFIX = "dead-letter-"
 FAILURE_HEADERS = {field.name: PREFIX + field.name.replace("_", "-") for field in fields(Failure)}

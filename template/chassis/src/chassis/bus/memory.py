@@ -12,8 +12,8 @@ from itertools import count
 from typing import Any
 
 from chassis.bus import Backlog, DeadLetter, Failure, OnDelivery, Subscription, Verdict
+from chassis.bus.dead_letters import letter_id
 from chassis.bus.history import History
-from chassis.bus.letters import letter_id
 from chassis.contracts.envelope import (
     AMQP_PREFIX,
     CONTENT_TYPE,

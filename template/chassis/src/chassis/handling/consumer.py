@@ -20,7 +20,7 @@ from chassis.telemetry.metrics import Metrics
 class Consumer:
     """Takes each delivery to one of five outcomes.
 
-    They are done, later, dead, drop (a duplicate) and hand back. `shared` takes the events that the
+    They are done, later, dead, duplicate and handed back. `shared` takes the events that the
     replicas share, `for_each` the events that every replica gets. A drain leaves a cancelled
     handler behind after `cancel_seconds`.
     """

@@ -22,9 +22,9 @@ _log = structlog.get_logger(__name__)
 class Phase(Enum):
     """Where work stands; the LeaseKeeper alone changes it.
 
-    HANDLING --returned--> RETURNED    the claim of an event IDLE <--> HANDLING                 the
-    claim of a key, which is idle between the attempts at its event any --lost--> LOST --claimed
-    again--> RETURNED
+    - The claim of an event: HANDLING, then RETURNED once its handler has returned.
+    - The claim of a key: HANDLING during an attempt at its event, IDLE between two attempts.
+    - Either may be LOST. A lost claim of an event that has RETURNED may be claimed again.
     """
 
     HANDLING = "handling"

@@ -1,4 +1,7 @@
-"""The life of a replica: signals, drain, liveness and readiness. Knows no broker and no store."""
+"""The life of a replica: signals, liveness and readiness. `process` has the order of a drain.
+
+Knows no broker and no store.
+"""
 
 import asyncio
 import os

@@ -1,5 +1,7 @@
 """A replica from its start to exit 0: it waits for its store, serves, and drains in order.
 
+The order of a drain: not ready, take no more events, finish events in flight until the deadline and
+hand back the others, publish the outbox, close the bus, close store and traces, exit.
 Knows the ports, no broker and no store. Its parts come from `assemble`.
 """
 

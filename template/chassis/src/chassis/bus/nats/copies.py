@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 from urllib.parse import quote, unquote
 
 from chassis.bus import DeadLetter, Failure
+from chassis.bus.dead_letters import PREFIX, failure_headers, read_failure
 from chassis.bus.history import REPLAYS, History
-from chassis.bus.letters import PREFIX, failure_headers, read_failure
 from chassis.contracts.envelope import NATS_PREFIX, format_time
 from chassis.jetstream.wire import decode_headers, header_block, header_lines
 

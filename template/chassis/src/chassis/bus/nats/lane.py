@@ -15,8 +15,8 @@ import structlog
 from nats.aio.subscription import Subscription as Inbox
 
 from chassis.bus import BusMetrics, BusUnavailable, Failure, OnDelivery, Subscription
+from chassis.bus.dead_letters import in_brief, letter_id
 from chassis.bus.history import History
-from chassis.bus.letters import in_brief, letter_id
 from chassis.bus.nats.copies import DEDUPLICATE, carried, letter_lines, named
 from chassis.bus.nats.delivery import NatsDelivery
 from chassis.jetstream.connection import JetStream

@@ -15,8 +15,7 @@ from pamqp.common import FieldTable, FieldValue
 from pamqp.encode import encode_table_value
 
 from chassis.bus import DeadLetter, Failure
-from chassis.bus.history import HISTORY_HEADERS, REPLAYS, History
-from chassis.bus.letters import (
+from chassis.bus.dead_letters import (
     FAILURE_HEADERS,
     PREFIX,
     REASON,
@@ -24,6 +23,7 @@ from chassis.bus.letters import (
     letter_id,
     read_failure,
 )
+from chassis.bus.history import HISTORY_HEADERS, REPLAYS, History
 from chassis.contracts.envelope import (
     AMQP_PREFIX,
     AMQP_PREFIX_ALTERNATIVE,
