@@ -25,7 +25,7 @@ ROWS: dict[str, tuple[Panel, ...]] = {
             (
                 (
                     "{{job_name}}",
-                    'kube_job_status_failed{job_name=~".+-migrate"} > 0 or vector(0)',
+                    'kube_job_failed{job_name=~".+-migrate", condition="true"} > 0 or vector(0)',
                 ),
             ),
         ),
