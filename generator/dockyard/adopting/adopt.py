@@ -155,6 +155,7 @@ class _Search:
         self._present: Entries = {
             path: entry for path, entry in files(service).items() if path != service.recorded.file
         }
+        scratch.need(self._present.values())
 
     def nearest(self, start: Template, versions: Mapping[str, Template]) -> _Found | None:
         """The nearest render, None if none can be made. The first answers are read at `start`."""

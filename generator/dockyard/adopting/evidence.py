@@ -11,11 +11,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from dockyard.programs import git
-from dockyard.programs.tree import Entries, Entry
+from dockyard.programs.tree import SUBMODULE, Entries, Entry
 from dockyard.updating.scratch_repository import ScratchRepository
 
 _MOST_READINGS = 3
-_LINK, _SUBMODULE = "120000", "160000"
+_LINK = "120000"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ class Shelf:
 
     def lines(self, entry: Entry) -> Counter[bytes]:
         """The lines of the file `entry`, each with how often it occurs."""
-        if entry.mode == _SUBMODULE:
+        if entry.mode == SUBMODULE:
             return Counter([entry.oid.encode()])
         if entry.oid not in self._lines:
             content = git.output(

@@ -37,9 +37,9 @@ def nearest(service: Service, source: Source) -> Nearest | None:
     Renders use the answers that `service` records. None if no version can be rendered, or none has
     a file of the service.
     """
-    present = files(service)
     best: Nearest | None = None
     with open_scratch(service) as scratch:
+        present = files(service)
         for commit in newest_commits(source, releases=_MOST, commits=_MOST):
             try:
                 template = template_at(source, commit)

@@ -11,6 +11,7 @@ Three environments, by whose work it is:
 
 import os
 import re
+import shlex
 import subprocess
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -90,7 +91,9 @@ class GitFailed(ToolFailed):
     """A git command ended with an error. `reason` is what git said."""
 
     def __init__(self, command: str, folder: Path, reason: str) -> None:
-        super().__init__(f"run git {command} in {folder}", reason)
+        look = f"Look at it with `git -C {shlex.quote(str(folder))} fsck`"
+        mend = f"{look}; if that finds nothing wrong, please report this."
+        super().__init__(f"run git {command} in {folder}", reason, mend)
         self.reason = reason
         self.is_distrust = "safe.directory" in reason
         """Whether git refuses a repository because another user owns it."""

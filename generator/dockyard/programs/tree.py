@@ -11,6 +11,9 @@ from uuid import uuid4
 
 from dockyard.programs import git
 
+SUBMODULE = "160000"
+"""The mode of a submodule, which has no contents of its own."""
+
 
 class Entry(NamedTuple):
     """A file, symlink or submodule in a tree."""

@@ -92,6 +92,8 @@ def patch(
 
     Its paths begin with `folder`.
     """
+    changed = {path for path in {*before, *after} if before.get(path) != after.get(path)}
+    scratch.need(files[path] for files in (before, after) for path in changed & files.keys())
     trees = [scratch.write(files) for files in (before, after)]
     below = f"{folder}/" if folder else ""
     prefixes = (f"--src-prefix=a/{below}", f"--dst-prefix=b/{below}")

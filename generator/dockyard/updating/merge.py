@@ -14,11 +14,10 @@ from typing import NamedTuple
 from pathspec import GitIgnoreSpec
 
 from dockyard.programs import git
-from dockyard.programs.tree import Entries, Entry
+from dockyard.programs.tree import SUBMODULE, Entries, Entry
 from dockyard.updating.scratch_repository import ScratchRepository
 
 _CONTENTS = "CONFLICT (contents)"
-_SUBMODULE = "160000"
 
 
 class State(StrEnum):
@@ -121,7 +120,7 @@ def merge(
     """Apply the change from the old render's tree `base` to the render `new` to the service `ours`.
 
     The team's files in the service stay untouched. A team's file that only `new` has is laid down.
-    The answers file becomes the one of `new`. Raises GitFailed.
+    The answers file becomes the one of `new`. Raises GitFailed and CannotFetch.
     """
     old, newer, service = (scratch.entries(tree) for tree in (base, new.tree, ours.tree))
     seeds = {
@@ -139,6 +138,7 @@ def merge(
     answers = {answers_file: service[answers_file]} if answers_file in service else {}
     left |= team | answers
     right |= team
+    scratch.need(entry for path, entry in service.items() if left.get(path) != entry)
     merged = _merge_trees(scratch, left, new.label, right, ours)
     after = scratch.entries(merged.tree)
     files = _files(_Trees(old, newer, service, after), merged.conflicts, answers_file, is_yours)
@@ -210,7 +210,7 @@ def _conflict(kind: str, sides: Collection[Stage]) -> Conflict | None:
     if not kind.startswith("CONFLICT"):
         return None
     if kind == _CONTENTS:
-        if any(side.entry.mode == _SUBMODULE for side in sides):
+        if any(side.entry.mode == SUBMODULE for side in sides):
             return Conflict.SUBMODULE
         return Conflict.ADD_ADD if {side.number for side in sides} == {2, 3} else Conflict.CONTENT
     likely = {

@@ -5,14 +5,14 @@ of merges.
 """
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from dockyard.programs import bare, git
+from dockyard.programs import bare, git, partial
 from dockyard.programs.scratch import scratch_folder
-from dockyard.programs.tree import Entries, Entry, entries, write
+from dockyard.programs.tree import SUBMODULE, Entries, Entry, entries, write
 from dockyard.rendering.render_cache import store
 from dockyard.service import Service
 
@@ -36,6 +36,19 @@ class ScratchRepository:
     """Binds git to the repository."""
     stores: tuple[Path, ...]
     """Object databases that the service may lack: all renders, and the repository's own."""
+    partial: Path | None
+    """The service's folder, if its repository is a partial clone."""
+
+    def need(self, files: Iterable[Entry]) -> None:
+        """Bring the contents that the service's partial clone lacks. Raises CannotFetch."""
+        if self.partial is None:
+            return
+        oids = {entry.oid for entry in files if entry.mode != SUBMODULE}
+        wanted = "".join(f"{oid}\n" for oid in oids).encode()
+        told = git.run("cat-file", "--batch-check", folder=self.folder, env=self.env, stdin=wanted)
+        lacking = [line.split()[0] for line in told.splitlines() if line.endswith(" missing")]
+        if lacking:
+            partial.fetch(lacking, self.partial)
 
     def entries(self, tree: str) -> dict[str, Entry]:
         """The files of `tree`: of a render, of the service or made here. Raises GitFailed."""
@@ -58,7 +71,7 @@ class ScratchRepository:
 def open_scratch(service: Service) -> Iterator[ScratchRepository]:
     """A scratch repository for `service`, removed at the end.
 
-    Raises GitTooOld, and OSError if the disk is full.
+    Raises GitTooOld, CannotFetch, and OSError if the disk is full.
     """
     git.require(_NEEDED)
     with scratch_folder("dockyard-work-") as folder:
@@ -68,7 +81,10 @@ def open_scratch(service: Service) -> Iterator[ScratchRepository]:
         )
         env = git.isolated_environment(_MERGING) | git.neutral_identity()
         stores = (store() / "objects", folder / "objects")
-        yield ScratchRepository(folder, env | {"GIT_DIR": str(folder)}, stores)
+        clone = service.root if partial.is_partial(service.objects) else None
+        if clone is not None:
+            partial.fetch_trees(clone)
+        yield ScratchRepository(folder, env | {"GIT_DIR": str(folder)}, stores, clone)
 
 
 def _alternate(path: Path) -> bytes:
