@@ -2,10 +2,12 @@
 
 import errno
 import os
-from collections.abc import Callable, Iterator
+import random
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import count
+from pathlib import Path
 from typing import ParamSpec, TypeVar
 
 import pytest
@@ -70,6 +72,47 @@ def at(wanted: Step, fault: Callable[[], None]) -> Iterator[None]:
             patch.setattr(git, "_finished", faulty(git._finished))
         patch.setattr(worktree, "_rename", faulty(worktree._rename))
         yield
+
+
+def damage(cache: Path, seed: int, share: float) -> None:
+    """Delete, empty or garble a `share` of all files in `cache`, chosen by `seed`."""
+    chance = random.Random(seed)
+    for file in sorted(path for path in cache.rglob("*") if path.is_file()):
+        if chance.random() < share:
+            harm = chance.choice(["delete", "empty", "garble"])
+            if harm == "delete":
+                file.unlink()
+            else:
+                content = file.read_bytes() if harm == "garble" else b""
+                file.chmod(0o644)
+                file.write_bytes(content[: len(content) // 2] + b"\0" * (harm == "garble"))
+
+
+@contextmanager
+def configured(settings: Mapping[str, str]) -> Iterator[None]:
+    """Let the environment give git these `settings`."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GIT_CONFIG_COUNT", str(len(settings)))
+        for number, (key, value) in enumerate(settings.items()):
+            patch.setenv(f"GIT_CONFIG_KEY_{number}", key)
+            patch.setenv(f"GIT_CONFIG_VALUE_{number}", value)
+        yield
+
+
+HOSTILE = {
+    "core.eol": ["crlf", "native"],
+    "core.quotePath": ["false"],
+    "diff.algorithm": ["patience", "minimal"],
+    "diff.noprefix": ["true"],
+    "diff.renames": ["copies", "false"],
+    "merge.conflictStyle": ["diff3", "zdiff3"],
+    "merge.default": ["union", "ours"],
+    "merge.directoryRenames": ["true", "false"],
+    "merge.renameLimit": ["1"],
+    "merge.renames": ["false"],
+    "merge.renormalize": ["true"],
+}
+"""Settings that change what some git command merges or says."""
 
 
 def survived(work: Callable[[], object]) -> bool:

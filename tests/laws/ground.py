@@ -71,6 +71,24 @@ class Ground:
             write(self.top, {"neighbour.txt": File(b"somebody else's\n")})
         self.commit("the team's work")
 
+    def leave_with_remote(self, left_out: str) -> None:
+        """Make the repository a partial clone of itself, with `left_out` as git's filter has it."""
+        git(self.top, "config", "uploadpack.allowFilter", "true")
+        git(self.top, "config", "uploadpack.allowAnySHA1InWant", "true")
+        origin = self._folder / "origin"
+        shutil.rmtree(origin, ignore_errors=True)
+        self.top.rename(origin)
+        how = ("clone", "--quiet", f"--filter={left_out}", "--no-checkout", origin.as_uri())
+        git(self._folder, *how, str(self.top))
+        git(self.top, "sparse-checkout", "set", "--no-cone", f"/{self.prefix}{ANSWERS_FILE}")
+        git(self.top, "checkout", "--quiet", "main")
+
+    @property
+    def prefix(self) -> str:
+        """The service's folder in its repository, with a slash at its end; empty at the top."""
+        place = self.service.relative_to(self.top).as_posix()
+        return "" if place == "." else f"{place}/"
+
     def commit(self, message: str) -> None:
         """Commit whatever lies in the service."""
         git(self.top, "add", "--all", "--force")

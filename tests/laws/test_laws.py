@@ -1,8 +1,9 @@
 """The laws that hold for every update, on small random templates and services."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
+from pathlib import Path
 
 import copier
 from hypothesis import given
@@ -28,7 +29,7 @@ def test_an_untouched_service_becomes_a_fresh_render(ground: Ground, scenario: S
     assert ground.files() == model.untouched_after(scenario)
 
 
-@law(share=0.32)
+@law(share=0.23)
 @given(scenario=scenarios())
 @counted
 def test_each_line_of_the_team_is_in_the_result_or_in_a_reported_conflict(
@@ -141,6 +142,51 @@ def test_a_killed_update_is_done_or_undone_by_the_next_command(
     with suppress(DockyardError):
         commands.update(ground.service, dry_run=True)
     assert ground.state() == before or ground.files() == ground.files(predicted.tree)
+
+
+@law(share=0.04)
+@given(scenario=scenarios(), seed=st.integers(0, 1000), share=st.sampled_from([0.02, 0.2, 1.0]))
+@counted
+def test_a_damaged_cache_changes_no_update(
+    ground: Ground, home: Path, scenario: Scenario, seed: int, share: float
+) -> None:
+    ground.lay_out(scenario)
+    predicted = commands.update(ground.service, dry_run=True)
+    faults.damage(home / "cache", seed, share)
+    done = commands.update(ground.service, in_place=True)
+    assert (done.tree, outcomes(done)) == (predicted.tree, outcomes(predicted))
+    assert ground.files() == ground.files(predicted.tree)
+
+
+@law(share=0.03)
+@given(
+    scenario=scenarios(),
+    config=st.fixed_dictionaries(
+        {}, optional={key: st.sampled_from(said) for key, said in faults.HOSTILE.items()}
+    ),
+)
+@counted
+def test_the_users_git_configuration_changes_no_update(
+    ground: Ground, scenario: Scenario, config: Mapping[str, str]
+) -> None:
+    ground.lay_out(scenario)
+    predicted = commands.update(ground.service, dry_run=True)
+    with faults.configured(config):
+        again = commands.update(ground.service, dry_run=True)
+    assert (again.tree, outcomes(again)) == (predicted.tree, outcomes(predicted))
+
+
+@law(share=0.02)
+@given(scenario=scenarios(), left_out=st.sampled_from(["blob:none", "tree:0"]))
+@counted
+def test_a_partial_clone_is_updated_as_a_whole_one(
+    ground: Ground, scenario: Scenario, left_out: str
+) -> None:
+    ground.lay_out(scenario)
+    predicted = commands.update(ground.service, dry_run=True)
+    ground.leave_with_remote(left_out)
+    part = commands.update(ground.service, dry_run=True)
+    assert (part.tree, outcomes(part)) == (predicted.tree, outcomes(predicted))
 
 
 @law(share=0.03)

@@ -59,10 +59,16 @@ class ScratchRepository:
         return write(files, self.folder, self.env)
 
     def commit(self, *commits: tuple[str, str | None, Entries | str]) -> None:
-        """Make branches of one commit each, in one process. Raises GitFailed.
+        """Make branches of one commit each, all at once. Raises GitFailed.
 
         A commit is the branch's name, the branch that is its parent, and its files or its tree.
         """
+        if self.partial is not None:
+            # fast-import takes no file whose contents are with the remote; a tree may have one.
+            commits = tuple(
+                (name, parent, content if isinstance(content, str) else self.write(content))
+                for name, parent, content in commits
+            )
         stream = b"".join(_commit_of(*commit) for commit in commits)
         git.run("fast-import", "--quiet", "--force", folder=self.folder, env=self.env, stdin=stream)
 
