@@ -71,6 +71,8 @@ _NETWORK = {
     "gc.auto": "0",
     "maintenance.auto": "false",
 }
+_ACCESS = r"^(credential|http|protocol|ssh|url)\.|^core\.(askpass|gitproxy|sshcommand)$"
+_ACCESS_VARIABLES = ("GIT_ASKPASS", "GIT_PROXY_COMMAND", "GIT_SSH", "GIT_SSH_COMMAND")
 TRUST = "If you trust the owner, do as git says and run this again."
 _NEUTRAL = {"NAME": "Dockyard", "EMAIL": "dockyard@localhost.invalid"}
 _DATES = ("GIT_AUTHOR_DATE", "GIT_COMMITTER_DATE")
@@ -130,17 +132,25 @@ def isolated_environment(config: Mapping[str, str] | None = None) -> dict[str, s
         for name, value in os.environ.items()
         if not name.startswith("GIT_") or _HARMLESS.fullmatch(name)
     }
-    return _configured(env | _WITHOUT_USER, {**_ISOLATION, **(config or {})})
+    return _configured(env | _WITHOUT_USER, [*_ISOLATION.items(), *(config or {}).items()])
 
 
 def network_environment() -> dict[str, str]:
     """The environment for fetching into Dockyard's own repositories."""
-    return _configured(environment() | {"GIT_TEMPLATE_DIR": ""}, _NETWORK)
+    return _configured(environment() | {"GIT_TEMPLATE_DIR": ""}, _NETWORK.items())
 
 
-def _configured(env: dict[str, str], settings: Mapping[str, str]) -> dict[str, str]:
+def with_access(isolated: Mapping[str, str], folder: Path) -> dict[str, str]:
+    """The environment `isolated`, with all by which the user's git reaches other repositories."""
+    listed = output("config", "--null", "--get-regexp", _ACCESS, folder=folder, good=(0, 1))
+    settings = [line.partition("\n") for line in os.fsdecode(listed).split("\0")[:-1]]
+    programs = {name: os.environ[name] for name in _ACCESS_VARIABLES if name in os.environ}
+    return _configured({**isolated, **programs}, [(key, value) for key, _, value in settings])
+
+
+def _configured(env: dict[str, str], settings: Collection[tuple[str, str]]) -> dict[str, str]:
     taken = int(env.get("GIT_CONFIG_COUNT", "0"))
-    for number, (key, value) in enumerate(settings.items(), start=taken):
+    for number, (key, value) in enumerate(settings, start=taken):
         env[f"GIT_CONFIG_KEY_{number}"] = key
         env[f"GIT_CONFIG_VALUE_{number}"] = value
     return env | {"GIT_CONFIG_COUNT": str(taken + len(settings))}

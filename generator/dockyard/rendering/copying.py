@@ -143,7 +143,12 @@ def with_mirror(template: Template) -> dict[str, str]:
     """The environment in which Copier clones from the mirror and still records the address."""
     source = template.source
     config = {} if source.url is None else {f"url.{source.repository}.insteadOf": source.url}
-    return git.isolated_environment(config)
+    env = git.isolated_environment(config)
+    has_submodules = git.run(
+        *("ls-tree", "--name-only", template.commit, "--", ".gitmodules"), folder=source.repository
+    )
+    # Copier fetches them from wherever they are.
+    return git.with_access(env, source.repository) if has_submodules else env
 
 
 @contextmanager
