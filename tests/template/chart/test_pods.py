@@ -116,6 +116,19 @@ def test_the_grace_period_is_the_drain_and_the_time_to_close(
         )
 
 
+def test_the_replicas_in_nats_are_a_value_where_nats_is_used(
+    chart_of: Callable[[str, str], Chart],
+) -> None:
+    given = {**ADDRESSES, "bus": {"natsReplicas": 3}}
+    for bus, inbox, replicas in [
+        ("nats", "postgres", "3"),
+        ("rabbitmq", "nats-kv", "3"),
+        ("rabbitmq", "postgres", None),
+    ]:
+        config = one(chart_of(bus, inbox).render(given), "ConfigMap")["data"]
+        assert config.get("CHASSIS_NATS_REPLICAS") == replicas
+
+
 def test_one_value_moves_both_the_drain_and_the_grace_period(postgres_chart: Chart) -> None:
     manifests = postgres_chart.render({**ADDRESSES, "drainSeconds": 100})
     assert one(manifests, "ConfigMap")["data"]["CHASSIS_DRAIN_SECONDS"] == "100"

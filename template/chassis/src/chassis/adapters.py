@@ -50,7 +50,17 @@ def open_bus(settings: Settings, name: str, metrics: BusMetrics) -> Bus:
         return cast("Bus", adapter(url, name=name, metrics=metrics))
     return cast(
         "Bus",
-        adapter(url, name=name, ack_wait=settings.lease_seconds * ACK_WAIT_LEASES, metrics=metrics),
+        adapter(
+            url,
+            name=name,
+            ack_wait=settings.lease_seconds * ACK_WAIT_LEASES,
+            metrics=metrics,
+            replicas=settings.nats_replicas,
+            retention=settings.nats_max_age_seconds,
+            max_bytes=settings.nats_max_bytes,
+            dead_letters=settings.nats_dead_letters,
+            dead_letter_bytes=settings.nats_dead_letter_bytes,
+        ),
     )
 
 
@@ -72,6 +82,8 @@ def open_inbox(settings: Settings) -> Inbox:
         return cast(
             "Inbox", adapter(settings.inbox, **terms, **connections, migrates=settings.migrate)
         )
+    if scheme in {"nats", "tls"}:
+        return cast("Inbox", adapter(settings.inbox, **terms, replicas=settings.nats_replicas))
     return cast("Inbox", adapter(settings.inbox, **terms))
 
 

@@ -16,6 +16,8 @@ PREFIX = "CHASSIS_"
 BUS_SCHEMES = ("amqp", "amqps", "nats", "tls", "memory")
 INBOX_SCHEMES = ("nats", "tls", "redis", "rediss", "postgresql", "memory")
 
+_MIB = 1024 * 1024
+
 Value = TypeVar("Value")
 Read_co = TypeVar("Read_co", covariant=True)
 Text = TypeVar("Text", bound=str)
@@ -144,6 +146,34 @@ class Settings:
         _flag(),
         "PostgreSQL: `run` publishes the outbox. false: leave that to the command `relay`.",
     )
+    nats_replicas: int = _setting(
+        1,
+        _whole(1, 5),
+        "NATS: least copies of the streams, the dead letters and the inbox bucket. Raise it at any "
+        "time; what has more copies keeps them. Set 3 in a cluster of three nodes or more.",
+    )
+    nats_max_age_seconds: float | None = _setting(
+        None,
+        _number(least=3600),
+        "NATS: how long the stream keeps events, handled or not. Unset: 604800 for a new stream.",
+    )
+    nats_max_bytes: int | None = _setting(
+        None,
+        _whole(_MIB),
+        "NATS: most bytes of events in the stream; above them the oldest go, handled or not. "
+        "Unset: no bound for a new stream.",
+    )
+    nats_dead_letters: int | None = _setting(
+        None,
+        _whole(1),
+        "NATS: most dead letters; a full stream takes no further one, and the event stays. "
+        "Unset: 100000 for a new stream.",
+    )
+    nats_dead_letter_bytes: int | None = _setting(
+        None,
+        _whole(_MIB),
+        "NATS: most bytes of dead letters. Unset: 268435456 for a new stream.",
+    )
     http_host: str = _setting("0.0.0.0", Kind(str), "Address of the HTTP port.")  # noqa: S104 - probes come from outside the pod
     http_port: int = _setting(
         8080,
@@ -228,6 +258,14 @@ class Settings:
             raise SettingsError(
                 f"{PREFIX}BACKOFF_SECONDS={self.backoff_seconds:g} must not be above "
                 f"{PREFIX}BACKOFF_MAX_SECONDS={self.backoff_max_seconds:g}"
+            )
+
+        oldest = self.nats_max_age_seconds
+        if oldest is not None and oldest <= self.backoff_max_seconds:
+            raise SettingsError(
+                f"{PREFIX}NATS_MAX_AGE_SECONDS={oldest:g} must be above "
+                f"{PREFIX}BACKOFF_MAX_SECONDS={self.backoff_max_seconds:g}: "
+                "a later attempt waits in the stream"
             )
 
     @property

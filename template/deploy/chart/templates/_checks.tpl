@@ -33,7 +33,7 @@
 {{- fail (printf "%s is set more than once: it belongs into one of env, secretEnv and externalSecret.env" $name) -}}
 {{- end -}}
 {{- end -}}
-{{- $owned := dict "CHASSIS_DRAIN_SECONDS" "drainSeconds" "CHASSIS_MIGRATE" "migration.enabled" "CHASSIS_OUTBOX_RELAY" "relay.enabled" "CHASSIS_HTTP_PORT" "nothing: it is 8080" -}}
+{{- $owned := dict "CHASSIS_DRAIN_SECONDS" "drainSeconds" "CHASSIS_MIGRATE" "migration.enabled" "CHASSIS_NATS_REPLICAS" "bus.natsReplicas" "CHASSIS_OUTBOX_RELAY" "relay.enabled" "CHASSIS_HTTP_PORT" "nothing: it is 8080" -}}
 {{- range $name := $given -}}
 {{- with get $owned $name -}}
 {{- fail (printf "%s is set by the chart and follows from %s" $name .) -}}

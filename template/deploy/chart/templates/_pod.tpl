@@ -12,6 +12,7 @@ broker, 7 to close the store and meanwhile flush the traces, 4 for everything el
 {{- /* The plain variables of a worker or a relay. */ -}}
 {{- define "service.env" -}}
 {{- $env := dict "CHASSIS_DRAIN_SECONDS" (toString .Values.drainSeconds) "CHASSIS_HTTP_PORT" "8080" -}}
+{{- if or (eq .Values.bus.kind "nats") (eq .Values.inbox.kind "nats-kv") }}{{ $_ := set $env "CHASSIS_NATS_REPLICAS" (toString .Values.bus.natsReplicas) }}{{ end -}}
 {{- if include "service.hasRelay" . }}{{ $_ := set $env "CHASSIS_OUTBOX_RELAY" "false" }}{{ end -}}
 {{- if include "service.hasMigration" . }}{{ $_ := set $env "CHASSIS_MIGRATE" "false" }}{{ end -}}
 {{- merge $env .Values.env | toYaml -}}

@@ -6,7 +6,9 @@ extend    publish again, expecting the fence; the new sequence is the new fence.
           the expected fence, so an extension whose answer is lost can be recognised.
 complete  publish, expecting the fence, without the lease's expiry; the bucket's maximum age is the
           retention.
-release   delete the message whose sequence is the fence; the key then has no message.
+release   delete the message whose sequence is the fence; the key then has no message. A bucket of
+          the NATS tools denies deletes: there, a message that says "free" takes its place, and
+          expires. The next claim expects that message's sequence.
 
 Only the server's clock counts. A refused claim is looked up at the stream's leader afterwards,
 never before: reading first and writing then would let two replicas through. Knows no bus.
@@ -14,6 +16,7 @@ never before: reading first and writing then would let two replicas through. Kno
 
 import base64
 import math
+from contextlib import suppress
 from datetime import datetime
 
 from chassis.inbox import InboxUnavailable, Lease, LeaseLost, Refusal, Refused
@@ -21,26 +24,29 @@ from chassis.jetstream.connection import JetStream
 from chassis.jetstream.errors import (
     NO_MESSAGE,
     NO_STREAM,
-    STREAM_EXISTS,
     WRONG_LAST_SEQUENCE,
     JetStreamError,
 )
 from chassis.jetstream.replies import Reply
+from chassis.jetstream.streams import Config, Streams, longest
 from chassis.jetstream.wire import decode_headers, encode_headers
 
 _EXPECTED = "Nats-Expected-Last-Subject-Sequence"
 _EXPIRES = "Nats-TTL"
 _CLAIMED = b"c:"
 _DONE = b"d:"
+_FREE = b"f:"
+_FREE_SECONDS = 1
 _LEAST_WAIT_SECONDS = 0.1
+_CLAIM_TRIES = 3  # a record can expire, and another claim come, between two of them
 
 
 class NatsKvInbox:
     """`url` as for the bus; nats-server 2.11 or newer. Leases are rounded up to whole seconds.
 
     Services may share a bucket. Its maximum age is the longest of their retentions; a service with
-    a shorter one says so in each record. `replicas` counts when the bucket is created. `timeout`
-    (seconds) bounds each answer.
+    a shorter one says so in each record. `replicas` are the least copies of the bucket; more that it has stay.
+    `timeout` (seconds) bounds each answer.
     """
 
     def __init__(
@@ -58,7 +64,7 @@ class NatsKvInbox:
         self._lease = max(1, math.ceil(lease_seconds))
         self._retention = max(1, math.ceil(retention_seconds))
         self._done_expires: int | None = None
-        self._replicas = replicas
+        self._deletes = True
         self._timeout = timeout
         self._claim_headers = _expecting(0, self._lease)
         self._link = JetStream(
@@ -69,6 +75,7 @@ class NatsKvInbox:
             oldest=(2, 11),
             on_up=self._set_up,
         )
+        self._streams = Streams(self._link, replicas)
 
     async def open(self) -> None:
         """Connect and create the bucket. Raises InboxUnavailable, but goes on trying."""
@@ -77,16 +84,20 @@ class NatsKvInbox:
 
     async def claim(self, key: str, digest: str) -> Lease | Refused:
         body = _CLAIMED + digest.encode()
-        try:
-            return Lease(key, digest, await self._put(key, body, self._claim_headers))
-        except LeaseLost:
-            refused = await self._refusal(key, digest)
-        if refused is not None:
-            return refused
-        try:  # the record expired in between
-            return Lease(key, digest, await self._put(key, body, self._claim_headers))
-        except LeaseLost:
-            return Refused(Refusal.BUSY, float(self._lease))
+        headers = self._claim_headers
+        for _ in range(_CLAIM_TRIES):
+            try:
+                return Lease(key, digest, await self._put(key, body, headers))
+            except LeaseLost:
+                message = await self._last(key)
+            if message is None:  # the record expired in between
+                headers = self._claim_headers
+                continue
+            found = base64.b64decode(message.get("data", ""))
+            if found != _FREE:
+                return self._refusal(message, found, digest)
+            headers = _expecting(int(message["seq"]), self._lease)
+        return Refused(Refusal.BUSY, float(self._lease))
 
     async def extend(self, lease: Lease) -> Lease:
         body, headers = _CLAIMED + lease.digest.encode(), _expecting(lease.fence, self._lease)
@@ -106,6 +117,10 @@ class NatsKvInbox:
             await self.complete(await self._extension_of(lease))
 
     async def release(self, lease: Lease) -> None:
+        if not self._deletes:
+            with suppress(LeaseLost):
+                await self._put(lease.key, _FREE, _expecting(lease.fence, _FREE_SECONDS))
+            return
         try:
             await self._link.api(
                 f"STREAM.MSG.DELETE.{self._stream}", seq=lease.fence, no_erase=True
@@ -154,15 +169,11 @@ class NatsKvInbox:
                 return Lease(lease.key, lease.digest, int(message["seq"]))
         raise LeaseLost(lease.key)
 
-    async def _refusal(self, key: str, digest: str) -> Refused | None:
-        """Why the claim of the key was refused; None if the key is free by now."""
-        message = await self._last(key)
-        if message is None:
-            return None
-        body = base64.b64decode(message.get("data", ""))
-        if body[2:] != digest.encode():
+    def _refusal(self, message: Reply, found: bytes, digest: str) -> Refused:
+        """Why a claim is refused by the key's `message` with the body `found`."""
+        if found[2:] != digest.encode():
             return Refused(Refusal.MISMATCH)
-        if body.startswith(_DONE):
+        if found.startswith(_DONE):
             return Refused(Refusal.DUPLICATE)
         rest = (
             datetime.fromisoformat(message["time"]).timestamp()
@@ -172,33 +183,35 @@ class NatsKvInbox:
         return Refused(Refusal.BUSY, min(max(rest, _LEAST_WAIT_SECONDS), float(self._lease)))
 
     async def _set_up(self) -> None:
-        wanted = {
-            "name": self._stream,
-            "subjects": [self._subject + ">"],
-            "max_msgs_per_subject": 1,
-            "max_age": self._retention * 10**9,
-            "num_replicas": self._replicas,
-            "storage": "file",
-            "discard": "new",
-            "allow_msg_ttl": True,
-        }
-        try:
-            await self._link.api(f"STREAM.CREATE.{self._stream}", **wanted)
-        except JetStreamError as error:
-            if error.code != STREAM_EXISTS:
-                raise
-        config = (await self._link.read_clock(self._stream))["config"]
-        if config.get("deny_delete") or config.get("max_msgs_per_subject") != 1:
+        config = await self._streams.provide(
+            {
+                "name": self._stream,
+                "subjects": [self._subject + ">"],
+                "max_msgs_per_subject": 1,
+                "max_age": self._retention * 10**9,
+                "discard": "new",
+                "allow_msg_ttl": True,
+            },
+            self._grown,
+        )
+        self._streams.warn_of_few_replicas()
+        self._deletes = not config.get("deny_delete")
+        kept = config["max_age"] // 10**9
+        self._done_expires = None if kept == self._retention else self._retention
+
+    def _grown(self, config: Config) -> Config:
+        """What a bucket lacks that somebody made. Raises InboxUnavailable if it can forget."""
+        if config.get("max_msgs_per_subject") != 1:
             raise InboxUnavailable(
-                f"the stream {self._stream} was made by something else (it denies deletes or keeps "
-                "a history): choose another bucket, or delete this one"
+                f"the stream {self._stream} was made by something else (it keeps a history): "
+                "choose another bucket, or delete this one"
             )
-        kept = config.get("max_age", 0) // 10**9
-        longest = max(kept, self._retention) if kept else 0
-        self._done_expires = None if longest == self._retention else self._retention
-        if longest != kept or not config.get("allow_msg_ttl"):
-            grown = {"allow_msg_ttl": True, "max_age": longest * 10**9}
-            await self._link.api(f"STREAM.UPDATE.{self._stream}", **config | grown)
+        wanted = self._retention * 10**9
+        return {
+            "allow_msg_ttl": True,
+            "max_age": longest(config.get("max_age", 0), wanted),
+            "discard": "new",  # a full bucket must refuse a claim, not forget an older one
+        }
 
     def _unusable(self, error: JetStreamError) -> InboxUnavailable:
         if error.code == NO_STREAM:

@@ -86,7 +86,7 @@ class JetStream:
         self._urls = url.split(",")
         self._name = name
         self._timeout = timeout
-        self._unavailable = unavailable
+        self.unavailable = unavailable
         self._oldest = oldest
         self._on_up = on_up
         self._on_down = on_down
@@ -117,6 +117,11 @@ class JetStream:
         """The most bytes of one message, body and headers together."""
         return self._connected().max_payload
 
+    @property
+    def nodes(self) -> int:
+        """How many servers the cluster has, by what the connected one says; 1 without a cluster."""
+        return self._connected().nodes
+
     def server_time(self) -> float:
         """Seconds since the epoch by the server's clock, estimated from its last answer."""
         return time() + self._clock_offset
@@ -133,7 +138,7 @@ class JetStream:
             async with asyncio.timeout(timeout):
                 await self._up.wait()
         except TimeoutError:
-            raise self._unavailable(
+            raise self.unavailable(
                 f"no connection to NATS at {self.where}: {self.trouble}"
             ) from None
 
@@ -192,7 +197,7 @@ class JetStream:
 
     def _connected(self) -> WireClient:
         if self._client is None:
-            raise self._unavailable(f"no connection to NATS at {self.where}: {self.trouble}")
+            raise self.unavailable(f"no connection to NATS at {self.where}: {self.trouble}")
         return self._client
 
     async def _supervise(self) -> None:

@@ -95,6 +95,12 @@ class WireClient(Client):
         version = self.connected_server_version
         return version.major, version.minor, version.patch
 
+    @property
+    def nodes(self) -> int:
+        """How many servers the cluster has; 1 without a cluster, or if they do not advertise."""
+        known = self._server_info.get("connect_urls") or []
+        return len(set(known)) if known and self._server_info.get("cluster") else 1
+
     async def route(self, subject: str, on_message: OnMessage) -> Subscription:
         """Subscribe; returns when the server knows, so no reply to a later request is missed."""
         subscription = await self.subscribe(subject, cb=_unrouted)

@@ -51,12 +51,14 @@ from chassis.jetstream.errors import (
     NO_CONSUMER,
     NO_MESSAGE,
     NO_STREAM,
-    STREAM_EXISTS,
     JetStreamError,
 )
+from chassis.jetstream.streams import Config, Streams, longest
 from chassis.jetstream.wire import encode_headers, header_block
 
 _SUBJECTS = ["events.>", "replay.>", "delayed.>", "alone.>"]
+_EVENTS_DEFAULTS: Config = {"max_age": 7 * 86_400 * 10**9}
+_LETTERS_DEFAULTS: Config = {"max_msgs": 100_000, "max_bytes": 256 * 1024 * 1024}
 _TYPE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*", re.ASCII)
 
 
@@ -65,8 +67,10 @@ class NatsBus:
     a token (percent-encoded; the login of the first URL holds for all).
 
     `ack_wait` (seconds): if a replica gives no sign of life for this long, another replica gets its
-    deliveries. `timeout` (seconds) bounds each confirmation. The other arguments count only when a
-    stream is created: `retention` (seconds) of events, `replicas`, the bounds of the dead letters.
+    deliveries. `timeout` (seconds) bounds each confirmation. `replicas` are the least copies of each
+    stream. `retention` (seconds) and `max_bytes` bound the events, `dead_letters` and
+    `dead_letter_bytes` the dead letters. None takes the default for a new stream and leaves an
+    existing one as it is. Existing streams are raised to a value that is given, never lowered.
     """
 
     system = "nats"
@@ -79,17 +83,18 @@ class NatsBus:
         ack_wait: float,
         metrics: BusMetrics | None = None,
         timeout: float = 5.0,
-        retention: float = 7 * 86_400.0,
         replicas: int = 1,
-        dead_letters: int = 100_000,
-        dead_letter_bytes: int = 256 * 1024 * 1024,
+        retention: float | None = None,
+        max_bytes: int | None = None,
+        dead_letters: int | None = None,
+        dead_letter_bytes: int | None = None,
     ) -> None:
         self._ack_wait = ack_wait
         self._metrics = metrics or NoBusMetrics()
-        self._retention = retention
-        self._replicas = replicas
-        self._dead_letters = dead_letters
-        self._dead_letter_bytes = dead_letter_bytes
+        self._events_bounds = _given(
+            max_age=None if retention is None else round(retention * 1e9), max_bytes=max_bytes
+        )
+        self._letters_bounds = _given(max_msgs=dead_letters, max_bytes=dead_letter_bytes)
         self._lanes: list[Lane] = []
         self._types: set[str] = set()
         self._paused = False
@@ -105,6 +110,7 @@ class NatsBus:
             on_reconnect=self._metrics.reconnected,
             tick=min(1.0, ack_wait / 6),
         )
+        self._streams = Streams(self._link, replicas)
 
     @property
     def connected(self) -> bool:
@@ -262,42 +268,32 @@ class NatsBus:
                 ) from error
 
     async def _set_up(self) -> None:
-        await self._create(
-            EVENTS,
-            subjects=_SUBJECTS,
-            max_age=round(self._retention * 1e9),
-            allow_msg_schedules=True,
+        await self._streams.provide(
+            {"name": EVENTS, "subjects": _SUBJECTS, "allow_msg_schedules": True}
+            | _EVENTS_DEFAULTS
+            | self._events_bounds,
+            self._grown_events,
         )
-        await self._grow_events()
         for service in {lane.subscription.service for lane in self._lanes}:
-            await self._create(
-                f"DLQ_{service}",
-                subjects=[f"dlq.{service}.>"],
-                max_msgs=self._dead_letters,
-                max_bytes=self._dead_letter_bytes,
-                discard="new",
+            await self._streams.provide(
+                {"name": f"DLQ_{service}", "subjects": [f"dlq.{service}.>"], "discard": "new"}
+                | _LETTERS_DEFAULTS
+                | self._letters_bounds,
+                lambda config: _raised(config, self._letters_bounds),
             )
+        self._streams.warn_of_few_replicas()
         for lane in self._lanes:
             await lane.set_up()
         for lane in self._lanes:
             lane.pull()
 
-    async def _create(self, stream: str, **config: Any) -> None:
-        """Create the stream. An existing one stays as its operator made it."""
-        config = {"name": stream, "storage": "file", "num_replicas": self._replicas} | config
-        try:
-            await self._link.api(f"STREAM.CREATE.{stream}", **config)
-        except JetStreamError as error:
-            if error.code != STREAM_EXISTS:
-                raise
-
-    async def _grow_events(self) -> None:
-        """Add what an `EVENTS` stream lacks that an operator made."""
-        config = (await self._link.read_clock(EVENTS))["config"]
+    def _grown_events(self, config: Config) -> Config:
+        """What an `EVENTS` stream lacks that an operator or another service made."""
         lacking = [subject for subject in _SUBJECTS if subject not in config["subjects"]]
-        if lacking or not config.get("allow_msg_schedules"):
-            grown = {"subjects": config["subjects"] + lacking, "allow_msg_schedules": True}
-            await self._link.api(f"STREAM.UPDATE.{EVENTS}", **config | grown)
+        return {
+            "subjects": config["subjects"] + lacking,
+            "allow_msg_schedules": True,
+        } | _raised(config, self._events_bounds)
 
     def _lost(self) -> None:
         for lane in self._lanes:
@@ -311,3 +307,12 @@ class NatsBus:
 def _shared(service: str) -> tuple[str, str]:
     """The durable consumers of a service: its own, and the one for suspicious messages."""
     return service, f"{service}-alone"
+
+
+def _given(**bounds: int | None) -> Config:
+    return {name: bound for name, bound in bounds.items() if bound is not None}
+
+
+def _raised(config: Config, bounds: Config) -> Config:
+    """The stream's bounds where `bounds` are higher."""
+    return {name: longest(config[name], bound) for name, bound in bounds.items()}

@@ -78,6 +78,7 @@ class Lane:
             "ack_wait": round(self._ack_wait * 1e9),
             "max_deliver": -1,
             "deliver_policy": "new",
+            "num_replicas": 0,  # as many as the stream has
             "filter_subjects": ["events.>"]
             if types is None
             else sorted(f"events.{type_}" for type_ in types),

@@ -1,0 +1,169 @@
+"""Bus and inbox on a NATS cluster of three nodes: how often each node's data is kept elsewhere."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+from nats import connect as connect_bare
+from nats.errors import Error as NatsError
+from nats.js import JetStreamContext
+from nats.js.errors import NotFoundError
+from structlog.testing import capture_logs
+
+from chassis.bus import Subscription
+from chassis.bus.nats import NatsBus
+from chassis.inbox.nats_kv import NatsKvInbox
+from tests.brokers.nats import Nats, nats, nats_cluster
+from tests.waiting import PATIENCE_WITH_PROCESSES
+
+SERVICE = "billing-svc"
+TYPE = "acme.signup.v1.UserSignedUp"
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of three nodes."""
+    with nats_cluster(tmp_path_factory.mktemp("cluster")) as nodes:
+        yield ",".join(node.url for node in nodes)
+
+
+@asynccontextmanager
+async def jetstream(url: str) -> AsyncIterator[JetStreamContext]:
+    async with await connect_bare(url.split(",")) as client:
+        yield client.jetstream()
+
+
+@pytest.fixture
+async def js(cluster: str) -> AsyncIterator[JetStreamContext]:
+    """JetStream of the cluster, with nothing in it at the end."""
+    async with jetstream(cluster) as js:
+        yield js
+        for stream in STREAMS:
+            with suppress(NotFoundError):
+                await js.delete_stream(stream)
+
+
+async def live(url: str, mode: Any = "shared", **settings: Any) -> None:
+    """A replica with its bus and its inbox, from its start to its end."""
+    replicas = {"replicas": settings["replicas"]} if "replicas" in settings else {}
+    inbox = NatsKvInbox(url, lease_seconds=30, retention_seconds=60, timeout=20, **replicas)
+    bus = NatsBus(url, name=SERVICE, ack_wait=30, timeout=20, **settings)
+    types = None if mode == "every_replica" else frozenset({TYPE})
+
+    async def done(delivery: Any) -> None:
+        delivery.done()
+
+    bus.subscribe(Subscription(SERVICE, types, mode=mode), done)
+    try:
+        await inbox.open()
+        await bus.start()
+        await bus.wait_ready()
+    finally:
+        await bus.close()
+        await inbox.close()
+
+
+STREAMS = ("EVENTS", "DLQ_billing-svc", "KV_inbox")
+CONSUMERS = (SERVICE, f"{SERVICE}-alone")
+
+
+async def copies(js: JetStreamContext) -> set[int]:
+    """How many nodes keep each stream and each consumer; a group that elects gives no answer."""
+    groups = [(await js.stream_info(name)).cluster for name in STREAMS]
+    groups += [(await js.consumer_info("EVENTS", name)).cluster for name in CONSUMERS]
+    return {1 + len((group.replicas if group else None) or []) for group in groups}
+
+
+async def until_copies(js: JetStreamContext, wanted: int) -> None:
+    """Return when there are that many copies of everything."""
+    async with asyncio.timeout(PATIENCE_WITH_PROCESSES):
+        while True:
+            with suppress(NatsError):
+                if await copies(js) == {wanted}:
+                    return
+            await asyncio.sleep(0.05)
+
+
+async def test_streams_dead_letters_consumers_and_bucket_have_the_replicas(
+    cluster: str, js: JetStreamContext
+) -> None:
+    with capture_logs() as lines:
+        await live(cluster, replicas=3)
+    await until_copies(js, 3)
+    assert not [line for line in lines if line["log_level"] == "warning"]
+
+
+async def test_replicas_are_raised_later_and_never_lowered(
+    cluster: str, js: JetStreamContext
+) -> None:
+    await live(cluster, replicas=1)
+    await live(cluster, replicas=3)
+    await until_copies(js, 3)
+    await live(cluster, replicas=1)
+    assert await copies(js) == {3}
+
+
+async def test_fewer_replicas_than_nodes_are_one_warning_of_bus_and_inbox_each(
+    cluster: str, js: JetStreamContext
+) -> None:
+    with capture_logs() as lines:
+        await live(cluster, replicas=1)
+    warnings = [line for line in lines if line["log_level"] == "warning"]
+    assert [line["streams"] for line in warnings] == [["KV_inbox"], ["DLQ_billing-svc", "EVENTS"]]
+    assert {line["nodes"] for line in warnings} == {3}
+    assert all("CHASSIS_NATS_REPLICAS=3" in line["event"] for line in warnings)
+
+
+async def test_a_bucket_that_was_made_with_three_replicas_is_taken(
+    cluster: str, js: JetStreamContext
+) -> None:
+    await js.create_key_value(bucket="inbox", replicas=3)
+    inbox = NatsKvInbox(cluster, lease_seconds=30, retention_seconds=60, timeout=20)
+    try:
+        await inbox.open()
+        for _ in range(3):
+            await inbox.release(await inbox.claim("key", "digest"))  # type: ignore[arg-type] # it is free
+    finally:
+        await inbox.close()
+
+
+@pytest.fixture
+def single(tmp_path: Path) -> Iterator[Nats]:
+    with nats(tmp_path) as server:
+        yield server
+
+
+async def test_a_server_without_a_cluster_makes_no_replicas_and_says_why(single: Nats) -> None:
+    bus = NatsBus(single.url, name=SERVICE, ack_wait=30, replicas=3)
+    try:
+        with capture_logs() as lines:
+            await bus.start()
+            with pytest.raises(ConnectionError, match="cannot have 3 replicas"):
+                await bus._link.wait_up(1)
+        assert len([line for line in lines if line["event"] == "cannot use the broker"]) == 1
+    finally:
+        await bus.close()
+
+
+async def test_replicas_that_cannot_be_raised_are_a_warning_and_the_stream_is_used(
+    single: Nats,
+) -> None:
+    await live(single.url)
+    with capture_logs() as lines:
+        await live(single.url, replicas=3)
+    warned = [line["stream"] for line in lines if "fewer replicas than CHASSIS" in line["event"]]
+    assert sorted(warned) == ["DLQ_billing-svc", "EVENTS", "KV_inbox"]
+
+
+async def test_bounds_that_are_given_are_raised_and_others_stay(single: Nats) -> None:
+    await live(single.url, retention=7200.0, max_bytes=2**21, dead_letters=7)
+    await live(single.url)
+    await live(single.url, retention=3600.0, max_bytes=2**22, dead_letters=9)
+    async with jetstream(single.url) as js:
+        events = (await js.stream_info("EVENTS")).config
+        letters = (await js.stream_info("DLQ_billing-svc")).config
+    assert (events.max_age, events.max_bytes) == (7200, 2**22)
+    assert (letters.max_msgs, letters.max_bytes) == (9, 256 * 1024 * 1024)
