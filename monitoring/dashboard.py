@@ -1,7 +1,7 @@
-"""Writes the dashboard of a service into the template. With --check it names a stale one and exits 1.
+"""Writes the dashboard of a service into the template. With --check it only compares.
 
-One JSON file has the same bytes for every service: the variable `job` chooses the service. Knows what
-Grafana expects of a dashboard; knows no metric.
+`--check` names a stale dashboard and exits 1. One JSON file has the same bytes for every service:
+the variable `job` chooses the service. Knows what Grafana expects of a dashboard; knows no metric.
 """
 
 import argparse
@@ -50,7 +50,8 @@ def render() -> str:
         dashboard.Dashboard(TITLE)
         .uid(UID)
         .description(
-            "Managed. The signals of an event-driven service. An update of the template may change it."
+            "Managed. The signals of an event-driven service."
+            " An update of the template may change it."
         )
         .tags(["events", "chassis"])
         .readonly()

@@ -44,7 +44,7 @@ COLUMNS: dict[str, tuple[str, str, str]] = {
 
 
 def services(source: DataSourceRef) -> table.Panel:
-    """One row for each service; `version` and `chassis` (the template's version) are labels of F."""
+    """One row for each service; `version` and `chassis` (the template's version) label F."""
     panel = (
         table.Panel()
         .title("Services")

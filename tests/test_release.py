@@ -1,4 +1,4 @@
-"""Which tags become a release: one that names the version, stands on main, is the newest and has never moved."""
+"""A tag becomes a release if it names the version, is on main, is the newest and never moved."""
 
 import subprocess
 import sys

@@ -30,7 +30,7 @@ _SYNTAX = re.compile(r"\{\{|\{%|\{#")
 
 @cache
 def files() -> tuple[str, ...]:
-    """Every file that belongs to the repository, those of a change that is not committed yet included."""
+    """Every file of the repository, with the uncommitted ones."""
     listed = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
         cwd=ROOT,
@@ -65,7 +65,7 @@ def lines_with(pattern: re.Pattern[str], paths: tuple[str, ...]) -> list[str]:
 
 
 def declared() -> dict[str, list[Requirement]]:
-    """The dependencies that a `pyproject.toml` declares, by the heading of their table in decision 0004."""
+    """The dependencies in each `pyproject.toml`, by the heading of their table in decision 0004."""
     chassis, generator = loaded("template/chassis/pyproject.toml"), loaded("pyproject.toml")
 
     def of(*groups: list[str]) -> list[Requirement]:

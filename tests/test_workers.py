@@ -1,4 +1,4 @@
-"""A run that is spread over processes: what belongs together stays together, and nothing outlives it."""
+"""A run over several processes keeps related tests together, and nothing outlives it."""
 
 import os
 import signal

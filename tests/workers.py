@@ -45,14 +45,14 @@ _FIRST = (
 
 
 def number(config: pytest.Config) -> int:
-    """How many workers `-n auto` means: one a core for a part of the tests, more for all of them."""
+    """The workers of `-n auto`: one a core for a part of the tests, more for all of them."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     part = config.option.keyword or config.args_source is pytest.Config.ArgsSource.ARGS
     return (cores or 1) * (1 if part else WORKERS_PER_CORE)
 
 
 def unit(test: str) -> str:
-    """What the test with this node id must not be parted from: its module, or nothing but itself."""
+    """The unit that the test with this node id must stay in: its module, or the test alone."""
     return test if test.startswith(_APART) else test.partition("::")[0]
 
 

@@ -1,4 +1,6 @@
-"""Errors that end a command: one class for each mistake. Its sentence says what, where, and how to mend it.
+"""Errors that end a command: one class for each mistake.
+
+Each sentence says what is wrong, where, and how to mend it.
 
 The errors of more than one room are here; an error of one room is in the module that raises it.
 Knows nothing of git, Copier or the terminal. The command line prints the sentence and exits with

@@ -12,7 +12,8 @@ ROWS: dict[str, tuple[Panel, ...]] = {
                 (
                     "{{deployment}}",
                     (
-                        "kube_deployment_spec_replicas - kube_deployment_status_replicas_updated > 0"
+                        "kube_deployment_spec_replicas"
+                        " - kube_deployment_status_replicas_updated > 0"
                         " or vector(0)"
                     ),
                 ),
@@ -37,7 +38,8 @@ ROWS: dict[str, tuple[Panel, ...]] = {
                 (
                     "{{scaledObject}}",
                     (
-                        "sum by (scaledObject) (rate(keda_scaler_detail_errors_total[$__rate_interval]))"
+                        "sum by (scaledObject) "
+                        "(rate(keda_scaler_detail_errors_total[$__rate_interval]))"
                         " or vector(0)"
                     ),
                 ),
@@ -52,7 +54,10 @@ ROWS: dict[str, tuple[Panel, ...]] = {
             (
                 (
                     "{{persistentvolumeclaim}}",
-                    "topk(10, kubelet_volume_stats_used_bytes / kubelet_volume_stats_capacity_bytes)",
+                    (
+                        "topk(10, kubelet_volume_stats_used_bytes"
+                        " / kubelet_volume_stats_capacity_bytes)"
+                    ),
                 ),
             ),
         ),

@@ -72,7 +72,10 @@ ROWS: dict[str, tuple[Panel, ...]] = {
             (
                 (
                     "{{datname}} {{relname}}",
-                    'topk(10, pg_platform_tables_live_rows{job="postgresql", relname=~"chassis_.+"})',
+                    (
+                        "topk(10, pg_platform_tables_live_rows"
+                        '{job="postgresql", relname=~"chassis_.+"})'
+                    ),
                 ),
             ),
         ),

@@ -23,7 +23,7 @@ class Alertmanager:
         self._open(Request(self._url("alerts"), data=body, headers=headers))  # noqa: S310 - http
 
     def active(self) -> set[str]:
-        """Names of the alerts that somebody is told of: those neither silenced nor explained by another."""
+        """Names of the alerts that reach somebody: neither silenced nor inhibited."""
         found = self._open(Request(self._url("alerts")))  # noqa: S310 - http
         return {
             alert["labels"]["alertname"] for alert in found if alert["status"]["state"] == "active"

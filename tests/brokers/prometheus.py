@@ -75,7 +75,7 @@ def scraping(
     alertmanager: int | None = None,
     interval: str = "1s",
 ) -> Iterator[Prometheus]:
-    """It scrapes what `scrape_configs` say, in Prometheus' words, and tells an Alertmanager's port."""
+    """A Prometheus with these `scrape_configs` and rules. It tells the Alertmanager at its port."""
     folder.mkdir(exist_ok=True)
     (folder / "rules.yaml").write_text(rules)
     config: dict[str, Any] = {

@@ -138,6 +138,6 @@ def shared_rabbitmq() -> RabbitMQ:
 
 
 def stop_shared_rabbitmq() -> None:
-    """Stop the shared node, if it was started. A process that is killed leaves it to its watcher."""
+    """Stop the shared node, if it was started. A killed process leaves it to its watcher."""
     _shared.close()
     shared_rabbitmq.cache_clear()

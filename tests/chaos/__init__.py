@@ -1,1 +1,4 @@
-"""Proof by killing things: real services and real servers, seeded faults, a ledger outside of the system under test."""
+"""Proof by killing things: real services, real servers, seeded faults.
+
+The ledger is outside of the system under test.
+"""

@@ -1,4 +1,4 @@
-"""The long form: `make chaos`. Prints one table; exits 1 when something was lost or repeated without cause."""
+"""The long form: `make chaos`. Prints one table; exits 1 after a loss or an unexplained repeat."""
 
 import argparse
 import logging
@@ -35,7 +35,10 @@ def main() -> int:
     )
     stores = sorted({store for _, store in ALL})
     parser.add_argument(
-        "--store", choices=stores, action="append", help="only this store; bus: that of the bus"
+        "--store",
+        choices=stores,
+        action="append",
+        help="only this store; bus: the bus keeps the inbox too",
     )
     options = parser.parse_args()
     pairs = [

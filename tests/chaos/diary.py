@@ -1,4 +1,7 @@
-"""What happened in a run, and when. Knows no effect, no broker and no store. Times are seconds since the epoch."""
+"""What happened in a run, and when, in seconds since the epoch.
+
+Knows no effect, no broker and no store.
+"""
 
 from collections import defaultdict
 from dataclasses import dataclass, field
@@ -8,7 +11,10 @@ STOOD_STILL = "the machine stood still"
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """`what` happened from `begun` to `over`, its recovery included; `outage`: the broker or the store was away."""
+    """`what` happened from `begun` to `over`, its recovery included.
+
+    `outage`: the broker or the store was away.
+    """
 
     begun: float
     over: float

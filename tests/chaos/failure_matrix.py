@@ -1,4 +1,4 @@
-"""One row of the failure matrix played: what was done to an event at one point of its way, and what became of all."""
+"""Plays one row of the failure matrix: a fault at one point of an event's way, and its outcome."""
 
 import asyncio
 import signal
@@ -68,7 +68,7 @@ class Scene:
         self.victim.server.start()
 
     def outcome(self, events: Iterable[str]) -> Outcome:
-        """Once all `events` and what was published because of them are handled, and nothing is left in the broker."""
+        """The outcome, once all `events` and their publications are handled and nothing is left."""
         expected = set(events)
         sink = self.made.sink
         until(lambda: sink.handled() >= expected, "every event being handled")
@@ -95,7 +95,8 @@ def scene(
 ) -> Iterator[Scene]:
     """A service that waits for `fault` at `point`; see tests/chaos/victim.py.
 
-    `lease`: seconds that another one waits for the event after a kill. A fault of the kind `hold` needs a long one.
+    `lease`: seconds until another replica takes the event after a kill. A fault of the kind
+    `hold` needs a long lease.
     """
     over = folder / "over"
     with victims(bus, store, folder) as made:

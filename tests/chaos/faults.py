@@ -1,4 +1,4 @@
-"""The faults. Each is over, and its victim started again, when it returns; `chosen` takes them by chance."""
+"""The faults. Each returns once its victim runs again; `chosen` takes them by chance."""
 
 import random
 import time

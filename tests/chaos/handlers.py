@@ -1,4 +1,4 @@
-"""The handlers under test: the text of a rendered service's module. They tell what they do to tests/chaos/sink.py."""
+"""The handlers under test, as a rendered service's module. They report to tests/chaos/sink.py."""
 
 HANDLERS = '''"""The handlers under test: effects that somebody outside counts."""
 
@@ -30,7 +30,10 @@ async def handle_signup(event: UserSignedUp, ctx: Context) -> None:
 
 
 def one_of_ten(event: SignupHandled) -> str | None:
-    """Ten keys, each for one event in a hundred: the others have no order, and do not wait for a key after a kill."""
+    """Ten keys, each for one event in a hundred.
+
+    The other events have no order: after a kill they do not wait for a key.
+    """
     ending = event.user_id[-2:]
     return ending if ending < "10" else None
 

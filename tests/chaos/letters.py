@@ -1,4 +1,4 @@
-"""Thousands of dead letters: listed, filtered and replayed at a rate, with the replay killed in the middle."""
+"""Thousands of dead letters are listed, filtered and replayed at a rate. A kill interrupts it."""
 
 import asyncio
 import json
@@ -21,7 +21,7 @@ BODY_BYTES = 16_000
 
 @dataclass(frozen=True, slots=True)
 class Letters:
-    """What a run was and what became of it. Sizes in bytes, resident, of the command that lists resp. replays."""
+    """The figures of a run. Sizes are resident bytes of the command that lists or replays."""
 
     reasons: Counter[str]
     """Of all dead letters, by `dlq list`."""
@@ -39,7 +39,10 @@ class Letters:
 def replay(
     bus: str, store: str, contracts: Path, folder: Path, *, oversize: int, broken: int, rate: int
 ) -> Letters:
-    """`oversize` events become dead letters for a limit that is raised then; `broken` ones will never work."""
+    """Replay `oversize` and `broken` dead letters.
+
+    A limit refuses the `oversize` events and is then raised; the `broken` ones never work.
+    """
     with victims(bus, store, folder) as made:
         env = {
             "PYTHONPATH": str(contracts),
@@ -100,7 +103,7 @@ done = subprocess.run(sys.argv[2:], stdin=subprocess.DEVNULL)
 pathlib.Path(sys.argv[1]).write_text(str(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss))
 sys.exit(done.returncode)
 """
-"""Runs a command from a process that is small itself: at first a command is as large as whoever starts it."""
+"""Runs a command from a small process: a command starts as large as its parent."""
 
 
 def _measured(replica: Replica, *arguments: str) -> tuple[int, str]:

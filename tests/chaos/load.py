@@ -1,4 +1,4 @@
-"""Events without an end, from a publisher that does not use the chassis: until somebody says that it is enough."""
+"""Publishes events without an end, until the caller says that it is enough. Uses no chassis."""
 
 import asyncio
 import threading
@@ -21,13 +21,13 @@ async def publish_until_confirmed(bus_url: str, events: Sequence[tuple[str, byte
                     async with asyncio.timeout(5):
                         await publisher.publish(*left[-1])
                     left.pop()
-        except Exception:  # noqa: BLE001 - the broker is away, in whatever words its client says so
+        except Exception:  # noqa: BLE001 - each client has its own error for a broker that is away
             await asyncio.sleep(0.3)
 
 
 @contextmanager
 def load(bus_url: str, handled: Callable[[], int], *, backlog: int = 100) -> Iterator[list[str]]:
-    """The ids of the events that are confirmed so far, more and more of them; at most about `backlog` wait."""
+    """Yield the growing list of confirmed events' ids. About `backlog` events wait at most."""
     enough = threading.Event()
     confirmed: list[str] = []
 
@@ -50,7 +50,8 @@ def load(bus_url: str, handled: Callable[[], int], *, backlog: int = 100) -> Ite
         enough.set()
         publishing.result()
     finally:
-        publishing.cancel()  # has ended, unless the caller failed: then nobody may be left to confirm
+        # If the caller failed, it still runs, and nobody may be left to confirm.
+        publishing.cancel()
         loop.call_soon_threadsafe(loop.stop)
         thread.join()
         loop.close()

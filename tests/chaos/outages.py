@@ -1,4 +1,4 @@
-"""An outage of the broker, of the store or of both under load: the service waits, and goes on by itself."""
+"""Under load the broker, the store or both go away: the service waits, and goes on by itself."""
 
 import time
 from dataclasses import dataclass
@@ -17,7 +17,10 @@ PATIENCE = 180.0
 
 @dataclass(frozen=True, slots=True)
 class Outage:
-    """What became of a run. `recovery` is in seconds, from when all servers answered until all replicas were ready."""
+    """The figures of a run.
+
+    `recovery`: seconds from the moment all servers answered until all replicas were ready.
+    """
 
     events: int
     lost: list[str]

@@ -23,9 +23,10 @@ PATIENCE = 300.0
 def play(
     bus: str, store: str, service: Path, folder: Path, *, events: int, faults: int, seed: int
 ) -> Report:
-    """Publish `events` and inject `faults`, both by chance from `seed`, until every event has met its end.
+    """Publish `events` and inject `faults`, both by chance from `seed`, until each event has ended.
 
-    What has met none when patience is over is lost. Each pair of bus and store has faults of its own.
+    An event without an end when patience is over is lost. Each pair of bus and store has its own
+    faults.
     """
     chance = random.Random(f"{seed} {bus} {store}")
     with world(bus, service, folder, store=store) as made:
@@ -61,14 +62,14 @@ def play(
 
 
 def _at_rest(made: World, good: set[str]) -> bool:
-    """Whether nothing will happen any more: late repeats have happened, what cannot be handled is a dead letter."""
+    """Whether the run is over: late repeats have happened, and broken events are dead letters."""
     return made.sink.handled() >= good and made.sink.published().keys() >= good and made.idle()
 
 
 async def _load(
     made: World, ids: Sequence[str], kinds: Mapping[str, str], faults: int, chance: random.Random
 ) -> int:
-    """Publish while the faults happen; an event whose confirm fails is published again. Returns the copies sent."""
+    """Publish while the faults happen, and again if a confirm fails. Returns the copies sent."""
     storm = asyncio.create_task(
         asyncio.to_thread(_storm, made, faults, random.Random(chance.random()))
     )
@@ -97,7 +98,7 @@ async def _load(
 async def _publish(
     made: World, batch: Sequence[str], kinds: Mapping[str, str], chance: random.Random
 ) -> int:
-    """Each event at least once, some twice, in no order, until all are confirmed. Returns the copies sent."""
+    """Publish all until confirmed: some twice, in no order. Returns the copies sent."""
     copies = list(batch) + [id_ for id_ in batch if chance.random() < 0.1]
     chance.shuffle(copies)
     await publish_until_confirmed(

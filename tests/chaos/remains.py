@@ -1,4 +1,4 @@
-"""What a broker still holds for a service: deliveries that wait, retries under way, dead letters."""
+"""What a broker still holds for a service: waiting deliveries, retries under way, dead letters."""
 
 import asyncio
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ _QUEUES = ("billing-svc", _DEAD, *(f"billing-svc.later.{100 * 2**rung}ms" for ru
 
 @dataclass(frozen=True, slots=True)
 class Remains:
-    """How many messages of `billing-svc` are anywhere but in its hands. On NATS those in its hands are counted too."""
+    """How many messages `billing-svc` does not have in hand. NATS counts the ones in hand too."""
 
     waiting: int
     dead: int

@@ -1,4 +1,7 @@
-"""Why an effect was repeated: only a fault that came before its completion is a cause. Knows no sink and no broker."""
+"""Judges why an effect was repeated: only a fault before its completion is a cause.
+
+Knows no sink and no broker.
+"""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -9,14 +12,17 @@ from itertools import groupby, pairwise
 from tests.chaos.diary import Diary
 
 COMPLETION_SECONDS = 2.0
-"""From an effect to its completion, while nothing is away: 0.02 s of the handler, and what a busy machine takes."""
+"""From an effect to its completion while all servers answer.
+
+The handler takes 0.02 s; the rest is for a busy machine.
+"""
 STANDSTILL_SECONDS = 4.0
-"""So long the machine has to stand still for leases to be lost: they are extended with more than half of them left."""
+"""A standstill of this length loses leases, which are extended with more than half of them left."""
 
 
 @dataclass(frozen=True, slots=True)
 class Repeat:
-    """Two effects of an event, one after the other: by which process, and when (seconds since the epoch)."""
+    """Two effects of an event: by which process, and when (seconds since the epoch)."""
 
     event: str
     before: int
@@ -27,7 +33,8 @@ class Repeat:
     def told(self, diary: Diary) -> str:
         """For people, with what happened from shortly before the first effect to the second."""
         around = [
-            f"{entry.what} ({entry.begun - self.before_at:+.1f} to {entry.over - self.before_at:+.1f} s)"
+            f"{entry.what} ({entry.begun - self.before_at:+.1f}"
+            f" to {entry.over - self.before_at:+.1f} s)"
             for entry in diary.around(self.before_at - 5, self.after_at)
         ]
         if self.before in diary.killed:
@@ -35,12 +42,18 @@ class Repeat:
                 f"the first was killed ({diary.killed[self.before] - self.before_at:+.1f} s)"
             )
         later = self.after_at - self.before_at
-        return f"{self.event}: by {self.before}, {later:.1f} s later by {self.after}; {', '.join(around) or 'no fault'}"
+        return (
+            f"{self.event}: by {self.before}, {later:.1f} s later by {self.after};"
+            f" {', '.join(around) or 'no fault'}"
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class Effects:
-    """What was found at the end. Each repeat is an execution beyond an event's first, and has one cause at most."""
+    """The findings of a run.
+
+    A repeat is an execution beyond an event's first. It has one cause at most.
+    """
 
     handled: AbstractSet[str]
     after_a_kill: list[Repeat]
@@ -120,7 +133,7 @@ class Turn:
 
 
 def out_of_turn(turns: Sequence[Turn], diary: Diary) -> list[str]:
-    """Of each two turns of a key that overlap the second event; who slept in its turn does not count."""
+    """The second event of each two turns of a key that overlap; turns with a sleep do not count."""
     awake = sorted(
         (turn for turn in turns if not diary.slept(turn.pid, turn.begun, turn.over)),
         key=lambda turn: (turn.key, turn.begun),

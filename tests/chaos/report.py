@@ -10,12 +10,12 @@ from tests.chaos.repeats import Effects
 from tests.chaos.world import PREFETCH
 
 MOST_IN_HAND = 2 * PREFETCH
-"""What a process still has of a connection that was lost, waiting for a confirm, and what the next one brought."""
+"""Deliveries of a lost connection that still wait for a confirm, and the next connection's."""
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """`good` are the ids of the events that can be handled, `poison` of those that cannot."""
+    """`good` are the ids of the events that can be handled, `poison` of the others."""
 
     bus: str
     store: str

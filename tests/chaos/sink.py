@@ -1,4 +1,4 @@
-"""The world outside: records every effect of the handlers, and can tell afterwards which of them were repeats."""
+"""The world outside: records every effect of the handlers, and tells the repeats among them."""
 
 import sqlite3
 from collections import Counter, defaultdict
@@ -15,17 +15,19 @@ _NOW = "(julianday('now') - 2440587.5) * 86400"
 
 
 class Sink:
-    """Two tables that all replicas write to: effects, and handlings of what was published because of them."""
+    """Two tables that all replicas write to: effects, and the handlings of published events."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         with closing(sqlite3.connect(path)) as table:
             table.execute("PRAGMA journal_mode=WAL")
             table.execute(
-                f"CREATE TABLE effects (event_id TEXT, key TEXT, pid INTEGER, at REAL DEFAULT ({_NOW}))"
+                "CREATE TABLE effects"
+                f" (event_id TEXT, key TEXT, pid INTEGER, at REAL DEFAULT ({_NOW}))"
             )
             table.execute(
-                "CREATE TABLE published (cause TEXT, event_id TEXT, key TEXT, pid INTEGER, begun REAL, over REAL)"
+                "CREATE TABLE published"
+                " (cause TEXT, event_id TEXT, key TEXT, pid INTEGER, begun REAL, over REAL)"
             )
 
     def handled(self) -> set[str]:

@@ -1,4 +1,4 @@
-"""The handlers' own table, in the database of a PostgreSQL inbox: what `ctx.transaction()` wrote, to be counted."""
+"""Counts the rows of `ctx.transaction()`, in the handlers' table beside a PostgreSQL inbox."""
 
 from collections import Counter
 

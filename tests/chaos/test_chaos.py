@@ -7,7 +7,8 @@ import pytest
 from tests.chaos.play import play
 
 
-# The bare publisher's client fails in its coroutines when its broker is taken away; the chassis has no part in it.
+# The bare publisher's client fails in its own coroutines when its broker goes away; the chassis has
+# no part in it.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The failure matrix: for each point of an event's way, what becomes of the events when the fault happens there.
+"""The failure matrix: the outcome of a fault at each point of an event's way.
 
 An effect may repeat only where the fault comes between the effect and its completion in the inbox.
 """
@@ -20,7 +20,10 @@ def pair(request: pytest.FixtureRequest) -> tuple[str, str]:
 
 
 def _nothing_else_happened(outcome: Outcome, events: list[str]) -> None:
-    """None lost, the others' effects not repeated, the same ids published for the marked event whoever handled it."""
+    """Nothing is lost, and no other event's effect repeats.
+
+    The marked event published the same ids in each of its executions.
+    """
     assert outcome.executions.keys() == {*events, MARKED}
     assert {event: outcome.executions[event] for event in events} == dict.fromkeys(events, 1)
     assert outcome.effects.twice_at_a_keyed_sink == []
@@ -103,7 +106,7 @@ def test_broker_gone(pair: tuple[str, str], generated_contracts: Path, tmp_path:
 def test_lease_lost_while_the_handler_still_runs(
     pair: tuple[str, str], generated_contracts: Path, tmp_path: Path
 ) -> None:
-    """The process stands still beyond its lease, after the effect; another takes the event over meanwhile."""
+    """After the effect, the process stands still beyond its lease; another takes the event over."""
     bus, store = pair
     with scene(
         bus,

@@ -1,4 +1,4 @@
-"""An event that kills each process that handles it: it ends in the dead letters, and takes no other with it."""
+"""An event that kills every process that handles it becomes a dead letter and harms no other."""
 
 import asyncio
 import logging

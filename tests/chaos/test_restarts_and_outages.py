@@ -1,4 +1,4 @@
-"""Rolling restarts and outages, in their short forms. `make chaos` plays the long ones, and shows what they took."""
+"""Rolling restarts and outages, in short. `make chaos` plays the long forms with figures."""
 
 import asyncio
 import logging
@@ -30,7 +30,8 @@ OUTAGES = LONG_OUTAGES if LONG else SHORT_OUTAGES
 
 _log = logging.getLogger(__name__)
 
-# The bare publisher's client fails in its coroutines when its broker is taken away; the chassis has no part in it.
+# The bare publisher's client fails in its own coroutines when its broker goes away; the chassis has
+# no part in it.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 
 

@@ -1,7 +1,7 @@
-"""A service in which a fault happens at one named point of an event's way: once, and to the event that is marked.
+"""A service with a fault at one named point of the marked event's way, once.
 
-The points are set from outside, around the ports that the chassis is given; the chassis has no hook for them. Without
-a point it is a service whose effects and publications somebody outside counts.
+The points are wrapped around the chassis' ports from outside; the chassis has no hook for them.
+Without a point it has no fault. Somebody outside counts its effects and publications.
 
     python -m tests.chaos.victim run
 """
@@ -28,21 +28,23 @@ from chassis.settings import Settings
 MARKED = "marked"
 """The id of the event that the fault happens to."""
 BESIDE = "beside-"
-"""Events whose ids begin so are in the middle of their handling, before their effect, when the fault happens."""
+"""While the fault happens, events with this prefix are in their handler, before their effect."""
 KILLER = "killer"
 """The id of an event that kills the process that handles it, each time."""
 STUBBORN = "stubborn"
-"""The id of an event whose handler never ends, whoever cancels it."""
+"""The id of an event whose handler never ends, even when it is cancelled."""
 
 service = Service("billing-svc", version="1.0.0")
 
 
 class Fault:
-    """Happens at `point`. `over` is a file, and there once the fault has begun: it does not happen again.
+    """Happens at `point`, once. The file `over` exists as soon as the fault has begun.
 
-    `kind`: `kill` and `stop` are the signals to this process; `hold` waits for the file `go` beside `over`.
-    A fault waits until the events beside it are in their handlers and all others are settled, so that it is known
-    what it hits.
+    `kind`: `kill` and `stop` are the signals to this process; `hold` waits for the file `go`
+    beside `over`.
+
+    A fault waits until the events beside it are in their handlers and all others are settled. So
+    the test knows which events the fault hits.
     """
 
     def __init__(self, point: str, kind: str, over: Path, beside: int) -> None:
@@ -67,7 +69,7 @@ class Fault:
             os.kill(os.getpid(), signal.SIGKILL if self.kind == "kill" else signal.SIGSTOP)
 
     async def hold(self, event: str) -> None:
-        """Keep an event that is beside the marked one in its handler until the fault has happened."""
+        """Keep an event beside the marked one in its handler until the fault has happened."""
         if self.point and event.startswith(BESIDE) and not self.over.exists():
             self.held.add(event)
             try:
@@ -99,7 +101,9 @@ async def handle_signup(event: UserSignedUp, ctx: Context) -> None:
     row = ctx.event_id, ctx.idempotency_key, os.getpid()
     ledger.execute("INSERT INTO effects (event_id, key, pid) VALUES (?, ?, ?)", row)
     await fault.may_happen("after_the_effect")
-    if pause:  # else not even the loop's turn: who was stopped at this point returns before it knows how long
+    # Without a pause the loop gets no turn: a process stopped here returns before it learns how
+    # long it stood still.
+    if pause:
         await asyncio.sleep(pause)
     ctx.publish(AccountOpened(account_id=ctx.event_id))
 
@@ -118,7 +122,7 @@ async def _for_ever() -> None:
 
 
 class _Around:
-    """Passes on to `inner` whatever the subclass does not do itself."""
+    """Passes on to `inner` what the subclass does not do itself."""
 
     def __init__(self, inner: Any) -> None:
         self._inner = inner

@@ -22,7 +22,7 @@ from tests.chaos.sink import Sink
 from tests.e2e.replicas import Replica
 
 LONG = os.environ.get("CHAOS") == "long"
-"""Whether the tests of this folder shall take the time that `make chaos` takes."""
+"""Whether the tests of this folder take as long as `make chaos`."""
 PAIRS = [(bus, store) for bus in ("rabbitmq", "nats") for store in STORES]
 SHORT_PAIRS = [("rabbitmq", "nats-kv"), ("nats", "redis")]
 """A store that is fast to start on each bus; the long form has all."""
@@ -41,13 +41,15 @@ SETTINGS = {
 }
 STANDSTILL_SECONDS = 1.0
 FREEZE_SECONDS = 14.0
-"""Longer than the lease and the broker's patience: whoever wakes after it has lost everything it held."""
+"""Longer than the lease and the broker's patience: a process that wakes has lost all its events."""
 
 
 @dataclass
 class World:
-    """Replicas reach broker and store by cables. These are processes of their own, so that each can fail alone, unless
-    the bus is the store too: then both are the same."""
+    """Replicas reach broker and store by cables.
+
+    Broker and store are processes of their own and fail alone, unless the bus is the store too.
+    """
 
     service: Path
     bus_url: str
@@ -67,7 +69,7 @@ class World:
     """Faults after which some replica did not get ready again."""
     diary: Diary = field(default_factory=Diary)
     program: Sequence[str | Path] = ()
-    """The service's command, unless it is that of the rendered service."""
+    """The service's command. Empty: the rendered service's own."""
 
     def start_replicas(self, count: int, **env: str) -> list[Replica]:
         """Further replicas, ready; `env` is added to their environment."""
@@ -96,7 +98,7 @@ class World:
         return [self.broker] if self.store is self.broker else [self.broker, self.store]
 
     def idle(self) -> bool:
-        """Whether no replica has anything in hand, and none will: what the broker keeps are dead letters."""
+        """Whether no replica has an event in hand, or will get one. Dead letters may remain."""
         return not self._in_hand() and remains(self.bus_url).waiting == 0 and not self._in_hand()
 
     def _in_hand(self) -> float:

@@ -1,4 +1,4 @@
-"""The contracts that tests publish and consume; compiled for each test session, nothing generated is checked in."""
+"""The contracts that tests publish and consume. Each test session compiles them."""
 
 from importlib.resources import files
 from pathlib import Path
@@ -9,7 +9,7 @@ FOLDER = Path(__file__).parent
 
 
 def compile_into(folder: Path) -> None:
-    """Generate the Python code of all contracts into `folder`. Raises RuntimeError when protoc refuses them."""
+    """Generate contracts' Python code into `folder`. Raises RuntimeError if protoc fails."""
     sources = sorted(str(path) for path in FOLDER.rglob("*.proto"))
     well_known = files("grpc_tools") / "_proto"
     if (

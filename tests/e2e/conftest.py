@@ -45,7 +45,10 @@ def effects(tmp_path: Path) -> Effects:
 def start(
     service: Path, bus_url: str, inbox: Nats, effects: Effects, tmp_path: Path
 ) -> Iterator[Start]:
-    """Starts replicas of the service, ready when it returns; settings as keywords such as PREFETCH=10."""
+    """Starts replicas of the service and waits until they are ready.
+
+    Settings are keywords, such as PREFETCH=10.
+    """
     with ExitStack() as replicas:
         count = 0
 

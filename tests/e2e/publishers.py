@@ -1,4 +1,4 @@
-"""Publishers that do not use the chassis: bare aio-pika and bare nats-py, with headers of their own."""
+"""Publishers without the chassis: bare aio-pika and bare nats-py, with headers of their own."""
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -11,7 +11,7 @@ import nats
 
 SIGNED_UP = "acme.signup.v1.UserSignedUp"
 OCCURRED = f"{datetime.now(UTC) - timedelta(minutes=10):%Y-%m-%dT%H:%M:%SZ}"
-"""The time of every event: older than the alerts' objective, and the same when an event is published again."""
+"""The time of every event: older than the alerts' objective, and the same in every copy."""
 
 
 def signed_up(user_id: str, email: str = "") -> bytes:
@@ -25,7 +25,7 @@ class Publisher(Protocol):
         """A CloudEvent in binary mode."""
 
     async def publish_raw(self, headers: Mapping[str, str], body: bytes) -> None:
-        """Anything at all, to where the service's events go; headers that the protocol forbids are left out."""
+        """Publish any bytes to the service's events, without headers that the protocol forbids."""
 
 
 async def publish_all(

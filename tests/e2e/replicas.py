@@ -1,4 +1,4 @@
-"""A rendered service as its team runs it: real processes, and a record of effects that is kept outside of them."""
+"""A rendered service in real processes, as its team runs it. Its effects are recorded outside."""
 
 import json
 import os
@@ -29,7 +29,8 @@ from acme.signup.v1.user_signed_up_pb2 import UserSignedUp
 from chassis import Context, Service
 
 service = Service("billing-svc")
-effects = sqlite3.connect(os.environ.get("TEST_EFFECTS", ":memory:"), isolation_level=None, timeout=30)
+ledger = os.environ.get("TEST_EFFECTS", ":memory:")
+effects = sqlite3.connect(ledger, isolation_level=None, timeout=30)
 pause = float(os.environ.get("TEST_PAUSE", "0"))
 
 
@@ -76,7 +77,7 @@ class Replica:
     log: Path
     http_port: int = field(default_factory=free_port)
     program: Sequence[str | Path] = ()
-    """The service's command; unless given, that of the rendered service in `folder`."""
+    """The service's command. Empty: the rendered service's in `folder`."""
 
     def __post_init__(self) -> None:
         self.program = self.program or [self.folder / ".venv/bin/billing-svc"]

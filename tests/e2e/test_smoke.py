@@ -1,4 +1,4 @@
-"""`make smoke` of a rendered service on real servers: it passes when the service works, and fails when it does not."""
+"""`make smoke` of a rendered service on real servers: it passes exactly when the service works."""
 
 import json
 import subprocess

@@ -20,7 +20,7 @@ from uv import find_uv_bin
 PYTHON_IMAGE = "localhost/stand-in/python"
 UV_IMAGE = "localhost/stand-in/uv"
 UV_CACHE = "/uv-cache"
-"""Where uv looks in PYTHON_IMAGE: give it this machine's cache there, and nothing is downloaded twice."""
+"""uv's cache in PYTHON_IMAGE. Mount this machine's cache there, and nothing is downloaded twice."""
 
 _PROGRAMS = ("sh", "rm", "sed", "touch")
 _LIBRARIES = (
@@ -69,7 +69,7 @@ def build_bases(buildah: Buildah) -> None:
 
 
 def _lay_down_python(root: Path) -> None:
-    """Fill `root` with a shell, this Python with its pip in /usr/local, and the libraries of both."""
+    """Fill `root` with a shell, this Python with its pip in /usr/local, and their libraries."""
     for folder in ("app", "dev", "etc", "proc", "root", "tmp", "usr/local/bin", "usr/local/lib"):
         (root / folder).mkdir(parents=True)
     programs = [Path(found) for name in _PROGRAMS if (found := shutil.which(name))]
@@ -102,7 +102,7 @@ def _add_pip(root: Path, library: Path) -> None:
 
 
 def _libraries(programs: Iterable[Path]) -> set[Path]:
-    """The shared libraries that the loader takes for `programs`, and those that every base has beside libc."""
+    """The shared libraries that `programs` load, and the ones that every base has beside libc."""
     listed = subprocess.run(["ldd", *programs], capture_output=True, text=True, check=False).stdout
     loaded = {Path(found) for found in re.findall(r"(?:=> |^\t)(/\S+) \(0x", listed, re.MULTILINE)}
     (libc,) = (path for path in loaded if path.name == "libc.so.6")
@@ -110,7 +110,7 @@ def _libraries(programs: Iterable[Path]) -> set[Path]:
 
 
 def _variables(root: Path) -> dict[str, str]:
-    """The environment of the base: where libraries are, and this machine's way to its package index."""
+    """The environment of the base: its library folders, and this machine's package index."""
     variables = {"PATH": "/usr/local/bin:/usr/bin:/bin", "UV_CACHE_DIR": UV_CACHE}
     folders = {f"/{path.parent.relative_to(root)}" for path in root.rglob("libpython*.so*")}
     if folders:

@@ -1,6 +1,7 @@
-"""A container made of what Linux has: the image's root, read-only, in namespaces of its own, as the image's user.
+"""A container made with Linux's own means: the image's read-only root in its own namespaces.
 
-The network is this machine's. Knows the configuration of an image; knows nothing of what it runs.
+It runs as the image's user, on this machine's network. Knows the configuration of an image and
+nothing of what it runs.
 """
 
 import os
@@ -63,7 +64,7 @@ class Image:
         return self.entered(self.user, variables, inside)
 
     def entered(self, user: str, variables: Mapping[str, str], inside: Sequence[str]) -> list[str]:
-        """The command line that runs `inside` in the image's root, read-only, as `user` (uid:gid)."""
+        """The command line that runs `inside` in the image's read-only root as `user` (uid:gid)."""
         uid, gid = user.split(":")
         namespace = [
             str(shutil.which("unshare")),

@@ -1,4 +1,4 @@
-"""The image of a rendered service: built by its own Makefile, run as a cluster would, and looked into.
+"""The image of a rendered service: built by its Makefile, run as in a cluster, inspected.
 
 Skipped where that cannot be done, unless DOCKYARD_REQUIRE_IMAGE is set: then it fails.
 """
@@ -203,7 +203,7 @@ async def test_it_handles_an_event_and_drains_on_a_root_file_system_that_nobody_
 
 
 def _confined(process: psutil.Process) -> None:
-    """PID 1 is the service itself, as a user without a name or a right, and its root is mounted read-only."""
+    """PID 1 is the service. Its user has no name and no right; its root is mounted read-only."""
     proc = Path(f"/proc/{process.pid}")
     status = dict(line.split(":\t", 1) for line in (proc / "status").read_text().splitlines())
     assert status["NSpid"].split()[-1] == "1"
@@ -283,6 +283,7 @@ def test_it_is_small(image: Image, capsys: pytest.CaptureFixture[str]) -> None:
     service = _megabytes(image.root / "app")
     with capsys.disabled():
         sys.stdout.write(
-            f"\nimage: {service:.0f} MB on top of the base, {_megabytes(image.root):.0f} MB with a stand-in\n"
+            f"\nimage: {service:.0f} MB on top of the base,"
+            f" {_megabytes(image.root):.0f} MB with a stand-in\n"
         )
     assert service < 100

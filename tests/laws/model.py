@@ -25,7 +25,7 @@ Files = Mapping[str, File]
 
 @dataclass(frozen=True)
 class Version:
-    """A template at one commit, with a service's paths; `/path` in `yours` owns a file or folder."""
+    """A template at one commit, with a service's paths. `/path` in `yours` is a file or folder."""
 
     files: Files
     yours: tuple[str, ...]

@@ -1,4 +1,4 @@
-"""A rule file as values, and what its expressions name. Knows the syntax of rules; knows no alert."""
+"""A rule file as values, and the names in its expressions. Knows the rules' syntax, no alert."""
 
 import re
 from collections.abc import Mapping, Sequence

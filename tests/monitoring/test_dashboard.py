@@ -1,6 +1,7 @@
-"""The dashboard keeps the rules by which Grafana's own linter judges, and is what monitoring/ describes.
+"""The dashboard keeps the rules of Grafana's own linter, and matches monitoring/.
 
-The linter is a Go program; its rules are these tests. It has two for LogQL, which a dashboard without logs keeps.
+The linter is a Go program; its rules are these tests. Its two LogQL rules hold by themselves: the
+dashboard has no logs.
 """
 
 import json

@@ -1,8 +1,8 @@
-"""Real service, broker, store and Prometheus: every panel has data, and alerts fire for what they are about.
+"""Real service, broker, store and Prometheus: every panel has data, and alerts fire for faults.
 
-Prometheus scrapes every second, and all times of the rules are a twentieth of what they are in a cluster. Nothing else
-of them is changed. Three alerts have their unit tests alone: ErrorBudgetBurnSlow takes too long, OutboxTooOld needs a
-service on PostgreSQL, ScalerAtMaximum a cluster.
+Prometheus scrapes every second, and all times of the rules are a twentieth of a cluster's. The
+rules are unchanged otherwise. Three alerts have their unit tests alone: ErrorBudgetBurnSlow takes
+too long, OutboxTooOld needs a service on PostgreSQL, ScalerAtMaximum a cluster.
 """
 
 import asyncio
@@ -109,7 +109,7 @@ class World:
         )
 
     async def crashes_until_fires(self, name: str) -> None:
-        """Crash as often as this alert takes: how fast a replica starts here is no matter of the test."""
+        """Crash until this alert fires: the speed of a replica's start does not matter."""
         clock = asyncio.get_running_loop().time
         deadline = clock() + PATIENCE
         while name not in await asyncio.to_thread(self.prometheus.firing):
@@ -144,7 +144,8 @@ def shortened(rules: str) -> str:
     """The rules with all their times divided by SHORTER."""
 
     def shorter(found: re.Match[str]) -> str:
-        return f"{found['before']}{int(found['number']) * UNITS[found['unit']] // SHORTER}s{found['after']}"
+        seconds = int(found["number"]) * UNITS[found["unit"]] // SHORTER
+        return f"{found['before']}{seconds}s{found['after']}"
 
     return re.sub(
         r"(?P<before>\[|offset |for: )(?P<number>\d+)(?P<unit>[mhd])(?P<after>:?\]|\)|\s)",

@@ -1,4 +1,4 @@
-"""The rules are valid, and every alert is unit-tested in both directions, explained and of this chassis."""
+"""The rules are valid. Every alert is explained, of this chassis, and tested in both directions."""
 
 import re
 import shutil

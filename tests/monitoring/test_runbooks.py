@@ -1,4 +1,4 @@
-"""What a runbook tells somebody to do at three in the morning can be done: commands, queries, settings, links."""
+"""The commands, queries, settings and links of a runbook work at three in the morning."""
 
 import os
 import re
@@ -125,7 +125,8 @@ async def test_the_outbox_can_be_asked_and_an_event_given_up_from_within_a_pod(
     )
     insert = """
         INSERT INTO chassis_outbox (source, headers, body, failures, error)
-        VALUES ('billing-svc', '{"cloudEvents:type": "acme.A"}', '', 3, 'too large'), ('billing-svc', '{}', '', 0, NULL)
+        VALUES ('billing-svc', '{"cloudEvents:type": "acme.A"}', '', 3, 'too large'),
+            ('billing-svc', '{}', '', 0, NULL)
     """
     with postgres_server(tmp_path) as (url, _):
         inbox = PostgresInbox(url, 60, 60)

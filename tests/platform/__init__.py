@@ -1,1 +1,1 @@
-"""The platform: rules, dashboards, exporter and Alertmanager's configuration, against the real components."""
+"""The platform's rules, dashboards, exporter and Alertmanager, against the real components."""

@@ -1,4 +1,4 @@
-"""The platform's rules, one file a component, and unit tests written shortly made into promtool's form."""
+"""The platform's rules, one file a component, and short unit tests turned into promtool's form."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -16,7 +16,10 @@ Rule = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """At `at`, with `series` that have a value each `interval`, the alert fires with `labels`; None: it does not."""
+    """At `at` the alert fires with `labels`, or does not if they are None.
+
+    `series` have a value each `interval`.
+    """
 
     alert: str
     series: Mapping[str, str]

@@ -19,7 +19,7 @@ OF_KUBERNETES = {
     "node_timex_sync_status",
     "probe_ssl_earliest_cert_expiry",
 }
-"""Of cert-manager, KEDA, kube-state-metrics, the kubelet, the node exporter and the blackbox exporter."""
+"""Series of cert-manager, KEDA, kube-state-metrics, the kubelet, node and blackbox exporters."""
 
 OF_SERVERS_AND_STORES = ("rabbitmq_", "redis_", "pg_")
 """Prefixes of what the live tests look for at the real exporters."""
@@ -38,7 +38,7 @@ def named(expression: str) -> set[str]:
 
 
 def unknown(expression: str) -> set[str]:
-    """What `expression` selects and no exporter in use shows, as far as that is known without one."""
+    """The series in `expression` that no exporter shows, as far as that is known without one."""
     of_nats = {f"nats_server_{name}" for name in OF_SERVERS}
     of_nats |= {f"nats_server_{name}_total" for name in TOTALS_OF_SERVERS}
     of_nats |= {f"nats_stream_{name}" for name in OF_STREAMS}

@@ -1,6 +1,6 @@
 """Alerts provoked by real faults, seen to fire and to resolve: minutes of it, for `make alerts`.
 
-The log says how long each took; all times of the rules are a thirtieth of what they are in a cluster.
+The log says how long each took. All times of the rules are a thirtieth of a cluster's.
 """
 
 import asyncio

@@ -149,7 +149,7 @@ async def cores(folder: Path, configs: list[dict[str, Any]], rules: str) -> floa
 
 
 async def scraped_again(watching: Prometheus, rounds: int) -> None:
-    """Return once a service has been scraped so many times more. Asks rarely, which costs little."""
+    """Return after so many more scrapes of a service. Asks rarely, which costs little."""
     times = f'count_over_time(up{{job="service-0", replica="0"}}[{INTERVAL * rounds * 4}s])'
     (before,) = watching.values(times)
     await eventually(lambda: watching.values(times) >= [before + rounds], lambda: "not scraped", 3)

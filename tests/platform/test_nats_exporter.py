@@ -1,4 +1,4 @@
-"""The exporter's numbers are those of the servers: one, a cluster of three, and a cluster that falls apart."""
+"""The exporter's numbers match the servers': one, a cluster of three, and a broken cluster."""
 
 import asyncio
 import json
@@ -55,7 +55,7 @@ async def until(
 
 
 async def fill(js: JetStreamContext, replicas: int) -> None:
-    """A bounded stream of 20 messages; one consumer has 3 of its 10 in hand and 2 of them acknowledged."""
+    """A bounded stream of 20 messages. A consumer has 3 of its 10 in hand, and acknowledged 2."""
     await js.add_stream(
         name="EVENTS",
         subjects=["events.>"],

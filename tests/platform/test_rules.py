@@ -1,4 +1,4 @@
-"""The platform's rules are valid, and every alert fires when it should, and does not when it should not."""
+"""The platform's rules are valid, and every alert fires exactly when it should."""
 
 import re
 import subprocess

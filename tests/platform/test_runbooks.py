@@ -1,4 +1,4 @@
-"""Every alert has a page, and what the page tells somebody to do is done here to the real component."""
+"""Every alert has a page. Its instructions are carried out here on the real component."""
 
 import os
 import re

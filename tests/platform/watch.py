@@ -1,6 +1,6 @@
-"""Prometheus and Alertmanager with the platform's rules over real components, and waits for what they say.
+"""Prometheus and Alertmanager with the platform's rules over real components; waits for alerts.
 
-All times of the rules are a thirtieth of what they are in a cluster, and Prometheus scrapes every second.
+All times of the rules are a thirtieth of a cluster's, and Prometheus scrapes every second.
 Thresholds that no test reaches in time are changed by the chart's own values.
 """
 

@@ -140,7 +140,7 @@ async def test_an_event_is_marked_as_handled_only_after_its_effect() -> None:
     assert line.inbox.calls == ["claim", "complete"]
 
 
-# The key was a hash of what the event said, so that a second event which said the same was never handled.
+# The key was a hash of the event's content, so a second event with the same content was ignored.
 async def test_two_events_that_say_the_same_are_two_events() -> None:
     handler = Effects()
     line = line_of(handler)
@@ -215,7 +215,8 @@ async def test_what_becomes_of_an_event_is_counted() -> None:
     assert [line.consumed(outcome) for outcome in ("retried", "done", "duplicate")] == [1, 1, 1]
 
 
-# After the last attempt the message was neither acknowledged nor refused, and waited for the channel's end.
+# After the last attempt the message was neither acknowledged nor refused: it waited for the
+# channel's end.
 async def test_the_last_attempt_settles_the_message_too() -> None:
     delivery = delivered(EVENT, attempt=2)
     await line_of(Effects(failures=2), max_attempts=2).take(delivery)

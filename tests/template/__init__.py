@@ -1,1 +1,1 @@
-"""The template: what it renders and refuses, how plain Copier updates it, and that a render passes its own checks."""
+"""The template: its renders and refusals, its updates by plain Copier, a render's own checks."""

@@ -1,4 +1,4 @@
-"""Fixtures: the template of the working tree in a repository of its own, and the environment of a rendered service."""
+"""Fixtures: the working tree's template as a repository, and a rendered service's environment."""
 
 import os
 import shutil
@@ -15,7 +15,7 @@ from tests.template import lab
 
 @pytest.fixture(scope="session")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A repository with one commit: the template as it lies in the working tree. Never written to by a test."""
+    """The working tree's template, as a repository with one commit. No test writes to it."""
     folder = tmp_path_factory.mktemp("template")
     lab.lay_down_template(folder)
     lab.commit_all(folder, "the template of the working tree")

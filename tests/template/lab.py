@@ -19,7 +19,7 @@ YOURS: Sequence[str] = QUESTIONS["yours"]["default"]
 
 
 class Render(Protocol):
-    """The folder of a render with these answers, the defaults for the rest. Raises what Copier raised."""
+    """The folder of a render with these answers, defaults for the rest. Raises Copier's errors."""
 
     def __call__(self, **answers: str) -> Path: ...
 

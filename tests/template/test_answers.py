@@ -1,4 +1,4 @@
-"""Which answers are refused, with which sentence, and that every accepted one renders to valid files."""
+"""Wrong answers are refused with a sentence; every accepted answer renders to valid files."""
 
 import json
 import keyword

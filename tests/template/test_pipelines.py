@@ -1,4 +1,4 @@
-"""The workflows of a rendered service: clean by three judges whatever the answers, and allowed no more than needed."""
+"""A rendered service's workflows pass three linters for all answers, with the least permissions."""
 
 import json
 import re
@@ -121,7 +121,7 @@ def test_the_smoke_test_runs_on_the_versions_that_a_developer_runs(
 
 
 def version(image: str) -> tuple[str, str]:
-    """The repository and the version of an image, without the flavour: rabbitmq:4.3.5-management-alpine is 4.3.5."""
+    """The repository and the version of an image: rabbitmq:4.3.5-management-alpine is 4.3.5."""
     repository, _, tag = image.partition("@")[0].rpartition(":")
     return repository, tag.partition("-")[0]
 
@@ -269,7 +269,7 @@ def test_a_chart_that_is_not_pushed_is_not_signed(rendered: Path, tmp_path: Path
 def stepped(
     folder: Path, job: str, name: str, programs: Mapping[str, str], temporary: Path
 ) -> subprocess.CompletedProcess[str]:
-    """The finished step `name` of the release, run as GitHub runs it, with shell scripts in place of `programs`."""
+    """Run the step `name` of the release as GitHub does, with scripts in place of `programs`."""
     release = workflow(folder, WORKFLOWS[1])
     (step,) = [step for step in release["jobs"][job]["steps"] if step.get("name") == name]
     for program, script in programs.items():

@@ -1,4 +1,4 @@
-"""What a render consists of: valid files, the chassis as it is, nothing of the template's own syntax."""
+"""A render consists of valid files and the unchanged chassis, without the template's syntax."""
 
 import json
 import os

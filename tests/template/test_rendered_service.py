@@ -1,4 +1,4 @@
-"""A rendered service passes its own checks and tests straight after plain Copier, and its checks can fail."""
+"""A rendered service passes its checks and tests right after plain Copier; its checks can fail."""
 
 import sys
 from collections.abc import Iterator, Mapping
@@ -232,7 +232,10 @@ def test_a_wheel_holds_the_service_and_its_generated_code(
         checked_service,
         {**make_environment, "UV_PROJECT_ENVIRONMENT": str(tmp_path / "venv")},
     )
-    program = "import acme.signup.v1.user_signed_up_pb2, billing_svc.handlers, chassis; print(chassis.__file__)"
+    program = (
+        "import acme.signup.v1.user_signed_up_pb2, billing_svc.handlers, chassis;"
+        " print(chassis.__file__)"
+    )
     place = lab.run([tmp_path / "venv/bin/python", "-c", program], tmp_path)
     assert str(tmp_path / "venv") in place
     assert (tmp_path / "venv/bin/billing-svc").is_file()

@@ -1,4 +1,4 @@
-"""The tutorial's files, as they are printed there, make a service that passes its own checks and tests."""
+"""The tutorial's printed files make a service that passes its own checks and tests."""
 
 import re
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""Plain Copier carries a service to a newer template: managed files become those of a fresh render, the team's stay."""
+"""Plain Copier updates a service: managed files match a fresh render's, and the team's stay."""
 
 import shutil
 from pathlib import Path

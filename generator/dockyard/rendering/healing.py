@@ -1,4 +1,4 @@
-"""Repeats work once if the cache was damaged while it ran. Knows the cache; knows nothing of the work."""
+"""Repeats work once if the cache was damaged meanwhile. Knows the cache and nothing of the work."""
 
 from collections.abc import Callable
 from typing import TypeVar

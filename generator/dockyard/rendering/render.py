@@ -232,7 +232,7 @@ def _cached(entry: Path) -> tuple[str, str] | None:
 
 
 def forget_damaged() -> bool:
-    """Whether a render that this process has given out is no longer whole; it is made again then."""
+    """Whether a render that this process has given out is damaged. The next use makes it again."""
     look_again()
     damaged = [tree for tree in _used if not is_whole(tree)]
     _used.clear()

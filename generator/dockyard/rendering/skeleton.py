@@ -58,7 +58,7 @@ class Skeleton:
 
     @property
     def is_whole(self) -> bool:
-        """Whether all files are as they were laid out. A cleaner of old files may have deleted some."""
+        """Whether all files are as they were laid out. A cleaner of old files may delete some."""
         return _is_whole(self.templated.parent)
 
 

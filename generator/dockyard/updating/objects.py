@@ -27,8 +27,8 @@ def bring(scratch: ScratchRepository, service: Service, wanted: Sequence[str]) -
         env=scratch.env,
         stdin=revisions,
     )
-    # Nearly every object is a file of its own. Packing and unpacking takes three processes: 5.3 s of
-    # CPU for a fleet of 30, where links take 4.0 s.
+    # Nearly every object is a file of its own. Packing and unpacking takes three processes: 5.3 s
+    # of CPU for a fleet of 30, where links take 4.0 s.
     left = [
         oid
         for oid in listed.splitlines()

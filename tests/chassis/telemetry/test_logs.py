@@ -116,7 +116,8 @@ from chassis.telemetry import logs
 logs.configure("console", "info", "billing-svc")
 text = "id" + chr(27) + "]0;TITLE" + chr(7) + chr(155) + chr(0x202e) + chr(10) + "FAKE: line"
 log = structlog.get_logger("test")
-log.info("took " + text, event_id=text, source=[text], odd=type("Odd", (), {"__repr__": lambda _: text})())
+odd = type("Odd", (), {"__repr__": lambda _: text})()
+log.info("took " + text, event_id=text, source=[text], odd=odd)
 try:
     raise ValueError(text)
 except ValueError:

@@ -1,1 +1,1 @@
-"""The Helm chart of a rendered service: what it renders, what it refuses, and that both fit the chassis."""
+"""The Helm chart of a rendered service: its renders and refusals, and that both fit the chassis."""

@@ -2,8 +2,8 @@
 
 There is no finding without a reason, and no reason without a finding.
 
-`python -m tests.template.chart.audit CHECKOV`, where CHECKOV is its program, which lives in an environment of its own.
-The reasons are in `checkov.yaml` beside this file.
+`python -m tests.template.chart.audit CHECKOV`, where CHECKOV is the path of its program. Checkov
+lives in an environment of its own. The reasons are in `checkov.yaml` beside this file.
 """
 
 import json
@@ -72,7 +72,8 @@ def findings(checkov: str, manifests: Path) -> set[tuple[str, str, str]]:
         failed = report["results"]["failed_checks"]
     except (ValueError, LookupError, TypeError) as error:
         sys.exit(
-            f"{checkov} gave no report but {done.returncode}:\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}\n{error!r}"
+            f"{checkov} gave no report but {done.returncode}:\n"
+            f"{done.stdout[-2000:]}\n{done.stderr[-2000:]}\n{error!r}"
         )
     found = {}
     for check in failed:

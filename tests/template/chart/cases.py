@@ -1,4 +1,4 @@
-"""What the chart is linted, checked against schemas and audited with: every bus, inbox and set of values."""
+"""Cases for the chart's lint, schemas and audit: every bus, every inbox and every set of values."""
 
 from collections.abc import Mapping, Sequence
 from itertools import product

@@ -61,7 +61,7 @@ class Chart:
         kubernetes: str = "1.33",
         name: str = "billing-svc",
     ) -> list[Manifest]:
-        """The manifests of a release called `name` in the namespace `prod`. Raises helm_python.HelmError."""
+        """The manifests of a release in the namespace `prod`. Raises helm_python.HelmError."""
         options = {
             "name": name,
             "namespace": "prod",
@@ -94,7 +94,7 @@ class Chart:
 
 
 def render_service(template: Path, folder: Path, **answers: str) -> Chart:
-    """The chart of a service that plain Copier renders to `folder` from the repository `template`."""
+    """The chart of a service that plain Copier renders from the repository `template`."""
     run_copy(str(template), folder, data=answers, defaults=True, vcs_ref="HEAD", quiet=True)
     return Chart(folder)
 

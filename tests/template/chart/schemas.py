@@ -1,6 +1,7 @@
-"""Strict schemas of what the chart renders: Kubernetes' own, and reduced ones of the operators' CRDs.
+"""Strict schemas of the chart's manifests: Kubernetes' own, and reduced ones of operators' CRDs.
 
-kubernetes-validate is used for its data: its own function reads 1.5 MB of definitions again for every manifest.
+kubernetes-validate is used for its data: its own function reads 1.5 MB of definitions for each
+manifest.
 """
 
 import json
@@ -36,7 +37,7 @@ class NotServedError(Exception):
 
 
 def check(manifest: Manifest, kubernetes: str) -> None:
-    """Raises jsonschema.ValidationError for what does not fit, NotServedError for what is not there."""
+    """Raises jsonschema.ValidationError for a misfit, NotServedError for a kind not served."""
     custom = CUSTOM.get(f"{manifest['apiVersion']}/{manifest['kind']}")
     if custom is None:
         _validator(kubernetes, manifest["apiVersion"], manifest["kind"]).validate(manifest)

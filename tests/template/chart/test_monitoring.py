@@ -25,7 +25,7 @@ def rules_of(manifests: list[Manifest]) -> list[dict[str, Any]]:
 
 
 def name_of_pod(deployment: str) -> str:
-    """As Kubernetes makes it: that of the ReplicaSet, cut to leave room for five random characters."""
+    """Kubernetes' name: the ReplicaSet's, cut to leave room for five random characters."""
     return f"{deployment}-5d8f7c9b4-"[:58] + "x2b4k"
 
 

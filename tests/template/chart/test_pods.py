@@ -87,7 +87,10 @@ def test_a_relay_has_memory_for_a_batch_of_the_largest_events(postgres_chart: Ch
 
 
 def test_variables_of_the_clusters_services_stay_out(chart: Chart) -> None:
-    """A Service called chassis-… would put variables into the pods that the chassis takes for misspelt settings."""
+    """A Service called chassis-… would put variables into the pods.
+
+    The chassis takes these for misspelt settings.
+    """
     assert {pod["enableServiceLinks"] for pod in pods(chart.render(ADDRESSES)).values()} == {False}
 
 

@@ -1,4 +1,4 @@
-"""Values that make no sense are refused before anything is installed, with a message that names them."""
+"""The chart refuses values that make no sense, before anything is installed, and names them."""
 
 import pytest
 from helm_python import HelmError
@@ -81,7 +81,10 @@ def test_the_schema_refuses(chart: Chart, values: Values, message: str) -> None:
         ),
         (
             {"autoscaling": {"keda": {"enabled": True, "hostFromEnv": ""}}},
-            "autoscaling.keda.hostFromEnv and autoscaling.keda.authenticationRef.name are both empty",
+            (
+                "autoscaling.keda.hostFromEnv and autoscaling.keda.authenticationRef.name"
+                " are both empty"
+            ),
         ),
         (
             {"bus": {"kind": "nats"}, "autoscaling": {"keda": {"enabled": True}}},

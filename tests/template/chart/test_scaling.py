@@ -1,4 +1,4 @@
-"""How many workers there are: replicas, one of two autoscalers, and how many may be taken away at a time."""
+"""The number of workers: replicas, one of two autoscalers, and how many may leave at a time."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Whatever the answers and the environment: Helm's lint is silent, and every manifest fits its schema."""
+"""For all answers and environments, Helm's lint is silent and every manifest fits its schema."""
 
 import re
 from collections.abc import Callable

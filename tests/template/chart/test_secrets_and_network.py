@@ -1,4 +1,4 @@
-"""What must not leak, what may be reached, and what a migration needs before anything else exists."""
+"""Secrets do not leak, only needed traffic passes, and a migration's needs are installed first."""
 
 from typing import Any
 

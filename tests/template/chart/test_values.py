@@ -1,4 +1,4 @@
-"""Every value is described, once in the schema and in the same words beside its default; `make chart` tries them."""
+"""The schema and the defaults describe every value in the same words; `make chart` tries them."""
 
 import json
 import re

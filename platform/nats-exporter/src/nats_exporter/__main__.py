@@ -1,4 +1,4 @@
-"""`nats-exporter --url http://nats-0.nats:8222 --url …`: /metrics for Prometheus, until it is stopped."""
+"""`nats-exporter --url http://nats-0.nats:8222 --url …` serves /metrics until it is stopped."""
 
 import argparse
 import logging

@@ -31,7 +31,7 @@ class NatsCollector(Collector):
         self._timeout = timeout
 
     def describe(self) -> Iterable[Metric]:
-        """Nothing, so that registering asks no server: the exporter starts while servers are away."""
+        """Nothing: registering asks no server, so the exporter starts while servers are away."""
         return []
 
     def collect(self) -> Iterator[Metric]:

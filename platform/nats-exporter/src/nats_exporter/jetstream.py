@@ -1,7 +1,7 @@
 """Streams and consumers as the servers describe them: each once, as its leader sees it.
 
-Every server describes its own replica, and only the leader's numbers are exact. A stream without a leader is taken from
-the first server that has a replica.
+Every server describes its own replica, and only the leader's numbers are exact. Without a leader,
+a stream is taken from the first server that has a replica.
 """
 
 from collections.abc import Iterator, Sequence

@@ -65,7 +65,10 @@ OF_SERVERS: Mapping[str, tuple[str, Callable[[Snapshot], Number]]] = {
         lambda s: s.jsz.get("reserved_storage"),
     ),
     "jetstream_meta_has_leader": (
-        "1 while the server knows the leader of the cluster's metadata; absent outside of clusters.",
+        (
+            "1 while the server knows the leader of the cluster's metadata;"
+            " absent outside of clusters."
+        ),
         lambda s: _meta(s, lambda meta: bool(meta.get("leader"))),
     ),
     "jetstream_meta_peers": (

@@ -1,6 +1,6 @@
 """What a service imports. Everything else of the chassis is its own affair.
 
-Each name is imported when it is first used: commands that need no handler start without the runtime.
+Each name is imported at its first use: commands that need no handler start without the runtime.
 """
 
 from importlib import import_module

@@ -1,7 +1,7 @@
 """Ending a task that may swallow a cancellation.
 
-`asyncio.wait_for` can swallow one on Python 3.11, and the clients of brokers and stores use it. Some
-of them also catch cancellations on their own.
+`asyncio.wait_for` can swallow one on Python 3.11, and the clients of brokers and stores use it.
+Some clients also catch cancellations on their own.
 """
 
 import asyncio

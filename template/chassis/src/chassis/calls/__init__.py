@@ -1,4 +1,4 @@
-"""Protected reads over the network: one call upstream for all who ask at once, its answer kept for a moment.
+"""Protected reads over the network: callers share one upstream call and, for a moment, its answer.
 
     @cached(ttl=0.1)
     async def price(sku: str) -> Price:

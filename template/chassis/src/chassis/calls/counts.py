@@ -1,4 +1,4 @@
-"""How often cached functions were asked, and what it took to answer. One row a function in the process."""
+"""Counts the calls of cached functions by what answered them. One row a function in the process."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -30,7 +30,8 @@ def counts_of(function: str) -> Counts:
 def _collect() -> Iterator[Metric]:
     calls = CounterMetricFamily(
         "chassis_cached_calls",
-        "Calls of cached functions: answered from memory (hit), by another caller's call (joined), or upstream (miss).",
+        "Calls of cached functions: answered from memory (hit), by another caller's call (joined),"
+        " or upstream (miss).",
         labels=("function", "outcome"),
     )
     failures = CounterMetricFamily(

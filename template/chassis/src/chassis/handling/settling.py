@@ -108,7 +108,7 @@ class Settling:
         await self._back_after_a_while(delivery)
 
     async def after_defect(self, delivery: Delivery, error: Exception) -> None:
-        """Treat a defect of the chassis as a failed attempt, so that its event ends in the dead letters."""
+        """Treat a defect of the chassis as a failed attempt: its event ends in the dead letters."""
         _log.exception("a defect of the chassis; the attempt has failed", **_identified(delivery))
         ending = self._judge.failed(delivery, error)
         try:

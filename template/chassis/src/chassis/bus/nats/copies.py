@@ -56,7 +56,7 @@ def schedule(target: str, at: float) -> list[bytes]:
 
 
 def letter_lines(lines: list[bytes], type_: str, failure: Failure, replays: int = 0) -> list[bytes]:
-    """Header lines of a dead letter: the original ones, its replays, the failure percent-encoded."""
+    """Header lines of a dead letter: original ones, replays, the failure percent-encoded."""
     about = {_TYPE: type_} | failure_headers(failure)
     return [*carried(lines), *named(**{REPLAYS: replays})] + [
         f"{name}: {quote(str(value), safe=_READABLE)}".encode() for name, value in about.items()
