@@ -60,7 +60,7 @@ def text(place: Point, words: str, kind: str, anchor: str = "middle") -> str:
 
 
 def columns(place: Point, words: str, kind: str, width: float) -> str:
-    """Text of a terminal from `place` on: each character is `width` wide, whatever the font."""
+    """Text of a terminal from `place` on: in every font, each character is `width` wide."""
     return (
         f'<text class="{kind}" x="{place[0]:g}" y="{place[1]:g}" xml:space="preserve" '
         f'textLength="{len(words) * width:g}" lengthAdjust="spacingAndGlyphs">'

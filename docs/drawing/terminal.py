@@ -62,7 +62,7 @@ def draw(recording: str) -> str:
 
 
 def _line(line: str, y: float) -> Iterator[str]:
-    """The parts of a line by their colour, each where its column is, whatever the font."""
+    """The parts of a line by their colour, each at its column in every font."""
     pattern, kinds = next(kind for kind in _KINDS if kind[0].fullmatch(line))
     found = pattern.fullmatch(line)
     assert found is not None  # noqa: S101 - it was chosen because it fits

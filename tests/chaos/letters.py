@@ -1,4 +1,4 @@
-"""Thousands of dead letters are listed, filtered and replayed at a rate. A kill interrupts it."""
+"""Thousands of dead letters are listed, filtered and replayed; a kill interrupts the replay."""
 
 import asyncio
 import json

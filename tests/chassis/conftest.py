@@ -22,7 +22,7 @@ LogLines = Callable[[], list[dict[str, Any]]]
 
 @pytest.fixture(autouse=True)
 def fresh_loggers(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Loggers follow each configuration: a cached one would stay with that of an earlier test."""
+    """Loggers follow each configuration: a cached logger would keep an earlier test's."""
     configure = structlog.configure
     monkeypatch.setattr(
         structlog, "configure", lambda **settings: configure(**settings | _UNCACHED)

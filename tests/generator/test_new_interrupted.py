@@ -73,7 +73,7 @@ def _stop(
         command,
         stderr=subprocess.PIPE,
         text=True,
-        # Whoever runs the tests in the background may have had the signal ignored.
+        # A shell that runs the tests in the background may ignore the signal.
         preexec_fn=lambda: signal.signal(ending, signal.SIG_DFL),  # noqa: PLW1509 - these tests start no thread
     ) as running:
         try:

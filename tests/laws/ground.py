@@ -90,7 +90,7 @@ class Ground:
         return "" if place == "." else f"{place}/"
 
     def commit(self, message: str) -> None:
-        """Commit whatever lies in the service."""
+        """Commit everything in the service."""
         git(self.top, "add", "--all", "--force")
         git(self.top, "commit", "--quiet", "--allow-empty", "--message", message)
 

@@ -260,4 +260,4 @@ async def test_alerts_fire_for_what_they_are_about_and_for_nothing_before(world:
     try:
         await world.fires("BrokerUnreachable")
     finally:
-        node.call("PUT", path)  # whoever made it takes it away
+        node.call("PUT", path)  # the fixture that made it deletes it

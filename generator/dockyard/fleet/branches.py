@@ -35,7 +35,7 @@ def waits(service: Service, target: Template, *, pushed: bool) -> bool:
 
 
 def supersede(service: Service, done: Updated) -> tuple[str, ...]:
-    """Delete the branches of updates to earlier versions than that of `done`, and name them.
+    """Delete the branches of updates to versions earlier than `done`'s, and name them.
 
     A branch stays if a person works on it, or if it is checked out.
     """

@@ -65,7 +65,7 @@ def patches(members: Sequence[Member], aim: Aim, *, jobs: int) -> Iterator[Patch
 def update(
     members: Sequence[Member], aim: Aim, wish: Wish, wave: Wave, *, jobs: int
 ) -> Iterator[Row]:
-    """Update the services, as they are done; those that are left out come last.
+    """Yield each service once it is updated; the services that are left out come last.
 
     With a limit, a service whose update waits on its branch is passed over, so that each run takes
     others.

@@ -78,7 +78,7 @@ def timeline(histories: Iterable[Sequence[tuple[datetime, str]]], now: datetime)
 
 
 def _at(moment: datetime, releases: Sequence[tuple[datetime, str]]) -> str | None:
-    """The version at `moment`: that of the last entry which is not later."""
+    """The version at `moment`, by the last entry that is not later."""
     return next((version for since, version in reversed(releases) if since <= moment), None)
 
 

@@ -25,7 +25,7 @@ _REPOSITORY_VARIABLES = frozenset(
     {
         "GIT_ALTERNATE_OBJECT_DIRECTORIES",
         "GIT_COMMON_DIR",
-        # Services and templates use SHA-1, whatever the user prefers for new repositories.
+        # Services and templates use SHA-1; the user may prefer another hash for new repositories.
         "GIT_DEFAULT_HASH",
         "GIT_DIR",
         "GIT_INDEX_FILE",

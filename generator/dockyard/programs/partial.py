@@ -21,7 +21,7 @@ class CannotFetch(DockyardError):
 
 
 def is_partial(objects: Path) -> bool:
-    """Whether the object database `objects` is that of a partial clone."""
+    """Whether `objects` is the object database of a partial clone."""
     return any((objects / "pack").glob("*.promisor"))
 
 

@@ -16,7 +16,7 @@ from dockyard.programs.tree import SUBMODULE, Entries, Entry, entries, write
 from dockyard.rendering.render_cache import store
 from dockyard.service import Service
 
-# What merge-tree of older gits does whatever the configuration says; newer ones read these.
+# Older gits' merge-tree always works like this; newer gits read these settings.
 _MERGING = {
     "merge.conflictStyle": "merge",
     "merge.directoryRenames": "conflict",

@@ -1,4 +1,4 @@
-"""Whatever an event holds, no command prints what a terminal would act on."""
+"""No command prints text of an event that a terminal would act on."""
 
 import json
 import re

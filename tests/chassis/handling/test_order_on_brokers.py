@@ -176,7 +176,7 @@ async def test_a_limited_handler_does_not_keep_the_others_of_its_queue_from_work
         if len(opened) > 1:
             await go_on.wait()
         else:
-            await asyncio.sleep(0.6)  # so long that whoever finds no room is told to come back
+            await asyncio.sleep(0.6)  # so long that events without room are told to come back
 
     @service.on(AccountOpened)
     async def greet(event: AccountOpened, ctx: Context) -> None:

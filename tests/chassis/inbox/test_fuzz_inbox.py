@@ -34,7 +34,7 @@ DIGESTS = st.sampled_from([payload_digest(b"a payload"), payload_digest(b"anothe
 
 @dataclass
 class Record:
-    """What the model knows of a key. `fence` is that of the lease which holds now."""
+    """What the model knows of a key. `fence` belongs to the lease that holds now."""
 
     digest: str
     fence: int

@@ -40,7 +40,7 @@ class Store(MemoryInbox):
 
 
 class World:
-    """What surrounds the service: a broker, a store, and whoever sends signals and probes."""
+    """The service's surroundings: a broker, a store, and a sender of signals and probes."""
 
     def __init__(self, log_lines: LogLines) -> None:
         self.broker = MemoryBroker()

@@ -111,7 +111,7 @@ def chromium() -> Iterator[Page]:
     program = find("chromium")
     to_read, commands = os.pipe()
     answers, to_write = os.pipe()
-    # The shell puts the pipes where Chromium looks for them, whatever their numbers are here.
+    # The shell puts the pipes where Chromium looks for them: their numbers differ here.
     script = f'exec "$0" "$@" 3<&{to_read} 4>&{to_write}'
     # Not in the test's own folder: the path of a socket in it must be short.
     with TemporaryDirectory(prefix="browser-", dir="/tmp", ignore_cleanup_errors=True) as home:

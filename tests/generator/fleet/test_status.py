@@ -1,4 +1,4 @@
-"""How a fleet stands: each service by itself, whatever is wrong with another."""
+"""The status of a fleet: each service stands for itself, even if another one is broken."""
 
 import json
 import os

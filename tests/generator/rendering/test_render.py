@@ -25,7 +25,7 @@ ANSWERS = {"service_name": "billing-svc"}
 CASES: dict[str, dict[str, str | bytes | None]] = {
     "as it should be": {"template/more.txt": "more\n"},
     "a templated twin of a plain file": {"template/Makefile.jinja": "of {{ owner }}\n"},
-    "a name that becomes that of a plain file": {"template/{{ 'Make' }}file.jinja": services.LINES},
+    "a name that becomes a plain file's": {"template/{{ 'Make' }}file.jinja": services.LINES},
     "a name that becomes nothing": {"template/{% if owner == 'x' %}never{% endif %}": "never\n"},
     "an include": {"template/inc.txt.jinja": "{% include 'template/Makefile' %}"},
     "the template's commit in a file": {

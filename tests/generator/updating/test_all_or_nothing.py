@@ -1,4 +1,4 @@
-"""Whatever stops an update in place, the service is as it was, or wholly updated."""
+"""An update in place that is stopped leaves the service as it was, or wholly updated."""
 
 import os
 import resource

@@ -1,4 +1,4 @@
-"""A partial clone is updated as a whole one: what it lacks is fetched, or the sentence says why not."""
+"""A partial clone updates like a whole one: missing objects are fetched, or the error says why."""
 
 import json
 import shutil

@@ -174,7 +174,7 @@ def cached(
     Callers that ask for the same arguments at once wait for one upstream call. Its answer is kept
     for `ttl` seconds from its arrival; at most `maxsize` answers are kept, the least recently used
     leaves first. An error reaches everyone who waited for the call and is not kept. The call has
-    `timeout` seconds, whatever deadline its callers have, and is cancelled once nobody waits.
+    `timeout` seconds, without regard to its callers' deadlines, and is cancelled once nobody waits.
 
     For reads only: a call with an effect must happen once for each event. Everyone gets the same
     object, so nobody must change it. Raises CachedError.

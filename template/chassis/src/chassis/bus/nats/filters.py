@@ -1,4 +1,4 @@
-"""The subjects that a consumer filters: its present ones, and those that this process needs.
+"""The subjects that a consumer filters: its present ones, and the ones that this process needs.
 
 Knows the grammar of subjects; knows no connection.
 """
