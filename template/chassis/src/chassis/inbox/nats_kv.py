@@ -45,8 +45,8 @@ class NatsKvInbox:
     """`url` as for the bus; nats-server 2.11 or newer. Leases are rounded up to whole seconds.
 
     Services may share a bucket. Its maximum age is the longest of their retentions; a service with
-    a shorter one says so in each record. `replicas` are the least copies of the bucket; more that it has stay.
-    `timeout` (seconds) bounds each answer.
+    a shorter one says so in each record. `replicas` is the least number of copies of the bucket;
+    further copies stay. `timeout` (seconds) bounds each answer.
     """
 
     def __init__(

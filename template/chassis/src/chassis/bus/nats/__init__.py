@@ -67,9 +67,9 @@ class NatsBus:
     a token (percent-encoded; the login of the first URL holds for all).
 
     `ack_wait` (seconds): if a replica gives no sign of life for this long, another replica gets its
-    deliveries. `timeout` (seconds) bounds each confirmation. `replicas` are the least copies of each
-    stream. `retention` (seconds) and `max_bytes` bound the events, `dead_letters` and
-    `dead_letter_bytes` the dead letters. None takes the default for a new stream and leaves an
+    deliveries. `timeout` (seconds) bounds each confirmation. `replicas` is the least number of
+    copies of each stream. `retention` (seconds) and `max_bytes` bound the events, `dead_letters`
+    and `dead_letter_bytes` the dead letters. None takes the default for a new stream and leaves an
     existing one as it is. Existing streams are raised to a value that is given, never lowered.
     """
 
