@@ -16,8 +16,11 @@ from tests.brokers.process import Server, ServerError, free_port, start
 
 
 @contextmanager
-def postgres_server(folder: Path) -> Iterator[tuple[str, Server]]:
-    """Its URL, and the server; `folder` gets the log. Data survives a kill, not a power failure."""
+def postgres_server(folder: Path, *, standby_of: str | None = None) -> Iterator[tuple[str, Server]]:
+    """Its URL, and the server; `folder` gets the log. Data survives a kill, not a power failure.
+
+    `standby_of`: the URL of a primary that it copies and follows.
+    """
     port = free_port()
     url = f"postgresql://dockyard@127.0.0.1:{port}/postgres"
     user = _account()
@@ -26,7 +29,10 @@ def postgres_server(folder: Path) -> Iterator[tuple[str, Server]]:
         if user is not None:
             os.chown(home, pwd.getpwnam(user).pw_uid, pwd.getpwnam(user).pw_gid)
         data = Path(home, "data")
-        _create(data, user)
+        if standby_of is None:
+            _create(data, user)
+        else:
+            _copy(standby_of, data, user)
         command: list[str | Path] = [
             find("postgres"),
             "-D",
@@ -63,19 +69,20 @@ def _account() -> str | None:
 
 
 def _create(data: Path, user: str | None) -> None:
+    command: list[str | Path] = [find("initdb"), "-D", data, "-U", "dockyard", "--auth=trust"]
+    _run([*command, "--encoding=UTF8", "--locale=C", "--no-sync"], data.parent, user)
+
+
+def _copy(primary: str, data: Path, user: str | None) -> None:
+    """All of a primary's data, with the settings by which a standby follows it."""
+    command: list[str | Path] = [find("pg_basebackup"), "-d", primary, "-D", data]
+    _run([*command, "-R", "-X", "stream", "-c", "fast", "--no-sync"], data.parent, user)
+
+
+def _run(command: list[str | Path], folder: Path, user: str | None) -> None:
     made = subprocess.run(
-        [
-            find("initdb"),
-            "-D",
-            data,
-            "-U",
-            "dockyard",
-            "--auth=trust",
-            "--encoding=UTF8",
-            "--locale=C",
-            "--no-sync",
-        ],
-        cwd=data.parent,
+        command,
+        cwd=folder,
         user=user,
         extra_groups=None if user is None else [],
         capture_output=True,
@@ -83,7 +90,7 @@ def _create(data: Path, user: str | None) -> None:
         check=False,
     )
     if made.returncode != 0:
-        raise ServerError(f"initdb failed: {made.stderr.strip()}")
+        raise ServerError(f"{Path(command[0]).name} failed: {made.stderr.strip()}")
 
 
 def _answers(url: str) -> bool:

@@ -340,3 +340,34 @@ async def test_postgresql(tmp_path: Path) -> None:
         await watching.fires("PostgreSQLDown")
         await asyncio.to_thread(server.start)
         await watching.resolves("PostgreSQLDown")
+
+
+async def test_a_standby_of_postgresql_that_lags(tmp_path: Path) -> None:
+    for name in ("primary", "standby"):
+        (tmp_path / name).mkdir()
+    with ExitStack() as stack:
+        url, _ = stack.enter_context(postgres_server(tmp_path / "primary"))
+        other, follower = stack.enter_context(postgres_server(tmp_path / "standby", standby_of=url))
+        ports = [stack.enter_context(postgres_exporter(tmp_path, each)) for each in (url, other)]
+        configs = [{"job_name": "postgresql", **at(*ports)}]
+        thresholds = {"PostgreSQLReplicationLag": 5.0}
+        watching = stack.enter_context(
+            watch(tmp_path / "watch", "postgresql", configs, nodes=2, thresholds=thresholds)
+        )
+        primary = stack.enter_context(psycopg.connect(url, autocommit=True))
+        standby = stack.enter_context(psycopg.connect(other, autocommit=True))
+        await eventually(
+            lambda: sorted(watching.prometheus.values("pg_platform_replication_standby")) == [0, 1],
+            lambda: "the standby was not seen",
+        )
+        await watching.quiet()
+        standby.execute("SELECT pg_wal_replay_pause()")
+        primary.execute("CREATE TABLE orders (a int)")
+        await watching.fires("PostgreSQLReplicationLag")
+        standby.execute("SELECT pg_wal_replay_resume()")
+        await watching.resolves("PostgreSQLReplicationLag")
+        standby.close()
+        await asyncio.to_thread(follower.stop)
+        await watching.fires("PostgreSQLNodeMissing")
+        await asyncio.to_thread(follower.start)
+        await watching.resolves("PostgreSQLNodeMissing")
