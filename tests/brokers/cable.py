@@ -39,6 +39,10 @@ class Cable:
             parts._replace(netloc=parts.netloc.replace(f":{self._target}", f":{self.port}"))
         )
 
+    def lead_to(self, target: int) -> None:
+        """Connect new connections to another port. The others stay, as after a failover."""
+        self._target = target
+
     def cut(self) -> None:
         """Break every connection without a farewell; new ones are broken as well."""
         asyncio.run_coroutine_threadsafe(self._cut(), self._loop).result()

@@ -2,11 +2,17 @@
 
 import asyncio
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import (
+    AbstractAsyncContextManager,
+    AbstractContextManager,
+    asynccontextmanager,
+    contextmanager,
+)
+from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import Any, LiteralString, Protocol
 
 import psycopg
 from nats import connect as connect_nats
@@ -19,16 +25,22 @@ from chassis.inbox.postgres.inbox import PostgresInbox
 from chassis.inbox.redis import RedisInbox
 from tests.brokers.nats import nats
 from tests.brokers.postgres import postgres_server
-from tests.brokers.process import Server
+from tests.brokers.process import Server, free_port
 from tests.brokers.redis import redis_server
+from tests.waiting import PATIENCE
 
 _TIMEOUT = 2.0
+
+Refusing = Callable[[], AbstractAsyncContextManager[None]]
+"""The server answers reads and refuses writes meanwhile."""
 
 
 class Lab(Protocol):
     """A store that all tests of an adapter share, and what a test may do with it."""
 
     server: Server | None
+    refusals: Mapping[str, Refusing]
+    """How its server can come to refuse writes."""
 
     def inbox(self, lease_seconds: float, retention_seconds: float) -> Inbox:
         """A new connection to the same store, not yet open, as another replica would have."""
@@ -42,6 +54,7 @@ class MemoryLab:
 
     def __init__(self) -> None:
         self.server: Server | None = None
+        self.refusals: Mapping[str, Refusing] = {}
         self._inboxes: dict[tuple[float, float], MemoryInbox] = {}
 
     def inbox(self, lease_seconds: float, retention_seconds: float) -> Inbox:
@@ -58,9 +71,50 @@ def memory_lab(_: Path) -> Iterator[Lab]:
 
 
 class RedisLab:
-    def __init__(self, url: str, server: Server) -> None:
+    def __init__(self, url: str, server: Server, folder: Path) -> None:
         self.url = url
         self.server: Server | None = server
+        self.refusals: Mapping[str, Refusing] = {
+            "out of memory": partial(self._configured, "maxmemory", "1", "0"),
+            "too few replicas": partial(self._configured, "min-replicas-to-write", "1", "0"),
+            "demoted": self._demoted,
+            "cannot save": self._cannot_save,
+        }
+        self._snapshot = folder / "dump.rdb"
+
+    @asynccontextmanager
+    async def _configured(self, name: str, value: str, before: str) -> AsyncIterator[None]:
+        async with Redis.from_url(self.url) as admin:
+            await admin.config_set(name, value)
+            yield
+            await admin.config_set(name, before)
+
+    @asynccontextmanager
+    async def _demoted(self) -> AsyncIterator[None]:
+        async with Redis.from_url(self.url) as admin:
+            await admin.replicaof("127.0.0.1", str(free_port()))
+            yield
+            await admin.replicaof("NO", "ONE")
+
+    @asynccontextmanager
+    async def _cannot_save(self) -> AsyncIterator[None]:
+        async with Redis.from_url(self.url) as admin:
+            await admin.config_set("save", "3600 1")
+            (self._snapshot / "in the way").mkdir(parents=True)
+            await self._save(admin, "err")
+            yield
+            (self._snapshot / "in the way").rmdir()
+            self._snapshot.rmdir()
+            await self._save(admin, "ok")
+            await admin.config_set("save", "")
+
+    @staticmethod
+    async def _save(admin: Redis, status: str) -> None:
+        """Save in the background until that ends as told."""
+        await admin.bgsave()
+        async with asyncio.timeout(PATIENCE):
+            while (await admin.info("persistence"))["rdb_last_bgsave_status"] != status:
+                await asyncio.sleep(0.01)
 
     def inbox(self, lease_seconds: float, retention_seconds: float) -> Inbox:
         return RedisInbox(self.url, lease_seconds, retention_seconds, timeout=_TIMEOUT)
@@ -73,13 +127,52 @@ class RedisLab:
 @contextmanager
 def redis_lab(folder: Path) -> Iterator[Lab]:
     with redis_server(folder) as (url, server):
-        yield RedisLab(url, server)
+        yield RedisLab(url, server, folder)
+
+
+_FAIL: LiteralString = """
+    CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN RAISE EXCEPTION 'could not extend file: No space left' USING ERRCODE = '53100'; END
+    $$;
+    CREATE TRIGGER fail BEFORE INSERT OR UPDATE ON chassis_inbox EXECUTE FUNCTION fail();
+"""
 
 
 class PostgresLab:
     def __init__(self, url: str, server: Server) -> None:
         self.url = url
         self.server: Server | None = server
+        self.refusals: Mapping[str, Refusing] = {
+            "demoted": self._read_only,
+            "disk full": self._disk_full,
+        }
+
+    @asynccontextmanager
+    async def _read_only(self) -> AsyncIterator[None]:
+        async with await psycopg.AsyncConnection.connect(self.url, autocommit=True) as admin:
+            await admin.execute("ALTER SYSTEM SET default_transaction_read_only = on")
+            await self._reload(admin, "on")
+            yield
+            await admin.execute("SET default_transaction_read_only = off")
+            await admin.execute("ALTER SYSTEM RESET default_transaction_read_only")
+            await admin.execute("RESET default_transaction_read_only")
+            await self._reload(admin, "off")
+
+    @staticmethod
+    async def _reload(admin: psycopg.AsyncConnection[tuple[Any, ...]], wanted: str) -> None:
+        await admin.execute("SELECT pg_reload_conf()")
+        async with asyncio.timeout(PATIENCE):
+            while (
+                await (await admin.execute("SHOW default_transaction_read_only")).fetchone()
+            ) != (wanted,):
+                await asyncio.sleep(0.01)
+
+    @asynccontextmanager
+    async def _disk_full(self) -> AsyncIterator[None]:
+        async with await psycopg.AsyncConnection.connect(self.url, autocommit=True) as admin:
+            await admin.execute(_FAIL)
+            yield
+            await admin.execute("DROP FUNCTION fail CASCADE")
 
     def inbox(self, lease_seconds: float, retention_seconds: float) -> Inbox:
         return PostgresInbox(self.url, lease_seconds, retention_seconds, timeout=_TIMEOUT)
@@ -102,6 +195,18 @@ class NatsKvLab:
     def __init__(self, url: str, server: Server) -> None:
         self.url = url
         self.server: Server | None = server
+        self.refusals: Mapping[str, Refusing] = {"bucket full": self._full}
+
+    @asynccontextmanager
+    async def _full(self) -> AsyncIterator[None]:
+        async with await connect_nats(self.url) as admin:
+            stream = await admin.jetstream().stream_info("KV_inbox")
+            config = stream.config
+            config.max_bytes = stream.state.bytes + 100
+            await admin.jetstream().update_stream(config)
+            yield
+            config.max_bytes = -1
+            await admin.jetstream().update_stream(config)
 
     def inbox(self, lease_seconds: float, retention_seconds: float) -> Inbox:
         return NatsKvInbox(

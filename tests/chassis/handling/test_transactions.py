@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, LiteralString
 
 import psycopg
 import pytest
@@ -23,6 +23,13 @@ Handle = Callable[[UserSignedUp, Context], Awaitable[None]]
 EVENT = UserSignedUp(user_id="ada")
 KEY = inbox_key("billing-svc", "open_account", "shop\0e-1")
 DIGEST = payload_digest(EVENT.SerializeToString())
+DISK_FULL: LiteralString = """
+    CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN RAISE EXCEPTION 'could not extend file: No space left' USING ERRCODE = '53100'; END
+    $$;
+    CREATE TRIGGER fail BEFORE INSERT ON effects EXECUTE FUNCTION fail();
+    CREATE TRIGGER fail BEFORE UPDATE ON chassis_inbox EXECUTE FUNCTION fail();
+"""
 
 
 def service(handle: Handle) -> Service:
@@ -400,3 +407,24 @@ async def test_another_inbox_says_which_one_is_needed() -> None:
     pipeline = Pipeline({UserSignedUp: [open_account]}, max_attempts=1)
     failure = (await pipeline.take(delivered(EVENT))).buried
     assert "CHASSIS_INBOX_URL=postgresql://" in failure.message
+
+
+async def test_a_server_that_refuses_writes_in_the_middle_costs_no_attempt(db: Database) -> None:
+    async def fill(event: UserSignedUp, ctx: Context) -> None:
+        connection = await ctx.transaction()
+        await db.admin.execute(DISK_FULL)
+        await connection.execute("INSERT INTO effects VALUES ('the last straw')")
+
+    async with replica(service(fill), db.url) as one:
+        assert (await one.take(delivered(EVENT, attempt=2))).outcome == "hand_back"
+    assert await db.effects() == []
+
+
+async def test_a_statement_that_fails_on_a_healthy_server_costs_an_attempt(db: Database) -> None:
+    async def fail(event: UserSignedUp, ctx: Context) -> None:
+        connection = await ctx.transaction()
+        await connection.execute("SET TRANSACTION READ ONLY")
+        await connection.execute("INSERT INTO effects VALUES ('never')")
+
+    async with replica(service(fail), db.url) as one:
+        assert (await one.take(delivered(EVENT, attempt=2))).outcome == "dead"

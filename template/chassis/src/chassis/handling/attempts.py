@@ -253,12 +253,12 @@ class Attempts:
 
     async def _failed(self, case: Case, route: Route, work: Work, error: BaseException) -> Ending:
         """Tell a failure of the handler from one of the world around it."""
+        await self._give_up(work)
         cut_off = (
             work.transaction is not None
             and work.transaction.broken
             and not isinstance(error, HandlerTimeout)
         )
-        await self._give_up(work)
         if work.lost:
             return self._lost()
         if case.task.cancelling():
@@ -300,9 +300,8 @@ class Attempts:
         except LeaseLost:
             _log.debug("the lease was over already")
         except InboxUnavailable as error:
-            _log.warning(
-                "the claim could not be released; it ends with its lease", error=str(error)
-            )
+            self._outage.report(error)
+            _log.debug("the claim could not be released; it ends with its lease", error=str(error))
 
     async def _roll_back(self, work: Work) -> None:
         if work.transaction is not None:

@@ -185,7 +185,8 @@ class InTurn:
         except LeaseLost:
             _log.debug("the lease of a key was over already")
         except InboxUnavailable as error:
-            _log.warning(
+            self._outage.report(error)
+            _log.debug(
                 "the claim of a key could not be released; it ends with its lease", error=str(error)
             )
 

@@ -191,7 +191,7 @@ class LeaseKeeper:
         try:
             await self._prolong(work)
         except InboxUnavailable as error:
-            _log.warning("a lease could not be extended", error=str(error))
+            _log.debug("a lease could not be extended", error=str(error))
             self._on_unavailable(error)
             if self.seconds_left(work) <= 0 and work.phase is not _RETURNED:
                 self.lose(work)

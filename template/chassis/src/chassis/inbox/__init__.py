@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from enum import Enum
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from uuid import uuid4
 
 from chassis.contracts.envelope import EncodedEvent
 from chassis.inbox.outbox import Outbox
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class InboxUnavailable(ConnectionError):
-    """The store did not answer. The operation may have taken effect."""
+    """The store did not answer, or refuses writes. The operation may have taken effect."""
 
 
 class LeaseLost(Exception):
@@ -79,7 +80,7 @@ class Inbox(Protocol):
         """Give the claim up: absent again. Does nothing if the lease is lost."""
 
     async def ping(self) -> None:
-        """Return if the store answers."""
+        """Return if the store takes writes: one that only answers reads takes no claim."""
 
     async def close(self) -> None: ...
 
@@ -97,7 +98,10 @@ class Transaction(Protocol):
 
     @property
     def broken(self) -> bool:
-        """True if the connection is lost: the server commits nothing."""
+        """True if the store failed, not the handler: nothing is committed.
+
+        The connection is lost, or, after `roll_back`, the server refuses writes on it.
+        """
 
     async def complete(self, events: Sequence[EncodedEvent]) -> None:
         """Store `events` for a relay, mark as done, commit.
@@ -133,6 +137,17 @@ class TransactionalInbox(Inbox, Protocol):
 
     def on_stored(self, ring: Callable[[], None]) -> None:
         """Call `ring` when events are stored, instead of notifying relays in other processes."""
+
+
+async def try_write(inbox: Inbox) -> None:
+    """Claim a reserved key and release it: a write as small as any other claim.
+
+    Each try has a key of its own, so that an earlier record makes no room for it. The record of a
+    replica that dies in between ends with its lease. Raises InboxUnavailable.
+    """
+    claim = await inbox.claim(f"probe-{uuid4().hex[:26]}", "0" * 16)
+    if isinstance(claim, Lease):
+        await inbox.release(claim)
 
 
 def inbox_key(service: str, handler: str, event_key: str) -> str:

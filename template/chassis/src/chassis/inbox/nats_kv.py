@@ -19,7 +19,7 @@ import math
 from contextlib import suppress
 from datetime import datetime
 
-from chassis.inbox import InboxUnavailable, Lease, LeaseLost, Refusal, Refused
+from chassis.inbox import InboxUnavailable, Lease, LeaseLost, Refusal, Refused, try_write
 from chassis.jetstream.connection import JetStream
 from chassis.jetstream.errors import (
     NO_MESSAGE,
@@ -134,6 +134,7 @@ class NatsKvInbox:
             await self._link.read_clock(self._stream)
         except JetStreamError as error:
             raise self._unusable(error) from error
+        await try_write(self)
 
     async def close(self) -> None:
         await self._link.close()
@@ -145,7 +146,7 @@ class NatsKvInbox:
         except JetStreamError as error:
             if error.code == WRONG_LAST_SEQUENCE:
                 raise LeaseLost(key) from None
-            raise self._unusable(error) from error
+            raise self._unusable(error, "it refuses writes: ") from error
 
     async def _last(self, key: str) -> Reply | None:
         """The key's message, from the stream's leader; None without one."""
@@ -213,10 +214,12 @@ class NatsKvInbox:
             "discard": "new",  # a full bucket must refuse a claim, not forget an older one
         }
 
-    def _unusable(self, error: JetStreamError) -> InboxUnavailable:
+    def _unusable(self, error: JetStreamError, what: str = "") -> InboxUnavailable:
         if error.code == NO_STREAM:
             self._link.suspect(f"the stream {self._stream} is gone")
-        return InboxUnavailable(f"the bucket {self._stream} in NATS at {self._link.where}: {error}")
+        return InboxUnavailable(
+            f"the bucket {self._stream} in NATS at {self._link.where}: {what}{error}"
+        )
 
 
 _GONE = frozenset({NO_MESSAGE, 10043, 10057})

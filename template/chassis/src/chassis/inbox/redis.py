@@ -9,6 +9,7 @@ handled once more. Needs Redis 5 or later, not a cluster (a batch has keys of di
 """
 
 import asyncio
+from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha1
 from typing import Any, Literal
@@ -17,9 +18,9 @@ import structlog
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import NoScriptError, RedisError
+from redis.exceptions import NoScriptError, OutOfMemoryError, ReadOnlyError, RedisError
 
-from chassis.inbox import InboxUnavailable, Lease, LeaseLost, Refusal, Refused
+from chassis.inbox import InboxUnavailable, Lease, LeaseLost, Refusal, Refused, try_write
 
 PREFIX = "inbox:"
 
@@ -132,11 +133,7 @@ class RedisInbox:
         await self._ask("release", lease.key, lease.digest, lease.fence)
 
     async def ping(self) -> None:
-        try:
-            async with asyncio.timeout(self._timeout):
-                await self._redis.ping()
-        except (RedisError, OSError) as error:
-            raise self._unavailable(error) from error
+        await try_write(self)
 
     async def close(self) -> None:
         if self._sender is not None:
@@ -173,10 +170,17 @@ class RedisInbox:
             for operation in batch:
                 if not operation.answer.done():
                     operation.answer.set_exception(self._unavailable(error))
+            if _why_no_writes(error) is not None:
+                await self._disconnect()
             return
         for operation, answer in zip(batch, answers, strict=True):
             if not operation.answer.done():
                 operation.answer.set_result(answer)
+
+    async def _disconnect(self) -> None:
+        """Connect anew for the next batch: a failover may have led the address elsewhere."""
+        with suppress(RedisError, OSError):
+            await self._redis.connection_pool.disconnect(inuse_connections=False)
 
     async def _evaluate(self, batch: list[_Operation]) -> list[Any]:
         keys = [_FENCE, *(PREFIX + operation.key for operation in batch)]
@@ -209,6 +213,8 @@ class RedisInbox:
         where = (
             target.get("path") or f"{target.get('host', 'localhost')}:{target.get('port', 6379)}"
         )
+        if (why := _why_no_writes(error)) is not None:
+            return InboxUnavailable(f"Redis at {where} refuses writes: {why}")
         return InboxUnavailable(f"Redis at {where} failed: {str(error) or type(error).__name__}")
 
 
@@ -222,6 +228,34 @@ def _client(url: str, timeout: float) -> Redis:
         raise ValueError(
             "the inbox URL is not of the form redis://[user:password@]host:port/database"
         ) from None
+
+
+_NO_WRITES = {
+    "READONLY": "it is a replica, not the primary",
+    "OOM": "its memory is full (maxmemory)",
+    "MISCONF": "it cannot save its data to disk (MISCONF)",
+    "NOREPLICAS": "too few of its replicas are connected (min-replicas-to-write)",
+}
+"""By the server's error code. Before Redis 7 the code is in the middle of a script's error."""
+
+
+def _why_no_writes(error: Exception) -> str | None:
+    """Why a server that answers refuses writes; None for any other error."""
+    if isinstance(error, ReadOnlyError):
+        return _NO_WRITES["READONLY"]
+    if isinstance(error, OutOfMemoryError):
+        return _NO_WRITES["OOM"]
+    if not isinstance(error, RedisError):
+        return None
+    said = str(error)
+    return next(
+        (
+            why
+            for code, why in _NO_WRITES.items()
+            if said.startswith(f"{code} ") or f"-{code} " in said
+        ),
+        None,
+    )
 
 
 def _milliseconds(seconds: float) -> int:

@@ -119,6 +119,7 @@ async def _open(inbox: Inbox, lifecycle: Lifecycle) -> bool:
     while not lifecycle.stopping.is_set():
         try:
             await inbox.open()
+            await inbox.ping()
         except InboxUnavailable as error:
             if not told:
                 _log.warning(

@@ -1,14 +1,18 @@
 """Connections to PostgreSQL: a few for short statements, the rest for handlers' transactions.
 
-With two pools, no claim and no completion ever waits for a handler to return. Knows no table.
+With two pools, no claim and no completion ever waits for a handler to return. When the server
+refuses writes, all connections are made anew: after a failover the same address leads to another
+server, but old connections stay with the old one. Knows no table.
 A PgBouncer in between has to support prepared statements (1.22 or later).
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+import math
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from selectors import EVENT_READ, DefaultSelector
-from typing import Any
+from time import monotonic
+from typing import Any, Self
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
@@ -17,10 +21,13 @@ from psycopg.rows import tuple_row
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from chassis.inbox import InboxUnavailable
+from chassis.inbox.postgres.errors import in_words
 
 Connection = psycopg.AsyncConnection[tuple[Any, ...]]
 
 CLOSE_SECONDS = 5.0
+_RENEW_SECONDS = 1.0
+"""Connections are not made anew more often than this."""
 _LOCK_WAIT = "1s"
 """How long a short statement waits for a row: only a stalled process holds one for longer."""
 _NETWORK = {
@@ -57,6 +64,9 @@ class Database:
         }
         """Connection parameters in addition to the URL."""
         self._patience = patience
+        self._renewed_at = -math.inf
+        self._trouble: Exception | None = None
+        """Why the last connection could not be made; None if it could."""
         self._handlers = connections - max(2, connections // 4)
         self._statements = self._pool(
             "statements", least=1, most=connections - self._handlers, patience=timeout
@@ -81,7 +91,7 @@ class Database:
             async with asyncio.timeout(self.timeout), self._statements.connection() as connection:
                 yield connection
         except (psycopg.Error, OSError) as error:
-            raise self.unavailable(error) from error
+            raise await self.failed(error) from error
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Connection]:
@@ -93,13 +103,15 @@ class Database:
             async with self._statements.connection() as connection, connection.transaction():
                 yield connection
         except (psycopg.Error, OSError) as error:
-            raise self.unavailable(error) from error
+            raise await self.failed(error) from error
 
     async def take(self) -> Connection:
         """A connection for a handler, until `give_back`. Raises InboxUnavailable."""
         try:
             connection = await self._transactions.getconn()
         except PoolTimeout as error:
+            if self._trouble is not None:
+                raise self.unavailable(error) from error
             raise InboxUnavailable(
                 f"PostgreSQL at {self._where}: no connection for a handler's transaction within "
                 f"{self._patience:g} s. If the server is there, handlers hold all {self._handlers} "
@@ -117,11 +129,27 @@ class Database:
             await connection.close()
         await self._transactions.putconn(connection)
 
+    async def failed(self, error: Exception) -> InboxUnavailable:
+        """`error` as the port names it; no connection to a read-only server is kept."""
+        if isinstance(error, psycopg.errors.ReadOnlySqlTransaction):
+            await self.renew()
+        return self.unavailable(error)
+
+    async def renew(self) -> None:
+        """Close each connection, those in use when they come back."""
+        if monotonic() - self._renewed_at > _RENEW_SECONDS:
+            self._renewed_at = monotonic()
+            await self._statements.drain()
+            await self._transactions.drain()
+
     def unavailable(self, error: Exception) -> InboxUnavailable:
         """`error` as the port names it."""
-        return InboxUnavailable(
-            f"PostgreSQL at {self._where} failed: {str(error) or type(error).__name__}"
-        )
+        if isinstance(error, PoolTimeout) and self._trouble is not None:
+            error = self._trouble
+        return InboxUnavailable(f"PostgreSQL at {self._where} {in_words(error)}")
+
+    def _note(self, trouble: Exception | None) -> None:
+        self._trouble = trouble
 
     def _pool(
         self, name: str, *, least: int, most: int, patience: float
@@ -131,6 +159,7 @@ class Database:
 
         pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(
             self.url,
+            connection_class=_noting(self._note),
             kwargs=dict(self.options),
             min_size=least,
             max_size=most,
@@ -143,6 +172,23 @@ class Database:
             reconnect_timeout=self.timeout,
         )
         return pool
+
+
+def _noting(note: Callable[[Exception | None], None]) -> type[Connection]:
+    """Connections that `note` why one cannot be made: the pool tells its callers only the time."""
+
+    class Noting(psycopg.AsyncConnection[tuple[Any, ...]]):
+        @classmethod
+        async def connect(cls, conninfo: str = "", **parameters: Any) -> Self:
+            try:
+                connection = await super().connect(conninfo, **parameters)
+            except (psycopg.Error, OSError) as error:
+                note(error)
+                raise
+            note(None)
+            return connection
+
+    return Noting
 
 
 async def _configure(connection: Connection) -> None:

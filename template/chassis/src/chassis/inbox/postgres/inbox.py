@@ -8,6 +8,7 @@ nothing of buses and handlers.
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import LiteralString
+from uuid import uuid4
 
 import psycopg
 import structlog
@@ -157,8 +158,10 @@ class PostgresInbox:
         await self._change(_RELEASE, lease)
 
     async def ping(self) -> None:
-        async with self._database.statement() as connection:
-            await connection.execute("SELECT FROM chassis_inbox LIMIT 1")
+        key = f"probe-{uuid4().hex}"
+        async with self._database.statement() as connection, connection.transaction():
+            await connection.execute(_CLAIM, {"key": key, "digest": "", **self._terms})
+            await connection.execute("DELETE FROM chassis_inbox WHERE key = %s", (key,))
 
     async def close(self) -> None:
         await self._database.close()

@@ -37,6 +37,9 @@ _COMPLETE: LiteralString = """
 _COMPLETE_AND_STORE: LiteralString = f"WITH completed AS ({_COMPLETE}), {STORE}"
 
 
+_TRY_WRITE: LiteralString = "UPDATE chassis_inbox SET digest = digest WHERE key = %(key)s"
+
+
 class TransactionEnded(Reject):
     """The handler ended the transaction itself.
 
@@ -65,6 +68,7 @@ class PostgresTransaction:
         self._parameters = parameters
         self._bell = bell
         self._over = False
+        self._failed_by_store = False
 
     @property
     def connection(self) -> Connection:
@@ -72,8 +76,8 @@ class PostgresTransaction:
 
     @property
     def broken(self) -> bool:
-        """True if the connection is lost, and all writes with it."""
-        return self._connection.broken
+        """True if the connection is lost, or was found to refuse writes."""
+        return self._failed_by_store or self._connection.broken
 
     async def complete(self, events: Sequence[EncodedEvent]) -> None:
         """Store `events`, mark as done, commit.
@@ -114,17 +118,31 @@ class PostgresTransaction:
         """Undo all writes. Never raises: without a connection, the server rolls back."""
         if self._over:
             return
+        self._failed_by_store = self._connection.broken
+        status = self._connection.info.transaction_status
         try:
-            at_rest = self._connection.info.transaction_status is TransactionStatus.IDLE
+            at_rest = status is TransactionStatus.IDLE
             if at_rest or self._block.status is not psycopg.AsyncTransaction.Status.ACTIVE:
                 await self._connection.close()  # the handler or a failed commit has ended it
             else:
                 async with asyncio.timeout(self._database.timeout):
                     await self._block.__aexit__(psycopg.Rollback, psycopg.Rollback(), None)
+                    if status is TransactionStatus.INERROR:
+                        await self._try_write()
         except (psycopg.Error, TimeoutError):
             await self._connection.close()
         finally:
             await self._end()
+
+    async def _try_write(self) -> None:
+        """Tell a server that refuses writes from a statement that is wrong."""
+        try:
+            async with self._connection.transaction(force_rollback=True):
+                await self._connection.execute(_TRY_WRITE, self._parameters)
+        except psycopg.Error as error:
+            self._failed_by_store = True
+            await self._connection.close()
+            await self._database.failed(error)
 
     async def _end(self) -> None:
         self._over = True
@@ -149,7 +167,7 @@ async def begin(
         await connection.close()
         await database.give_back(connection)
         if isinstance(error, psycopg.Error | OSError):
-            raise database.unavailable(error) from error
+            raise await database.failed(error) from error
         raise
     return PostgresTransaction(
         database, connection, block, {**parameters, "transaction": held[0]}, bell
