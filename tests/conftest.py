@@ -1,10 +1,11 @@
-"""Compiled contracts on the path of every test; how a run is spread; how much hypothesis tries.
+"""Contracts, template and render that all tests share; workers; how much hypothesis tries.
 
 Its examples are the same in every run, unless somebody searches for new ones:
 
     make test ARGS="--hypothesis-profile=search -k fuzz"
 """
 
+import os
 import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -16,6 +17,8 @@ from hypothesis import settings
 from tests import workers
 from tests.brokers.rabbitmq import stop_shared_rabbitmq
 from tests.contracts import compile_into
+from tests.once import made_once
+from tests.template import lab
 
 settings.register_profile("repeatable", derandomize=True, deadline=None, print_blob=True)
 settings.register_profile("search", deadline=None, max_examples=1_000, print_blob=True)
@@ -65,3 +68,31 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def generated_contracts(pytestconfig: pytest.Config) -> Path:
     """The folder of the generated code, for a process that needs it on its path."""
     return Path(pytestconfig.stash[CONTRACTS])
+
+
+@pytest.fixture(scope="session")
+def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that all workers of this run share."""
+    own = tmp_path_factory.getbasetemp()
+    return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+
+
+@pytest.fixture(scope="session")
+def template(run_folder: Path) -> Path:
+    """A repository with one commit: the template as it lies in the working tree. Never written to by a test."""
+
+    def make(folder: Path) -> None:
+        lab.lay_down_template(folder)
+        lab.commit_all(folder, "the template of the working tree")
+
+    return made_once(run_folder / "template", make)
+
+
+@pytest.fixture(scope="session")
+def rendered(template: Path, run_folder: Path) -> Path:
+    """A committed service with default answers. Never written to by a test."""
+
+    def make(folder: Path) -> None:
+        lab.copy(template, folder / "billing-svc", service_name="billing-svc")
+
+    return made_once(run_folder / "rendered", make) / "billing-svc"

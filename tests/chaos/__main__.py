@@ -12,6 +12,7 @@ from tests.chaos.play import play
 from tests.chaos.report import Report
 from tests.chaos.world import ONE_SERVER, PAIRS
 from tests.e2e.rendering import render_service
+from tests.template import lab
 
 ALL = [*PAIRS, ONE_SERVER]
 
@@ -52,7 +53,10 @@ def main() -> int:
         )  # the publisher's, which finds no broker on purpose
     reports = []
     with tempfile.TemporaryDirectory(prefix="dockyard-chaos-") as folder:
-        service = render_service(Path(folder), HANDLERS, extras=EXTRAS)
+        template = Path(folder, "template")
+        lab.lay_down_template(template)
+        lab.commit_all(template, "the template of the working tree")
+        service = render_service(template, Path(folder), HANDLERS, extras=EXTRAS)
         for bus, store in pairs:
             place = Path(folder) / f"{bus}-{store}"
             place.mkdir()

@@ -10,14 +10,16 @@ from tests.brokers.nats import Nats, nats
 from tests.brokers.rabbitmq import shared_rabbitmq
 from tests.e2e.rendering import render_service
 from tests.e2e.replicas import HANDLERS, Effects, Replica
+from tests.once import made_once
 
 Start = Callable[..., Replica]
 
 
 @pytest.fixture(scope="session")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A service whose handler is the one that is counted."""
-    return render_service(tmp_path_factory.mktemp("service"), HANDLERS)
+def service(template: Path, run_folder: Path) -> Path:
+    """A service whose handler is the one that is counted. Never written to by a test."""
+    folder = made_once(run_folder / "e2e", lambda it: render_service(template, it, HANDLERS))
+    return folder / "billing-svc"
 
 
 @pytest.fixture

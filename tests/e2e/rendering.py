@@ -13,15 +13,13 @@ from tests.template import lab
 _FOREIGN = ("VIRTUAL_ENV", "MAKEFLAGS", "MAKELEVEL", "MFLAGS")
 
 
-def render_service(folder: Path, handlers: str, *, extras: str | None = None) -> Path:
+def render_service(
+    template: Path, folder: Path, handlers: str, *, extras: str | None = None
+) -> Path:
     """`billing-svc` with default answers in the empty `folder`, ready to run.
 
     `extras` of the chassis replace those of the answers.
     """
-    template = folder / "template"
-    template.mkdir()
-    lab.lay_down_template(template)
-    lab.commit_all(template, "the template of the working tree")
     service = lab.copy(template, folder / "billing-svc", service_name="billing-svc")
     (service / "src/billing_svc/handlers.py").write_text(handlers)
     if extras is not None:

@@ -21,6 +21,7 @@ from tests.brokers.rabbitmq import shared_rabbitmq
 from tests.e2e.publishers import Publisher, bare_publisher, publish_all, signed_up
 from tests.e2e.rendering import render_service
 from tests.e2e.replicas import Replica
+from tests.once import made_once
 from tests.waiting import until
 
 PATIENCE = 120.0  # seconds until a test gives up; never a measure of speed
@@ -70,9 +71,11 @@ async def handle_signup(event: UserSignedUp, ctx: Context) -> None:
 '''
 
 
-@pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return render_service(tmp_path_factory.mktemp("service"), HANDLERS)
+@pytest.fixture(scope="session")
+def service(template: Path, run_folder: Path) -> Path:
+    """Never written to by a test."""
+    folder = made_once(run_folder / "live", lambda it: render_service(template, it, HANDLERS))
+    return folder / "billing-svc"
 
 
 @dataclass(frozen=True, slots=True)

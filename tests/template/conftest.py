@@ -4,30 +4,16 @@ import os
 import shutil
 import sys
 from collections.abc import Mapping
+from hashlib import sha256
+from itertools import count
 from pathlib import Path
 
 import pytest
 from pytest_copie.plugin import Copie
 from uv import find_uv_bin
 
+from tests.once import made_once
 from tests.template import lab
-
-
-@pytest.fixture(scope="session")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The working tree's template, as a repository with one commit. No test writes to it."""
-    folder = tmp_path_factory.mktemp("template")
-    lab.lay_down_template(folder)
-    lab.commit_all(folder, "the template of the working tree")
-    return folder
-
-
-@pytest.fixture(scope="session")
-def rendered(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A committed service with default answers. Never written to by a test."""
-    return lab.copy(
-        template, tmp_path_factory.mktemp("rendered") / "billing-svc", service_name="billing-svc"
-    )
 
 
 @pytest.fixture
@@ -38,19 +24,26 @@ def service(rendered: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def render(
-    copie: Copie, template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    copie: Copie, template: Path, run_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> lab.Render:
-    """pytest-copie at work on `template`."""
+    """pytest-copie at work on `template`. Tests that give the same answers get copies of one render."""
     monkeypatch.setenv("COPIER_CACHE_DIR", str(tmp_path / ".copier-cache"))
+    numbers = count()
 
     def copy(**answers: str) -> Path:
-        result = copie.copy(
-            extra_answers={"service_name": "billing-svc", **answers}, template_dir=template
-        )
-        if result.exception is not None:
-            raise result.exception
-        assert result.project_dir is not None
-        return result.project_dir
+        given = {"service_name": "billing-svc", **answers}
+
+        def make(folder: Path) -> None:
+            result = copie.copy(extra_answers=given, template_dir=template)
+            if result.exception is not None:
+                raise result.exception
+            assert result.project_dir is not None
+            shutil.copytree(result.project_dir, folder, symlinks=True, dirs_exist_ok=True)
+
+        name = sha256(repr(sorted(given.items())).encode()).hexdigest()[:12]
+        kept = made_once(run_folder / f"render-{name}", make)
+        target = tmp_path / f"render-{next(numbers)}"
+        return Path(shutil.copytree(kept, target, symlinks=True))
 
     return copy
 

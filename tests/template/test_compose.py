@@ -14,6 +14,7 @@ import yaml
 
 from chassis.settings import load
 from tests.brokers.binaries import find
+from tests.once import made_once
 from tests.template import lab
 
 COMBINATIONS = list(
@@ -23,13 +24,14 @@ STORES = {"nats-kv": "nats", "redis": "redis", "postgres": "postgres"}
 
 
 @pytest.fixture(scope="module", params=COMBINATIONS, ids="-".join)
-def folder(
-    request: pytest.FixtureRequest, template: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Path:
+def folder(request: pytest.FixtureRequest, template: Path, run_folder: Path) -> Path:
     """A committed service. Never written to by a test."""
     bus, inbox = request.param
-    target = tmp_path_factory.mktemp("compose") / "billing-svc"
-    return lab.copy(template, target, service_name="billing-svc", bus=bus, inbox=inbox)
+
+    def make(folder: Path) -> None:
+        lab.copy(template, folder / "billing-svc", service_name="billing-svc", bus=bus, inbox=inbox)
+
+    return made_once(run_folder / f"compose-{bus}-{inbox}", make) / "billing-svc"
 
 
 def _loaded(path: Path) -> dict[str, Any]:

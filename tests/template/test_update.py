@@ -22,9 +22,15 @@ def evolving(template: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def service(evolving: Path, tmp_path: Path) -> Path:
+def service(template: Path, rendered: Path, evolving: Path, tmp_path: Path) -> Path:
     """A committed service rendered from the first commit of `evolving`."""
-    return lab.copy(evolving, tmp_path / "billing-svc", service_name="billing-svc")
+    folder = Path(shutil.copytree(rendered, tmp_path / "billing-svc", symlinks=True))
+    answers = folder / ".copier-answers.yml"
+    recorded = answers.read_text("utf-8")
+    assert str(template) in recorded
+    answers.write_text(recorded.replace(str(template), str(evolving)), "utf-8")
+    lab.commit_all(folder, "rendered from elsewhere")
+    return folder
 
 
 def evolve(repository: Path) -> None:

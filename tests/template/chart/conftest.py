@@ -12,26 +12,27 @@ pytest.importorskip(
     exc_type=ImportError,
 )
 
+from tests.once import made_once
 from tests.template.chart.charts import Chart, render_service
 
 
 @pytest.fixture(scope="session")
-def chart_of(
-    template: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Callable[[str, str], Chart]:
+def chart_of(template: Path, run_folder: Path) -> Callable[[str, str], Chart]:
     """The chart of a service with this bus and inbox. Never written to by a test."""
 
     @cache
     def rendered(bus: str, inbox: str) -> Chart:
-        folder = tmp_path_factory.mktemp(f"{bus}-{inbox}") / "billing-svc"
-        return render_service(
-            template,
-            folder,
-            service_name="billing-svc",
-            owner="team-payments",
-            bus=bus,
-            inbox=inbox,
-        )
+        def make(folder: Path) -> None:
+            render_service(
+                template,
+                folder / "billing-svc",
+                service_name="billing-svc",
+                owner="team-payments",
+                bus=bus,
+                inbox=inbox,
+            )
+
+        return Chart(made_once(run_folder / f"chart-{bus}-{inbox}", make) / "billing-svc")
 
     return rendered
 
