@@ -79,7 +79,7 @@ def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def template(run_folder: Path) -> Path:
-    """A repository with one commit: the template as it lies in the working tree. Never written to by a test."""
+    """The working tree's template, as a repository with one commit. No test writes to it."""
 
     def make(folder: Path) -> None:
         lab.lay_down_template(folder)
@@ -90,7 +90,7 @@ def template(run_folder: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def rendered(template: Path, run_folder: Path) -> Path:
-    """A committed service with default answers. Never written to by a test."""
+    """A committed service with default answers. No test writes to it."""
 
     def make(folder: Path) -> None:
         lab.copy(template, folder / "billing-svc", service_name="billing-svc")

@@ -21,7 +21,7 @@ BODY_BYTES = 16_000
 
 @dataclass(frozen=True, slots=True)
 class Letters:
-    """The figures of a run. Sizes are resident bytes of the command that lists or replays."""
+    """The figures of a run."""
 
     reasons: Counter[str]
     """Of all dead letters, by `dlq list`."""
@@ -30,10 +30,10 @@ class Letters:
     executions: Counter[str]
     effects: Effects
     left: Counter[str]
-    at_rest: int
-    """The command's size when it has nothing to show."""
-    listing: int
-    replaying: int
+    grown_by_listing: int
+    """Bytes that `dlq list` needs more, resident, than when it has nothing to show."""
+    grown_by_replaying: int
+    """Bytes that `dlq replay` needs more than when it has nothing to replay."""
 
 
 def replay(
@@ -62,7 +62,9 @@ def replay(
         strict.server.kill()  # it has ended: only tidies up
         made.replicas.clear()
         (lenient,) = made.start_replicas(1, **env)
-        at_rest, _ = _measured(lenient, "dlq", "list", "--json", "--reason", "rejected")
+        none = ("--reason", "rejected")
+        idle_list, _ = _measured(lenient, "dlq", "list", "--json", *none)
+        idle_replay, _ = _measured(lenient, "dlq", "replay", *none)
         listing, listed = _measured(lenient, "dlq", "list", "--json")
         chosen = lenient.command("dlq", "replay", "--reason", "oversize", "--dry-run")
         again = ["dlq", "replay", "--reason", "oversize", "--rate", str(rate)]
@@ -80,9 +82,8 @@ def replay(
             executions=made.sink.executions(),
             effects=made.sink.effects(made.diary),
             left=Counter(letter["reason"] for letter in lenient.dead_letters()),
-            at_rest=at_rest,
-            listing=listing,
-            replaying=replaying,
+            grown_by_listing=listing - idle_list,
+            grown_by_replaying=replaying - idle_replay,
         )
 
 
@@ -107,7 +108,7 @@ sys.exit(done.returncode)
 
 
 def _measured(replica: Replica, *arguments: str) -> tuple[int, str]:
-    """The largest resident size of a command, and what it said."""
+    """The largest resident size of a command in bytes, and its output."""
     size = replica.log.with_suffix(".size")
     done = subprocess.run(
         [sys.executable, "-c", _MEASURE, size, *replica.program, *arguments],

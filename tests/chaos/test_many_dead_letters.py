@@ -21,7 +21,7 @@ def test_many_dead_letters_are_listed_filtered_and_replayed_without_handling_any
     report = replay(
         bus, store, generated_contracts, tmp_path, oversize=OVERSIZE, broken=BROKEN, rate=1_000
     )
-    growth = (report.listing - report.at_rest, report.replaying - report.at_rest)
+    growth = (report.grown_by_listing, report.grown_by_replaying)
     _log.info(
         "bytes that %d entries cost to list and to replay: %d, %d", OVERSIZE + BROKEN, *growth
     )

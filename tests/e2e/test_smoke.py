@@ -79,9 +79,10 @@ def test_an_event_that_ends_in_the_dead_letters_fails_it(
 def test_an_event_that_takes_too_long_fails_it_and_leaves_no_replica_behind(
     smoke: Smoke, settings: Mapping[str, str], tmp_path: Path
 ) -> None:
-    done = smoke(event(tmp_path, user_id="slow"), "--seconds", "3", **settings, TEST_PAUSE="20")
+    # The start of the replica gets as many seconds as the event.
+    done = smoke(event(tmp_path, user_id="slow"), "--seconds", "20", **settings, TEST_PAUSE="600")
     assert done.returncode == 2
-    assert "within 3 s acme.signup.v1.UserSignedUp was not handled" in done.stderr
+    assert "within 20 s acme.signup.v1.UserSignedUp was not handled" in done.stderr
     again = smoke(event(tmp_path, user_id="quick"), **settings)
     assert again.returncode == 0, "nobody else takes the event"
 

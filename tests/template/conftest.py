@@ -26,7 +26,7 @@ def service(rendered: Path, tmp_path: Path) -> Path:
 def render(
     copie: Copie, template: Path, run_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> lab.Render:
-    """pytest-copie at work on `template`. Tests that give the same answers get copies of one render."""
+    """pytest-copie on `template`. Tests with the same answers get copies of one render."""
     monkeypatch.setenv("COPIER_CACHE_DIR", str(tmp_path / ".copier-cache"))
     numbers = count()
 
