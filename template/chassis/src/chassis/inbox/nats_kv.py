@@ -19,11 +19,12 @@ import math
 from contextlib import suppress
 from datetime import datetime
 
-from chassis.inbox import InboxUnavailable, Lease, LeaseLost, Refusal, Refused, try_write
+from chassis.inbox import InboxUnavailable, Lease, LeaseLost, Refusal, Refused, probe_key
 from chassis.jetstream.connection import JetStream
 from chassis.jetstream.errors import (
     NO_MESSAGE,
     NO_STREAM,
+    PURGE_DENIED,
     WRONG_LAST_SEQUENCE,
     JetStreamError,
 )
@@ -130,11 +131,15 @@ class NatsKvInbox:
                 raise self._unusable(error) from error
 
     async def ping(self) -> None:
+        key = probe_key()
         try:
             await self._link.read_clock(self._stream)
+            await self._put(key, _CLAIMED + b"0" * 16, self._claim_headers)
+            # Not as `release` does: in a full bucket its message would take the room of a claim.
+            await self._link.api(f"STREAM.PURGE.{self._stream}", filter=self._subject + key)
         except JetStreamError as error:
-            raise self._unusable(error) from error
-        await try_write(self)
+            if error.code != PURGE_DENIED:  # then it expires
+                raise self._unusable(error) from error
 
     async def close(self) -> None:
         await self._link.close()

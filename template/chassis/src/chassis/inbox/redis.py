@@ -20,7 +20,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import NoScriptError, OutOfMemoryError, ReadOnlyError, RedisError
 
-from chassis.inbox import InboxUnavailable, Lease, LeaseLost, Refusal, Refused, try_write
+from chassis.inbox import InboxUnavailable, Lease, LeaseLost, Refusal, Refused, probe_key
 
 PREFIX = "inbox:"
 
@@ -133,7 +133,9 @@ class RedisInbox:
         await self._ask("release", lease.key, lease.digest, lease.fence)
 
     async def ping(self) -> None:
-        await try_write(self)
+        claim = await self.claim(probe_key(), "")
+        if isinstance(claim, Lease):
+            await self.release(claim)
 
     async def close(self) -> None:
         if self._sender is not None:

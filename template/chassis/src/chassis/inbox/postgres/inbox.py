@@ -8,13 +8,12 @@ nothing of buses and handlers.
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import LiteralString
-from uuid import uuid4
 
 import psycopg
 import structlog
 
 from chassis.contracts.envelope import EncodedEvent
-from chassis.inbox import Lease, LeaseLost, Refusal, Refused, Transaction
+from chassis.inbox import Lease, LeaseLost, Refusal, Refused, Transaction, probe_key
 from chassis.inbox.outbox import Outbox
 from chassis.inbox.postgres import schema
 from chassis.inbox.postgres.database import Connection, Database
@@ -158,7 +157,7 @@ class PostgresInbox:
         await self._change(_RELEASE, lease)
 
     async def ping(self) -> None:
-        key = f"probe-{uuid4().hex}"
+        key = probe_key()
         async with self._database.statement() as connection, connection.transaction():
             await connection.execute(_CLAIM, {"key": key, "digest": "", **self._terms})
             await connection.execute("DELETE FROM chassis_inbox WHERE key = %s", (key,))
