@@ -1,4 +1,4 @@
-"""Bus and inbox on a NATS cluster of three nodes: how often each node's data is kept elsewhere."""
+"""Bus and inbox on a NATS cluster of three nodes: copies of everything, and the loss of nodes."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
@@ -13,11 +13,12 @@ from nats.js import JetStreamContext
 from nats.js.errors import NotFoundError
 from structlog.testing import capture_logs
 
-from chassis.bus import Subscription
+from chassis.bus import BusUnavailable, Delivery, Subscription
 from chassis.bus.nats import NatsBus
+from chassis.contracts.envelope import EncodedEvent, Envelope
 from chassis.inbox.nats_kv import NatsKvInbox
 from tests.brokers.nats import Nats, nats, nats_cluster
-from tests.waiting import PATIENCE_WITH_PROCESSES
+from tests.waiting import PATIENCE_WITH_PROCESSES, eventually
 
 SERVICE = "billing-svc"
 TYPE = "acme.signup.v1.UserSignedUp"
@@ -167,3 +168,81 @@ async def test_bounds_that_are_given_are_raised_and_others_stay(single: Nats) ->
         letters = (await js.stream_info("DLQ_billing-svc")).config
     assert (events.max_age, events.max_bytes) == (7200, 2**22)
     assert (letters.max_msgs, letters.max_bytes) == (9, 256 * 1024 * 1024)
+
+
+class Leaders:
+    """A cluster whose leaders a test kills, a replica, and the events that it handled."""
+
+    def __init__(self, nodes: list[Nats], replicas: int) -> None:
+        self.nodes = {f"n{number}": node for number, node in enumerate(nodes)}
+        self.url = ",".join(node.url for node in nodes)
+        self.handled: set[bytes] = set()
+        self.bus = NatsBus(self.url, name=SERVICE, ack_wait=30, replicas=replicas)
+        self.bus.subscribe(Subscription(SERVICE, frozenset({TYPE})), self._handle)
+
+    async def _handle(self, delivery: Delivery) -> None:
+        self.handled.add(delivery.body)
+        delivery.done()
+
+    async def kill_leader(self) -> Nats:
+        """The node that led EVENTS, now killed."""
+        async with jetstream(self.url) as js:
+            group = (await js.stream_info("EVENTS")).cluster
+        leader = self.nodes[str(group.leader if group else None)]
+        await asyncio.to_thread(leader.server.kill)
+        return leader
+
+    async def publish(self, body: bytes) -> None:
+        """Publish again until it is confirmed."""
+        while True:
+            with suppress(BusUnavailable):
+                await self.bus.publish(EncodedEvent(Envelope(body.decode(), "test", TYPE), body))
+                return
+            await asyncio.sleep(0.05)
+
+
+@asynccontextmanager
+async def led(folder: Path, replicas: int) -> AsyncIterator[Leaders]:
+    with nats_cluster(folder) as nodes:
+        leaders = Leaders(nodes, replicas)
+        await leaders.bus.start()
+        try:
+            await leaders.bus.wait_ready()
+            yield leaders
+        finally:
+            await leaders.bus.close()
+
+
+async def test_a_replica_is_not_connected_while_the_only_copy_of_the_stream_is_gone(
+    tmp_path: Path,
+) -> None:
+    async with led(tmp_path, replicas=1) as cluster:
+        node = await cluster.kill_leader()
+        await eventually(lambda: not cluster.bus.connected, PATIENCE_WITH_PROCESSES)
+        assert not cluster.bus.consuming
+        with pytest.raises(ConnectionError, match="no leader"):
+            await cluster.bus._link.wait_up(4)
+        await asyncio.to_thread(node.server.start)
+        await asyncio.wait_for(cluster.bus.wait_ready(), PATIENCE_WITH_PROCESSES)
+
+
+async def test_events_after_the_loss_of_a_leader_are_handled(tmp_path: Path) -> None:
+    async with led(tmp_path, replicas=3) as cluster:
+        await cluster.publish(b"before")
+        await cluster.kill_leader()
+        await asyncio.wait_for(cluster.publish(b"after"), PATIENCE_WITH_PROCESSES)
+        await eventually(lambda: cluster.handled == {b"before", b"after"}, PATIENCE_WITH_PROCESSES)
+        assert cluster.bus.connected
+
+
+async def test_a_replica_is_not_connected_while_two_of_three_nodes_are_gone(
+    tmp_path: Path,
+) -> None:
+    async with led(tmp_path, replicas=3) as cluster:
+        first = await cluster.kill_leader()
+        second = next(node for node in cluster.nodes.values() if node is not first)
+        await asyncio.to_thread(second.server.kill)
+        await eventually(lambda: not cluster.bus.connected, PATIENCE_WITH_PROCESSES)
+        await asyncio.to_thread(first.server.start)
+        await asyncio.wait_for(cluster.publish(b"back"), PATIENCE_WITH_PROCESSES)
+        await eventually(lambda: cluster.handled == {b"back"}, PATIENCE_WITH_PROCESSES)

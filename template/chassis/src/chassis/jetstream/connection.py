@@ -37,6 +37,9 @@ _SILENT_PINGS = 3  # one may be unanswered because our own loop was blocked
 _BACKOFF_SECONDS = 0.2
 _BACKOFF_MAX_SECONDS = 1.5
 """A replica must be ready within 5 seconds of the server's return, see handling.outage."""
+_ASK_AGAIN_SECONDS = 0.5
+_LOOK_UP_SECONDS = 3.0
+_CHECK_SECONDS = 2.0
 _STEADY_SECONDS = 10.0
 """A connection that lives longer than this is a good one: the next backoff starts anew."""
 
@@ -66,6 +69,7 @@ class JetStream:
     `timeout` (seconds) bounds each answer of the server. A late answer, and every answer still open
     when the connection is lost, raises `unavailable`. `on_up` runs on each new connection before it
     counts as up, `on_down` when it is lost, `on_tick` at least every `tick` seconds in between.
+    `check` runs every two seconds; if it raises, the connection is lost and made anew.
     `oldest` is the oldest usable server version.
     """
 
@@ -81,6 +85,7 @@ class JetStream:
         on_down: Callable[[], None] = lambda: None,
         on_tick: Callable[[], None] = lambda: None,
         on_reconnect: Callable[[], None] = lambda: None,
+        check: Callable[[], Awaitable[None]] | None = None,
         tick: float = 1.0,
     ) -> None:
         self._urls = url.split(",")
@@ -92,6 +97,7 @@ class JetStream:
         self._on_down = on_down
         self._on_tick = on_tick
         self._on_reconnect = on_reconnect
+        self._check = check
         self._tick_seconds = tick
         self._client: WireClient | None = None
         self._lost: asyncio.Future[str] | None = None
@@ -179,6 +185,33 @@ class JetStream:
         """One call of JetStream's API, such as `STREAM.INFO.EVENTS`."""
         return await self.ask(f"$JS.API.{call}", json.dumps(request).encode() if request else b"")
 
+    async def look_up(self, call: str) -> Reply:
+        """A call that only reads, such as `STREAM.INFO.EVENTS`.
+
+        A stream or a consumer without a leader gives no answer, or one that names no leader. The
+        call is repeated, so an answer comes soon after an election. Raises `unavailable` if there
+        is none in time.
+        """
+        deadline = monotonic() + min(self._timeout, _LOOK_UP_SECONDS)
+        asked: set[asyncio.Future[Reply]] = set()
+        try:
+            while monotonic() < deadline:
+                if self._client is None:
+                    raise self.unavailable(f"{call}: the connection was lost meanwhile")
+                asked.add(self.ask(f"$JS.API.{call}", b""))
+                done, asked = await asyncio.wait(
+                    asked, timeout=_ASK_AGAIN_SECONDS, return_when=asyncio.FIRST_COMPLETED
+                )
+                for answer in [future.result() for future in done]:
+                    if "cluster" not in answer or answer["cluster"].get("leader"):
+                        return answer
+                if done:  # it elects one
+                    await asyncio.sleep(_ASK_AGAIN_SECONDS / 2)
+        finally:
+            for future in asked:
+                future.cancel()
+        raise self.unavailable(f"{call}: no leader in NATS at {self.where} answers")
+
     async def route(self, subject: str, on_message: OnMessage) -> Subscription:
         return await self._connected().route(subject, on_message)
 
@@ -188,7 +221,7 @@ class JetStream:
     async def read_clock(self, stream: str) -> Reply:
         """The stream's information, which also tells the server's time."""
         asked = time()
-        info = await self.api(f"STREAM.INFO.{stream}")
+        info = await self.look_up(f"STREAM.INFO.{stream}")
         if "ts" in info:
             self._clock_offset = (
                 datetime.fromisoformat(info["ts"]).timestamp() - (asked + time()) / 2
@@ -225,21 +258,23 @@ class JetStream:
         lost = self._lost = asyncio.get_running_loop().create_future()
         lost.add_done_callback(lambda _: self._cut_off())
         client = WireClient()
-        watcher: asyncio.Task[None] | None = None
+        watchers: list[asyncio.Task[None]] = []
         try:
             await self._connect(client, lost)
             self._client = client
             prefix = client.new_inbox() + "."
             self._replies.begin(prefix)
             await client.route(prefix + "*", self._replies.on_reply)
-            watcher = asyncio.create_task(self._watch(client))
+            watchers.append(asyncio.create_task(self._watch(client)))
             await self._on_up()
+            if self._check is not None:
+                watchers.append(asyncio.create_task(self._keep_checking(self._check)))
             if not lost.done():
                 self._is_up(_dotted(client.server_version))
             self.trouble = await lost
         finally:
             self._cut_off()
-            if watcher is not None:
+            for watcher in watchers:
                 watcher.cancel()
             await client.discard()
 
@@ -312,6 +347,15 @@ class JetStream:
                 self._on_tick()
             if client.unanswered_pings >= _SILENT_PINGS:
                 self.suspect("the server does not answer pings")
+
+    async def _keep_checking(self, check: Callable[[], Awaitable[None]]) -> None:
+        """An open connection is no proof: what is behind it can have lost its leader."""
+        while True:
+            await asyncio.sleep(_CHECK_SECONDS)
+            try:
+                await check()
+            except (JetStreamError, OSError) as error:
+                self.suspect(str(error))
 
 
 def _dotted(version: tuple[int, ...]) -> str:

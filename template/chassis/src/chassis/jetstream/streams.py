@@ -44,12 +44,12 @@ class Streams:
         """
         name: str = created["name"]
         try:
-            config = await self._config(name)
+            config = await self.check(name)
         except JetStreamError as error:
             if error.code != NO_STREAM:
                 raise
             await self._create(name, created)
-            config = await self._config(name)
+            config = await self.check(name)
         changes = {key: value for key, value in grow(config).items() if config.get(key) != value}
         if changes:
             config |= changes
@@ -73,8 +73,17 @@ class Streams:
                 nodes=self._link.nodes,
             )
 
-    async def _config(self, name: str) -> Config:
-        config: Config = (await self._link.read_clock(name))["config"]
+    async def check(self, name: str) -> Config:
+        """The stream's configuration. Raises `unavailable` if a majority of its copies is gone."""
+        info = await self._link.read_clock(name)
+        others = info.get("cluster", {}).get("replicas") or []
+        gone = sum(bool(other.get("offline")) for other in others)
+        if 2 * gone > len(others):
+            raise self._link.unavailable(
+                f"the stream {name} has lost its quorum: {gone} of {1 + len(others)} replicas "
+                "are offline"
+            )
+        config: Config = info["config"]
         return config
 
     async def _create(self, name: str, created: Config) -> None:

@@ -108,6 +108,7 @@ class NatsBus:
             on_down=self._lost,
             on_tick=self._tick,
             on_reconnect=self._metrics.reconnected,
+            check=self._check,
             tick=min(1.0, ack_wait / 6),
         )
         self._streams = Streams(self._link, replicas)
@@ -286,6 +287,9 @@ class NatsBus:
             await lane.set_up()
         for lane in self._lanes:
             lane.pull()
+
+    async def _check(self) -> None:
+        await asyncio.gather(self._streams.check(EVENTS), *(lane.check() for lane in self._lanes))
 
     def _grown_events(self, config: Config) -> Config:
         """What an `EVENTS` stream lacks that an operator or another service made."""

@@ -58,6 +58,7 @@ class Lane:
         self._ack_wait = ack_wait
         self._metrics = metrics
         self._prefetch = subscription.prefetch
+        self._leader: str | None = None
         self._inbox: Inbox | None = None
         self._inbox_name = ""
         self._in_hand: set[NatsDelivery] = set()
@@ -111,9 +112,18 @@ class Lane:
         if not self.paused:
             await self._listen()
 
+    async def check(self) -> None:
+        """Raises BusUnavailable if the pull is dead: its consumer has another leader, or none."""
+        info = await self.link.look_up(f"CONSUMER.INFO.{EVENTS}.{self.consumer}")
+        leader = info.get("cluster", {}).get("leader")
+        if self._leader not in {None, leader}:
+            raise BusUnavailable(f"the consumer {self.consumer} has another leader: {leader}")
+        self._leader = leader
+
     def lost(self) -> None:
         """The connection is gone, and its pulls and deliveries in hand with it."""
         self.live = False
+        self._leader = None
         self._inbox = None
         self._asked_for = 0
         for delivery in list(self._in_hand):

@@ -91,7 +91,7 @@ class SharedLane(Lane):
         """The consumer's present configuration, filters sorted; None without a consumer."""
         try:
             config: dict[str, Any] = (
-                await self.link.api(f"CONSUMER.INFO.{EVENTS}.{self.consumer}")
+                await self.link.look_up(f"CONSUMER.INFO.{EVENTS}.{self.consumer}")
             )["config"]
         except JetStreamError as error:
             if error.code == NO_CONSUMER:
