@@ -49,6 +49,7 @@ _SOURCES = {
         f"install the development dependencies: "
         f"{sys.executable} -m pip install -r requirements-dev.txt"
     ),
+    "openssl": _Source("install OpenSSL", "openssl"),
     "pg_basebackup": _POSTGRES,
     "pg_isready": _POSTGRES,
     "postgres": _POSTGRES,

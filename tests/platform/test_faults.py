@@ -21,6 +21,7 @@ from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
 from nats.js.api import AckPolicy, ConsumerConfig
 
+from tests.brokers import certificate
 from tests.brokers.binaries import find
 from tests.brokers.nats import nats, nats_cluster
 from tests.brokers.postgres import postgres_server
@@ -181,6 +182,9 @@ async def test_streams_of_nats(tmp_path: Path) -> None:
                 await connection.close()
                 await watching.fires("NATSSlowConsumers")
             await watching.resolves("NATSSlowConsumers")
+        async with coming_and_going(server.port):
+            await watching.fires("NATSConnectionChurn")
+        await watching.resolves("NATSConnectionChurn")
 
 
 @asynccontextmanager
@@ -208,6 +212,45 @@ async def reading_nothing(port: int) -> AsyncIterator[None]:
         client.connect(("127.0.0.1", port))
         client.sendall(b'CONNECT {"verbose":false}\r\nSUB flood 1\r\nPING\r\n')
         yield
+
+
+@asynccontextmanager
+async def coming_and_going(port: int) -> AsyncIterator[None]:
+    """A hundred clients that stay, and many that connect and leave at once."""
+
+    async def come_and_go() -> None:
+        while True:
+            for _ in range(3):
+                socket.create_connection(("127.0.0.1", port)).close()
+            await asyncio.sleep(0.05)  # the pace, not a wait for anything
+
+    with ExitStack() as staying:
+        for _ in range(110):
+            staying.enter_context(socket.create_connection(("127.0.0.1", port)))
+        task = asyncio.create_task(come_and_go())
+        try:
+            yield
+        finally:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+
+
+async def test_a_certificate_of_nats_that_ends(tmp_path: Path) -> None:
+    made = certificate.make(tmp_path, 10)
+    options = ["--tls", "--tlscert", str(made.file), "--tlskey", str(made.key)]
+    with (
+        nats(tmp_path, *options, monitored=True) as server,
+        exporter(tmp_path, [server.monitoring]) as shown,
+        watch(
+            tmp_path / "watch", "kubernetes", [{"job_name": "nats", **at(shown.port)}]
+        ) as watching,
+    ):
+        await watching.fires("CertificateEnds")
+        certificate.make(tmp_path, 100)
+        await asyncio.to_thread(server.server.stop)
+        await asyncio.to_thread(server.server.start)
+        await watching.resolves("CertificateEnds")
 
 
 async def test_a_cluster_of_nats_that_falls_apart(tmp_path: Path) -> None:
@@ -289,6 +332,11 @@ async def test_a_primary_of_redis_and_its_replica(tmp_path: Path) -> None:
         for client in clients:
             client.close()
         await watching.resolves("RedisConnectionsNearMax")
+
+        store.config_set("maxclients", 10_000)
+        async with coming_and_going(int(port)):
+            await watching.fires("RedisConnectionChurn")
+        await watching.resolves("RedisConnectionChurn")
 
         await asyncio.to_thread(primary.kill)
         await watching.fires("RedisReplicationBroken", "RedisNodeMissing")

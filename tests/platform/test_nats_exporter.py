@@ -19,6 +19,7 @@ from nats.js import JetStreamContext
 from nats.js.api import AckPolicy, ConsumerConfig, StorageType
 
 from nats_exporter.metrics import OF_CONSUMERS, OF_SERVERS, OF_STREAMS, TOTALS_OF_SERVERS
+from tests.brokers import certificate
 from tests.brokers.nats import Nats, nats, nats_cluster
 from tests.platform.exporter import Exporter, Series, exporter, series
 
@@ -277,6 +278,18 @@ async def test_a_thousand_consumers_cost_little(
         record_property("megabytes", round(process.memory_info().rss / 1e6))
         assert a_scrape * SCRAPES_A_SECOND <= 0.01
         assert process.memory_info().rss <= 50_000_000
+
+
+def test_the_end_of_a_servers_certificate_is_shown(tmp_path: Path) -> None:
+    made = certificate.make(tmp_path, 10)
+    options = ["--tls", "--tlscert", str(made.file), "--tlskey", str(made.key)]
+    with (
+        nats(tmp_path, *options, monitored=True) as server,
+        exporter(tmp_path, [server.monitoring]) as shown,
+    ):
+        name = asked(server, "/varz")["server_name"]
+        ends = series("nats_server_certificate_expiry_timestamp_seconds", server=name)
+        assert shown.scrape()[ends] == made.ends
 
 
 def test_what_is_no_nats_server_is_down_and_named(tmp_path: Path) -> None:

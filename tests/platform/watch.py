@@ -135,7 +135,10 @@ def watch(
     folder.mkdir()
     changes = {name: {"threshold": number} for name, number in (thresholds or {}).items()}
     values = {other: {"enabled": other == component} for other in COMPONENTS}
-    rules = alerts({**values, component: {"enabled": True, "nodes": nodes}, "alerts": changes})
+    its: dict[str, object] = {"enabled": True}
+    if component != "kubernetes":
+        its["nodes"] = nodes
+    rules = alerts({**values, component: its, "alerts": changes})
     text = yaml.safe_dump(
         {"groups": [{"name": component, "rules": [shortened(rule) for rule in rules.values()]}]}
     )
