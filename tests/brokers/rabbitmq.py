@@ -25,6 +25,7 @@ listeners.tcp.1 = 127.0.0.1:{amqp}
 management.tcp.ip = 127.0.0.1
 management.tcp.port = {http}
 disk_free_limit.absolute = 50MB
+max_message_size = 4194304
 log.file.level = warning
 """
 _METRICS = """\

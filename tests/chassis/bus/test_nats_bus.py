@@ -11,7 +11,14 @@ from nats import connect as connect_bare
 from nats.js.api import StreamConfig
 from structlog.testing import capture_logs
 
-from chassis.bus import BusUnavailable, Delivery, Failure, Subscription, Verdict
+from chassis.bus import (
+    BusUnavailable,
+    Delivery,
+    Failure,
+    Subscription,
+    Unpublishable,
+    Verdict,
+)
 from chassis.bus.nats import NatsBus
 from chassis.contracts.envelope import (
     NATS_PREFIX,
@@ -27,6 +34,7 @@ from tests.chassis.bus.test_bus_conformance import (
     OPENED,
     SIGNED_UP,
     Replica,
+    bury,
     event,
     keep,
     letters,
@@ -405,6 +413,55 @@ async def test_a_message_that_fills_the_streams_limit_of_headers_can_still_becom
         FAILURE.reason,
         "",
     )
+
+
+async def test_a_message_that_leaves_no_room_for_its_copy_ends_in_the_dead_letters(
+    lab: NatsLab, stack: AsyncExitStack
+) -> None:
+    async def retry(delivery: Delivery) -> None:
+        try:
+            await delivery.later(0, counted=True)
+        except Unpublishable as error:
+            refused.append(str(error))
+            await delivery.dead(FAILURE)
+
+    refused: list[str] = []
+    await stack.enter_async_context(Replica(lab, settle=retry))
+    block = b"NATS/1.0\r\nce-id: large\r\n\r\n"
+    body = b"x" * (1024 * 1024 - len(block))
+    await lab.publish_raw(f"events.{SIGNED_UP}", block, body)
+    (letter,) = await patient_letters(lab, 1)
+    assert (letter.headers["ce-id"], letter.failure.reason) == ("large", FAILURE.reason)
+    assert 0 < len(letter.body) < len(body)
+    assert f"only {len(letter.body)} of {len(body)} bytes" in letter.failure.message
+    assert len(refused) == 1
+
+
+async def test_headers_that_fill_the_streams_limit_leave_room_for_the_reason(
+    lab: NatsLab, stack: AsyncExitStack
+) -> None:
+    await stack.enter_async_context(Replica(lab, settle=bury))
+    block = b"NATS/1.0\r\nce-id: e-1\r\nlong: " + b"x" * 65_490 + b"\r\n\r\n"
+    await lab.publish_raw(f"events.{SIGNED_UP}", block, b"1")
+    (letter,) = await patient_letters(lab, 1)
+    assert (letter.headers, letter.body) == ({"ce-id": "e-1"}, b"1")
+    assert letter.failure.reason == FAILURE.reason
+
+
+async def test_a_large_message_that_cannot_be_put_off_is_given_back(
+    lab: NatsLab, stack: AsyncExitStack
+) -> None:
+    async def put_off(delivery: Delivery) -> None:
+        if len(replica.got) == 1:
+            await delivery.later(0, counted=False)
+        else:
+            delivery.done()
+
+    replica = Replica(lab, settle=put_off)
+    await stack.enter_async_context(replica)
+    await lab.publish_raw(f"events.{SIGNED_UP}", b"", b"x" * 1024 * 1024)
+    await replica.until(2)
+    assert await letters(lab, SERVICE) == []
 
 
 async def test_a_long_handler_keeps_its_message_beyond_the_ack_wait(

@@ -9,7 +9,7 @@ from acme.billing.v1.account_opened_pb2 import AccountOpened
 from acme.signup.v1.user_signed_up_pb2 import UserSignedUp
 
 from chassis import Context, Reject, RetryAfter
-from chassis.bus import BusUnavailable
+from chassis.bus import BusUnavailable, Unpublishable
 from chassis.contracts.envelope import EncodedEvent
 from chassis.handling.attempts import BUSY_SECONDS
 from chassis.inbox import InboxUnavailable, Lease, LeaseLost
@@ -292,6 +292,19 @@ async def test_settling_on_a_connection_that_is_gone_is_neither_counted_nor_told
     await line.take(delivery)
     assert line.consumed(outcome) == 0
     assert [said for said in log_lines() if said["event"] == "dead letter"] == []
+
+
+async def test_an_event_without_room_for_a_retry_is_dead_with_the_cause_of_its_failure() -> None:
+    handler = Probe(BROKEN)
+    line = pipeline(handler)
+    delivery = delivered(EVENT)
+    delivery.refusals["later"] = Unpublishable("its copy has no room")
+    await line.take(delivery)
+    failure = delivery.buried
+    assert failure.reason == "oversize"
+    assert repr(BROKEN) in failure.message
+    assert "its copy has no room" in failure.message
+    assert (line.consumed("dead"), line.consumed("retried")) == (1, 0)
 
 
 async def test_a_rejected_event_is_dead_at_once_and_can_be_claimed_again_after_a_replay() -> None:

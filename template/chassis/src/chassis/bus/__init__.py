@@ -106,10 +106,14 @@ class Delivery(Protocol):
         """Handled, or a duplicate: acknowledge. Batched; returns at once."""
 
     async def later(self, delay: float, *, counted: bool) -> bool:
-        """Deliver again after about `delay` seconds, even if this process is gone by then."""
+        """Deliver again after about `delay` seconds, even if this process is gone by then.
+
+        Raises BusUnavailable; the message then stays. If `counted` and the broker can never store
+        the copy that counts, raises Unpublishable.
+        """
 
     async def dead(self, failure: Failure) -> bool:
-        """Store in the service's dead letters, then acknowledge.
+        """Store in the service's dead letters, cut down if there is no room, then acknowledge.
 
         Raises BusUnavailable; the message then stays. A message of an `every_replica` subscription
         is only acknowledged: a replay would reach one replica, not each.

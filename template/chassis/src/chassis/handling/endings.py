@@ -30,12 +30,13 @@ class End(Enum):
 class Retry:
     """Try again after `delay` seconds.
 
-    `counted`: an attempt was used up. `failed`: there was an attempt, and it failed.
+    `counted`: an attempt was used up. `failed`: there was an attempt, and it failed with `error`.
     """
 
     delay: float
     counted: bool
     failed: bool
+    error: BaseException | None = None
 
 
 Ending = End | Retry | Failure
@@ -68,7 +69,7 @@ class Judge:
             error, delivery.history.attempt, age, random, forgiven=forgiven
         )
         if isinstance(decision, Later):
-            return Retry(decision.delay, counted=not forgiven, failed=True)
+            return Retry(decision.delay, counted=not forgiven, failed=True, error=error)
         return self.dead(delivery, decision.reason, str(error) or repr(error), error, handler)
 
     def dead(

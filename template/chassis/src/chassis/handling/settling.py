@@ -10,7 +10,7 @@ from typing import Protocol
 
 import structlog
 
-from chassis.bus import BusUnavailable, Delivery, Failure
+from chassis.bus import BusUnavailable, Delivery, Failure, Unpublishable
 from chassis.contracts.envelope import Envelope
 from chassis.handling.attempts import Case
 from chassis.handling.endings import End, Ending, Retry
@@ -71,12 +71,26 @@ class Settling:
             return
         retries = [ending for ending in endings if isinstance(ending, Retry)]
         if retries:
-            counted = any(retry.counted for retry in retries)
-            if await delivery.later(max(retry.delay for retry in retries), counted=counted):
-                (metrics.retried if any(retry.failed for retry in retries) else metrics.busy).inc()
+            await self._retry(delivery, metrics, retries)
             return
         failure = next(ending for ending in endings if isinstance(ending, Failure))
         await self.bury(delivery, metrics, failure)
+
+    async def _retry(
+        self, delivery: Delivery, metrics: TypeMetrics, retries: Sequence[Retry]
+    ) -> None:
+        """Try again later; an event that has no room for that is a dead letter."""
+        counted = any(retry.counted for retry in retries)
+        try:
+            settled = await delivery.later(max(retry.delay for retry in retries), counted=counted)
+        except Unpublishable as refusal:
+            cause = next((retry.error for retry in retries if retry.error is not None), None)
+            why = f"no attempt but this one ({cause!r}): {refusal}"
+            failure = self._judge.dead(delivery, "oversize", why, cause)
+            await self.bury(delivery, metrics, failure)
+            return
+        if settled:
+            (metrics.retried if any(retry.failed for retry in retries) else metrics.busy).inc()
 
     async def bury(self, delivery: Delivery, metrics: TypeMetrics, failure: Failure) -> None:
         """Move the delivery to the dead letters."""
@@ -113,8 +127,7 @@ class Settling:
         ending = self._judge.failed(delivery, error)
         try:
             if isinstance(ending, Retry):
-                if await delivery.later(ending.delay, counted=True):
-                    self._metrics_of(delivery).retried.inc()
+                await self._retry(delivery, self._metrics_of(delivery), [ending])
             else:
                 await self.bury(delivery, self._metrics_of(delivery), ending)
         except BusUnavailable:

@@ -7,6 +7,7 @@ import asyncio
 import json
 from collections.abc import Awaitable
 from contextlib import suppress
+from dataclasses import replace
 from time import monotonic
 from typing import Any
 
@@ -14,11 +15,19 @@ import nats.errors
 import structlog
 from nats.aio.subscription import Subscription as Inbox
 
-from chassis.bus import BusMetrics, BusUnavailable, Failure, OnDelivery, Subscription
+from chassis.bus import (
+    BusMetrics,
+    BusUnavailable,
+    Failure,
+    OnDelivery,
+    Subscription,
+    Unpublishable,
+)
 from chassis.bus.dead_letters import in_brief, letter_id
 from chassis.bus.history import History
 from chassis.bus.nats.copies import DEDUPLICATE, carried, letter_lines, named
 from chassis.bus.nats.delivery import NatsDelivery
+from chassis.contracts.envelope import NATS_PREFIX
 from chassis.jetstream.connection import JetStream
 from chassis.jetstream.errors import WRONG_LAST_SEQUENCE, JetStreamError
 from chassis.jetstream.wire import decode_headers, header_block, status_line, status_of
@@ -27,6 +36,7 @@ EVENTS = "EVENTS"
 HEADERS_AT_MOST = 65_535
 """Bytes of headers that a stream takes of one message (error 10097)."""
 
+_CUT_NOTE = 150  # bytes of headers for the words that a body is cut, percent-encoded
 _PULL_SECONDS = 30
 _HEARTBEAT_SECONDS = 5.0
 CANCEL_SECONDS = 2.0
@@ -181,22 +191,47 @@ class Lane:
         service = self.subscription.service
         replays = self.history(delivery).replays
         letter = letter_id(service, delivery.headers, delivery.body, replays)
-        lines = delivery.original_lines()
-        expected = named(Nats_Expected_Last_Subject_Sequence=0)
-        headers = header_block(expected + letter_lines(lines, delivery.type, failure, replays))
-        if not self._fits(headers, delivery.body):
-            brief = letter_lines(lines, delivery.type, in_brief(failure), replays)
-            headers = header_block(expected + brief)
+        headers, body = self._letter(delivery, failure, replays)
         try:
-            await self._store(f"dlq.{service}.{letter}", delivery.body, headers)
+            await self.link.ask(f"dlq.{service}.{letter}", body, headers)
         except JetStreamError as error:
             if error.code != WRONG_LAST_SEQUENCE:
                 raise BusUnavailable(
                     f"the dead letters of {service} took no further one: {error}"
                 ) from error
 
+    def _letter(
+        self, delivery: NatsDelivery, failure: Failure, replays: int
+    ) -> tuple[bytes, bytes]:
+        """Headers and body of a dead letter.
+
+        If there is no room: no stack and a short message, then a part of the body, then no headers
+        but those of CloudEvents, then none.
+        """
+        lines, body = delivery.original_lines(), delivery.body
+        event = [line for line in lines if line.lower().startswith(NATS_PREFIX.encode())]
+        brief = in_brief(failure)
+
+        def headers(lines: list[bytes], failure: Failure) -> bytes:
+            expected = named(Nats_Expected_Last_Subject_Sequence=0)
+            return header_block(expected + letter_lines(lines, delivery.type, failure, replays))
+
+        for words in (failure, brief):
+            block = headers(lines, words)
+            if self._fits(block, body):
+                return block, body
+        for kept in (lines, event, []):
+            room = self.link.max_payload - len(headers(kept, brief)) - _CUT_NOTE
+            note = (
+                f" (only {max(0, room)} of {len(body)} bytes are kept)" if room < len(body) else ""
+            )
+            block = headers(kept, replace(brief, message=brief.message + note))
+            if room >= 0 and len(block) <= HEADERS_AT_MOST:
+                break
+        return block, body[: max(0, room)]
+
     async def move(self, delivery: NatsDelivery, subject: str, extra: list[bytes]) -> None:
-        """Publish a copy, confirmed, then acknowledge.
+        """Publish a copy, confirmed, then acknowledge. Raises Unpublishable if it has no room.
 
         The server drops a copy that is repeated after a crash, by its id.
         """
@@ -210,7 +245,7 @@ class Lane:
 
     async def _store(self, subject: str, body: bytes, headers: bytes) -> None:
         if not self._fits(headers, body):
-            raise BusUnavailable(
+            raise Unpublishable(
                 f"a message of {len(body)} bytes leaves no room for the {len(headers)} bytes of "
                 f"its copy's headers: the server takes {self.link.max_payload} (max_payload), "
                 f"and {HEADERS_AT_MOST} of headers"

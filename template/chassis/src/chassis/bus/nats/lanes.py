@@ -11,7 +11,7 @@ from typing import Any
 
 import structlog
 
-from chassis.bus import BusUnavailable, Failure
+from chassis.bus import BusUnavailable, Failure, Unpublishable
 from chassis.bus.history import History
 from chassis.bus.nats.copies import named, schedule
 from chassis.bus.nats.delivery import NatsDelivery
@@ -115,7 +115,9 @@ class SharedLane(Lane):
                 waiting = f"delayed.{self.subscription.service}.{delivery.place}"
                 extra = schedule(target, at) + self._passed_on(delivery, counted=counted)
                 await self.move(delivery, waiting, extra)
-        except BusUnavailable as error:
+        except (BusUnavailable, Unpublishable) as error:
+            if counted and isinstance(error, Unpublishable):
+                raise
             if delivery.in_hand:
                 _log.warning(
                     "an event could not be put off, it is given back; the attempt does not count",
@@ -147,10 +149,37 @@ class SharedLane(Lane):
         subject = f"alone.{self.subscription.service}.{delivery.type}"
         try:
             await self.move(delivery, subject, self._passed_on(delivery, counted=False))
+        except Unpublishable:
+            await self._condemn(
+                delivery,
+                "and never settled: it may kill the process, and has no room to be set apart",
+            )
         except BusUnavailable as error:
             if delivery.in_hand:
                 _log.warning(
                     "a suspicious event could not be set apart; its next delivery tries again",
+                    error=str(error),
+                )
+                delivery.refuse(self._ack_wait)
+
+    async def _condemn(self, delivery: NatsDelivery, why: str) -> None:
+        """To the dead letters, as a message that kills the process."""
+        now = format_time(datetime.now(UTC))
+        history = self.history(delivery)
+        failure = Failure(
+            reason="crash_loop",
+            message=f"delivered {delivery.times} times {why}",
+            attempts=history.attempt,
+            service=self.subscription.service,
+            first_failure=history.first_failure or now,
+            last_failure=now,
+        )
+        try:
+            await delivery.dead(failure)
+        except BusUnavailable as error:
+            if delivery.in_hand:
+                _log.warning(
+                    "a dead letter could not be stored; its next delivery tries again",
                     error=str(error),
                 )
                 delivery.refuse(self._ack_wait)
@@ -184,7 +213,10 @@ class AloneLane(SharedLane):
 
     def receive(self, delivery: NatsDelivery) -> Awaitable[None]:
         deaths = delivery.times - self._outlived.get(delivery.place, 0)
-        return self._on_delivery(delivery) if deaths <= _CONDEMNED else self._condemn(delivery)
+        if deaths <= _CONDEMNED:
+            return self._on_delivery(delivery)
+        why = "on its own and never settled: it seems to kill the process"
+        return self._condemn(delivery, why)
 
     def release(self, delivery: NatsDelivery) -> None:
         self._outlived[delivery.place] = self._outlived.pop(delivery.place, 0) + 1
@@ -195,28 +227,6 @@ class AloneLane(SharedLane):
     def acknowledge(self, delivery: NatsDelivery, ack: str) -> None:
         self._outlived.pop(delivery.place, None)
         super().acknowledge(delivery, ack)
-
-    async def _condemn(self, delivery: NatsDelivery) -> None:
-        now = format_time(datetime.now(UTC))
-        history = self.history(delivery)
-        failure = Failure(
-            reason="crash_loop",
-            message=f"delivered {delivery.times} times on its own and never settled: "
-            "it seems to kill the process",
-            attempts=history.attempt,
-            service=self.subscription.service,
-            first_failure=history.first_failure or now,
-            last_failure=now,
-        )
-        try:
-            await delivery.dead(failure)
-        except BusUnavailable as error:
-            if delivery.in_hand:
-                _log.warning(
-                    "a dead letter could not be stored; its next delivery tries again",
-                    error=str(error),
-                )
-                delivery.refuse(self._ack_wait)
 
 
 class PrivateLane(Lane):

@@ -6,6 +6,7 @@ settling them does nothing.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Protocol, cast
 
@@ -13,20 +14,27 @@ import structlog
 from aiormq.abc import AbstractChannel, DeliveredMessage
 from pamqp.commands import Basic
 
-from chassis.bus import BusMetrics, BusUnavailable, Failure, OnDelivery, Subscription
+from chassis.bus import (
+    BusMetrics,
+    BusUnavailable,
+    Failure,
+    OnDelivery,
+    Subscription,
+    Unpublishable,
+)
 from chassis.bus.history import History
 from chassis.bus.rabbitmq.acks import Acknowledger
-from chassis.bus.rabbitmq.errors import broker_errors
-from chassis.bus.rabbitmq.messages import Received, dead_properties, retry_properties
+from chassis.bus.rabbitmq.errors import BodyTooLarge, broker_errors
+from chassis.bus.rabbitmq.messages import Received, dead_properties, fits, retry_properties
 from chassis.bus.rabbitmq.topology import (
     DELIVERY_LIMIT,
     EXCHANGE,
     Queue,
     Version,
-    dead_letter_name,
+    dead_letter_queue,
     delay_queue,
 )
-from chassis.contracts.envelope import AMQP_PREFIX, Envelope, from_headers
+from chassis.contracts.envelope import AMQP_PREFIX, Envelope, EnvelopeError, from_headers
 
 NACK_IS_FREE = (4, 3)
 """From this version on, the server does not count a nack as a failed delivery."""
@@ -43,8 +51,15 @@ class Mover(Protocol):
     @property
     def version(self) -> Version: ...
 
-    async def move(self, queue: Queue | str, properties: Basic.Properties, body: bytes) -> None:
-        """Put a message into a queue, past any exchange, confirmed. Raises BusUnavailable."""
+    @property
+    def largest_header(self) -> int:
+        """Bytes of a message's properties that the connection carries."""
+
+    async def move(self, queue: Queue, properties: Basic.Properties, body: bytes) -> None:
+        """Put a message into a queue, past any exchange, confirmed.
+
+        Raises BusUnavailable, and BodyTooLarge.
+        """
 
 
 class Consumer:
@@ -131,14 +146,7 @@ class Consumer:
         if not self._taking:
             self.acks.hand_back(tag)
             return
-        properties = message.header.properties
-        received = Received(
-            properties.headers or {},
-            message.body,
-            properties,
-            delivery.exchange or "",
-            delivery.routing_key or "",
-        )
+        received = Received.of(message, delivery)
         types = self._subscription.types
         if (
             types is not None
@@ -184,6 +192,8 @@ class RabbitDelivery:
         return self._received.history
 
     def envelope(self) -> Envelope:
+        if self._received.unreadable:
+            raise EnvelopeError(f"not readable in the AMQP message: {self._received.unreadable}")
         return from_headers(self._received.headers, AMQP_PREFIX)
 
     def done(self) -> bool:
@@ -194,21 +204,29 @@ class RabbitDelivery:
         return True
 
     async def later(self, delay: float, *, counted: bool) -> bool:
-        """Raises BusUnavailable; the message then stays and can be settled again."""
         if not self._settleable:
             return False
         history = self.history.failed(datetime.now(UTC)) if counted else self.history
-        queue = delay_queue(self._consumer.queue, delay)
-        return await self._move(queue, retry_properties(self._received, history))
+        properties = retry_properties(self._received, history)
+        try:
+            if not fits(properties, self._consumer.link.largest_header):
+                raise Unpublishable("the headers of its copy are larger than a frame of AMQP")
+            return await self._move(delay_queue(self._consumer.queue, delay), properties)
+        except Unpublishable as error:
+            if counted:
+                raise
+            raise BusUnavailable(f"an event cannot be put off: {error}") from error
 
     async def dead(self, failure: Failure) -> bool:
         if self._consumer.queue.exclusive:
             return self.done()
         if not self._settleable:
             return False
-        service = self._consumer.service
-        properties = dead_properties(self._received, service, failure)
-        return await self._move(dead_letter_name(service), properties)
+        try:
+            return await self._bury(failure, self.body)
+        except BodyTooLarge as error:
+            cut = f"{failure.message} (only {error.limit} of {len(self.body)} bytes are kept)"
+            return await self._bury(replace(failure, message=cut), self.body[: error.limit])
 
     async def hand_back(self) -> bool:
         if not self._settleable:
@@ -217,7 +235,7 @@ class RabbitDelivery:
             properties = retry_properties(self._received, self.history)
             try:
                 await self._move(self._consumer.queue, properties)
-            except BusUnavailable as error:
+            except (BusUnavailable, Unpublishable) as error:
                 _log.debug(
                     "could not renew a delivery that was handed back often", error=str(error)
                 )
@@ -225,6 +243,12 @@ class RabbitDelivery:
             self._open = False
             self._consumer.acks.hand_back(self._tag)
         return not self._open
+
+    async def _bury(self, failure: Failure, body: bytes) -> bool:
+        service, link = self._consumer.service, self._consumer.link
+        properties = dead_properties(self._received, service, failure, link.largest_header)
+        await link.move(dead_letter_queue(service, link.version), properties, body)
+        return self.done()
 
     @property
     def _settleable(self) -> bool:
@@ -238,7 +262,7 @@ class RabbitDelivery:
             and self._received.failed_deliveries >= DELIVERY_LIMIT // 2
         )
 
-    async def _move(self, queue: Queue | str, properties: Basic.Properties) -> bool:
+    async def _move(self, queue: Queue, properties: Basic.Properties) -> bool:
         """Confirm in the other queue, then acknowledge here: a crash in between duplicates."""
         await self._consumer.link.move(queue, properties, self.body)
         return self.done()

@@ -4,17 +4,42 @@ aiormq has many errors for an answer that will not come; a caller sees one.
 """
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import NoReturn
 
-from aiormq.exceptions import DeliveryError, PublishError
+from aiormq.exceptions import ChannelPreconditionFailed, DeliveryError, PublishError
 
-from chassis.bus import BusUnavailable
+from chassis.bus import BusUnavailable, Unpublishable
+
+_TOO_LARGE = re.compile(r"message size \d+ is larger than (?:configured )?max size (\d+)")
 
 
 class QueueMissing(BusUnavailable):
     """The target queue of a move does not exist."""
+
+
+class BodyTooLarge(Unpublishable):
+    """The broker takes no message of this size."""
+
+    def __init__(self, key: str, size: int, limit: int) -> None:
+        super().__init__(
+            f"a message of {size} bytes to {key} is larger than the broker takes: "
+            f"{limit} (max_message_size)"
+        )
+        self.limit = limit
+
+
+def largest_body(closing: "asyncio.Future[object]") -> int | None:
+    """The broker's limit in bytes if it closed a channel over a larger message, otherwise None."""
+    if not closing.done() or closing.cancelled():
+        return None
+    refusal = closing.exception()
+    told = (
+        _TOO_LARGE.search(str(refusal)) if isinstance(refusal, ChannelPreconditionFailed) else None
+    )
+    return int(told[1]) if told else None
 
 
 @asynccontextmanager

@@ -6,19 +6,20 @@ decides when.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from secrets import token_hex
 from typing import cast
 
 import structlog
 from aiormq.abc import AbstractChannel
 from aiormq.channel import Channel
-from aiormq.connection import Connection
 from aiormq.exceptions import ChannelNotFoundEntity
 from pamqp.commands import Basic
 
-from chassis.bus import BusMetrics, OnDelivery, Subscription
+from chassis.bus import BusMetrics, BusUnavailable, OnDelivery, Subscription
 from chassis.bus.rabbitmq.consumer import Consumer
-from chassis.bus.rabbitmq.errors import QueueMissing, broker_errors
+from chassis.bus.rabbitmq.errors import BodyTooLarge, QueueMissing, broker_errors, largest_body
+from chassis.bus.rabbitmq.frames import TolerantConnection
 from chassis.bus.rabbitmq.topology import (
     Queue,
     Version,
@@ -34,6 +35,9 @@ ANSWER_SECONDS = 10.0
 CONFIRM_SECONDS = 30.0
 CLOSE_SECONDS = 5.0
 
+UNBOUNDED = 2**63
+FRAME_OVERHEAD = 64
+
 _FRAMES_BUFFERED = 1024
 _BYTES_BUFFERED = 2**20
 
@@ -46,17 +50,26 @@ class Link:
     Nothing is mended: the supervisor builds a new link.
     """
 
-    def __init__(self, connection: Connection, publishing: Channel) -> None:
+    def __init__(self, connection: TolerantConnection, publishing: Channel) -> None:
         self.connection = connection
         self.version: Version = server_version(connection.server_properties)
         self.lost = asyncio.Event()
         self.reason = ""
         self._publishing = publishing
+        self._proving = asyncio.Lock()
+        self._proven_size = -1
+        self._size_limit = UNBOUNDED
         self._consumers: list[Consumer] = []
         self._declared: set[str] = set()
         self._declaring = asyncio.Lock()
         self._watch(connection)
         self._watch(publishing)
+
+    @property
+    def largest_header(self) -> int:
+        """Bytes of a message's properties that fit into one frame."""
+        tune = self.connection.connection_tune
+        return (tune.frame_max or UNBOUNDED) - FRAME_OVERHEAD
 
     @classmethod
     async def open(
@@ -68,7 +81,7 @@ class Link:
         metrics: BusMetrics,
     ) -> "Link":
         """A link with its topology that does not consume yet. Raises BusUnavailable."""
-        connection = Connection(
+        connection = TolerantConnection(
             url, client_properties={"connection_name": name}, limit=_BYTES_BUFFERED
         )
         try:
@@ -141,32 +154,61 @@ class Link:
         """Publish; return when the broker has stored the message.
 
         Raises BusUnavailable if that is not certain, QueueMissing if it is `mandatory` and has no
-        queue.
+        queue, BodyTooLarge if the broker never stores it.
         """
-        async with broker_errors(f"publishing to {key}"):
-            await self._publishing.basic_publish(
-                body,
-                exchange=exchange,
-                routing_key=key,
-                properties=properties,
-                mandatory=mandatory,
-                timeout=CONFIRM_SECONDS,
-                wait=False,
-            )
+        publish = partial(
+            _publish, body, exchange=exchange, key=key, properties=properties, mandatory=mandatory
+        )
+        if len(body) > self._proven_size:
+            async with self._proving:
+                if len(body) > self._proven_size:
+                    await self._prove(len(body), key, publish)
+                    return
+        await publish(self._publishing)
 
-    async def move(self, queue: Queue | str, properties: Basic.Properties, body: bytes) -> None:
+    async def _prove(
+        self, size: int, key: str, publish: Callable[[Channel], Awaitable[None]]
+    ) -> None:
+        """Publish a larger body than any before, on a channel of its own.
+
+        The broker closes the channel of a message that is too large, and all that is on its way
+        there is lost.
+        """
+        if size > self._size_limit:
+            raise BodyTooLarge(key, size, self._size_limit)
+        async with broker_errors("opening a channel"), asyncio.timeout(ANSWER_SECONDS):
+            channel = cast("Channel", await self.connection.channel())
+        try:
+            await publish(channel)
+        except BusUnavailable:
+            limit = largest_body(channel.closing) if channel.is_closed else None
+            if limit is None:
+                raise
+            self._size_limit = limit
+            raise BodyTooLarge(key, size, limit) from None
+        finally:
+            if not channel.is_closed:
+                async with broker_errors("closing a channel"), asyncio.timeout(ANSWER_SECONDS):
+                    await channel.close()
+        self._proven_size = size
+
+    async def move(self, queue: Queue, properties: Basic.Properties, body: bytes) -> None:
         """Put a message into a queue, past any exchange, confirmed.
 
-        A Queue is declared first, once per link.
+        The queue is declared first, once per link, and again if it is gone.
         """
+        await self._declare_once(queue)
         try:
-            if isinstance(queue, Queue):
-                await self._declare_once(queue)
-                queue = queue.name
-            await self.send("", queue, properties, body, mandatory=True)
-        except QueueMissing as error:
-            self.lose(str(error))
-            raise
+            await self.send("", queue.name, properties, body, mandatory=True)
+        except QueueMissing:
+            _log.warning(
+                "a queue was deleted under the running service and is declared again; "
+                "messages that waited in it are lost",
+                queue=queue.name,
+            )
+            self._declared.discard(queue.name)
+            await self._declare_once(queue)
+            await self.send("", queue.name, properties, body, mandatory=True)
 
     async def length(self, queue: str) -> int:
         """Messages in `queue` that no consumer holds; 0 without a queue. Raises BusUnavailable."""
@@ -224,8 +266,30 @@ class Link:
         self.reason = self.reason or reason
         self.lost.set()
 
-    def _watch(self, part: Connection | AbstractChannel) -> None:
+    def _watch(self, part: TolerantConnection | AbstractChannel) -> None:
         part.closing.add_done_callback(lambda closing: self.lose(_why(closing)))
+
+
+async def _publish(
+    body: bytes,
+    channel: Channel,
+    *,
+    exchange: str,
+    key: str,
+    properties: Basic.Properties,
+    mandatory: bool,
+) -> None:
+    """See Link.send."""
+    async with broker_errors(f"publishing to {key}"):
+        await channel.basic_publish(
+            body,
+            exchange=exchange,
+            routing_key=key,
+            properties=properties,
+            mandatory=mandatory,
+            timeout=CONFIRM_SECONDS,
+            wait=False,
+        )
 
 
 def _why(closing: "asyncio.Future[object]") -> str:

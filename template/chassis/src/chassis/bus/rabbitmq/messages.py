@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from hashlib import blake2b
 
+from aiormq.abc import DeliveredMessage
 from pamqp.commands import Basic
 from pamqp.common import FieldTable, FieldValue
 from pamqp.encode import encode_table_value
@@ -20,10 +21,12 @@ from chassis.bus.dead_letters import (
     PREFIX,
     REASON,
     failure_headers,
+    in_brief,
     letter_id,
     read_failure,
 )
 from chassis.bus.history import HISTORY_HEADERS, REPLAYS, History
+from chassis.bus.rabbitmq.frames import MendedHeader
 from chassis.contracts.envelope import (
     AMQP_PREFIX,
     AMQP_PREFIX_ALTERNATIVE,
@@ -39,6 +42,9 @@ DELIVERY_COUNT = "x-delivery-count"
 _DEAD_MESSAGE_ID = PREFIX + "message-id"
 _DEAD_EXCHANGE = PREFIX + "exchange"
 _DEAD_KEY = PREFIX + "routing-key"
+
+_OF_THE_EVENT = (AMQP_PREFIX, AMQP_PREFIX_ALTERNATIVE)
+_DEEPEST = 16
 
 _NOT_OF_THE_MESSAGE = frozenset(
     {
@@ -75,6 +81,20 @@ class Received:
     properties: Basic.Properties
     exchange: str
     routing_key: str
+    unreadable: str = ""
+    """The properties that no client can read, by name: each holds what could be read of it."""
+
+    @classmethod
+    def of(cls, message: DeliveredMessage, delivery: Basic.Deliver | Basic.GetOk) -> "Received":
+        header = message.header
+        return cls(
+            header.properties.headers or {},
+            message.body,
+            header.properties,
+            delivery.exchange or "",
+            delivery.routing_key or "",
+            header.unreadable if isinstance(header, MendedHeader) else "",
+        )
 
     @property
     def own_headers(self) -> dict[str, object]:
@@ -134,11 +154,32 @@ def retry_properties(received: Received, history: History) -> Basic.Properties:
     return _moved(received, headers, received.properties.message_id)
 
 
-def dead_properties(received: Received, service: str, failure: Failure) -> Basic.Properties:
-    """Properties of a dead letter. The message id is the letter's id."""
+def dead_properties(
+    received: Received, service: str, failure: Failure, room: int = 2**31
+) -> Basic.Properties:
+    """Properties of a dead letter, in at most `room` bytes. The message id is the letter's id.
+
+    If there is no room: no stack and a short message, then no headers but those of CloudEvents,
+    then none.
+    """
+    original = _original(received)
+    event = {name: value for name, value in original.items() if name.startswith(_OF_THE_EVENT)}
+    brief = in_brief(failure)
+    full = _dead(received, service, failure, original)
+    cut_down = (_dead(received, service, brief, kept) for kept in (original, event, {}))
+    return next((each for each in (full, *cut_down) if fits(each, room)), full)
+
+
+def fits(properties: Basic.Properties, room: int) -> bool:
+    """Whether `properties` take at most `room` bytes."""
+    return len(properties.marshal()) <= room
+
+
+def _dead(
+    received: Received, service: str, failure: Failure, original: FieldTable
+) -> Basic.Properties:
     exchange, key = received.origin
-    headers = _original(received)
-    headers |= failure_headers(failure)
+    headers = original | failure_headers(failure)
     if received.history.replays:
         headers[REPLAYS] = received.history.replays
     headers |= {_DEAD_EXCHANGE: exchange, _DEAD_KEY: key}
@@ -228,25 +269,25 @@ def _original(received: Received) -> FieldTable:
     return {name: _encodable(value) for name, value in received.own_headers.items()}
 
 
-def _encodable(value: object) -> FieldValue:
+def _encodable(value: object, depth: int = 0) -> FieldValue:
     """`value`, or the nearest value that the client can write.
 
     The client reads more than it writes. Strings that are not UTF-8 go out as byte arrays, numbers
-    that do not fit as text.
+    that do not fit as text, and so does what is nested too deep.
     """
     match value:
         case None | bool() | str() | bytearray() | datetime():
             return value
         case bytes():
             return bytearray(value)
-        case dict():
-            return {str(key): _encodable(item) for key, item in value.items()}
-        case list():
-            return [_encodable(item) for item in value]
+        case dict() if depth < _DEEPEST:
+            return {str(key): _encodable(item, depth + 1) for key, item in value.items()}
+        case list() if depth < _DEEPEST:
+            return [_encodable(item, depth + 1) for item in value]
         case int() | float() | Decimal():
             return value if _survives(value) else str(value)
         case _:
-            return str(value)
+            return str(value)[:1000]
 
 
 def _survives(number: float | Decimal) -> bool:

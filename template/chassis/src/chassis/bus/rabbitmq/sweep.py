@@ -7,7 +7,7 @@ until the end.
 import asyncio
 from collections.abc import Awaitable, Callable
 
-from aiormq.abc import AbstractChannel, DeliveredMessage
+from aiormq.abc import AbstractChannel
 from pamqp.commands import Basic
 
 from chassis.bus import BusUnavailable, DeadLetter, Verdict
@@ -50,7 +50,7 @@ async def _pass(link: Link, channel: AbstractChannel, service: str, decide: Deci
             message = await channel.basic_get(queue)
         if not isinstance(message.delivery, Basic.GetOk):
             break  # another sweep took the rest
-        received = _received(message, message.delivery)
+        received = Received.of(message, message.delivery)
         letter = dead_letter(received, service)
         verdict = Verdict.DISCARD if letter.id in seen else await decide(letter)
         seen.add(letter.id)
@@ -82,14 +82,3 @@ async def _replay(link: Link, service: str, received: Received) -> None:
         raise BusUnavailable(
             f"{service} has no queue to replay into: start the service once, then replay"
         ) from None
-
-
-def _received(message: DeliveredMessage, delivery: Basic.GetOk) -> Received:
-    properties = message.header.properties
-    return Received(
-        properties.headers or {},
-        message.body,
-        properties,
-        delivery.exchange or "",
-        delivery.routing_key or "",
-    )
