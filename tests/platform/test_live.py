@@ -59,16 +59,23 @@ async def test_nats(tmp_path: Path) -> None:
             await watching.resolves("NATSDown")
 
 
-async def test_postgresql(tmp_path: Path) -> None:
+async def test_postgresql_whose_exporter_may_only_monitor(tmp_path: Path) -> None:
     thresholds = {"PostgreSQLLongTransaction": 1}
     with (
         postgres_server(tmp_path) as (url, _),
-        postgres_exporter(tmp_path, url) as port,
         psycopg.connect(url, autocommit=True) as database,
     ):
         database.execute("CREATE TABLE chassis_outbox (a int); CREATE TABLE chassis_inbox (a int)")
-        configs = [{"job_name": "postgresql", **at(port)}]
-        with watch(tmp_path / "watch", "postgresql", configs, thresholds=thresholds) as watching:
+        database.execute("CREATE ROLE exporter LOGIN; GRANT pg_monitor TO exporter")
+        with (
+            postgres_exporter(tmp_path, url.replace("dockyard@", "exporter@")) as port,
+            watch(
+                tmp_path / "watch",
+                "postgresql",
+                [{"job_name": "postgresql", **at(port)}],
+                thresholds=thresholds,
+            ) as watching,
+        ):
             await watching.shows_what_rules_and_dashboard_ask_for()
             await watching.quiet()
             database.execute("BEGIN")
