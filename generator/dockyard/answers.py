@@ -1,6 +1,7 @@
 """Answers to a template's questions: as `--data` gives them, and as a service records them.
 
-Knows the answers file; knows nothing of git, of rendering or of what an answer does.
+Which answers are allowed is said in `copier.yml`; `rendering.copying` reports a refused one. Knows
+the answers file; knows nothing of git, of rendering or of what an answer does.
 """
 
 from collections.abc import Iterable, Mapping

@@ -1,5 +1,7 @@
 """The cache of renders: a git repository whose objects are checked before use, or made again.
 
+Which tree is whose render is an entry beside it; `render` writes and checks the entries.
+
 A cleaner of old files, a crash or a full disk may take any file of it. So nothing counts because it
 is there: an object counts if its contents give its name. Knows git's objects; knows nothing of
 templates.

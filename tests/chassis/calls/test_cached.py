@@ -2,14 +2,16 @@
 
 import asyncio
 import gc
+from contextlib import suppress
 from contextvars import ContextVar
+from dataclasses import dataclass, field
 from typing import Any, cast
 from weakref import WeakSet
 
 import pytest
 from prometheus_client import CollectorRegistry
 
-from chassis.calls import CachedError, cached
+from chassis.calls import CachedError, CallCancelled, cached
 from chassis.telemetry.collectors import Imported
 from tests import clock
 
@@ -63,7 +65,7 @@ def test_each_arguments_have_an_answer_of_their_own() -> None:
         ]
 
     assert clock.run(main()) == ["ab", "ab!", "a", "ab"]
-    assert len(joined) == 3
+    assert joined.kept == 3
 
 
 @pytest.mark.parametrize("leaving", [0, 1, CALLERS - 1], ids=["first", "second", "last"])
@@ -119,9 +121,9 @@ def test_answers_are_forgotten_without_further_calls() -> None:
 
     async def main() -> tuple[int, int]:
         await asyncio.gather(*(read(key) for key in range(100)))
-        kept = len(read)
+        kept = read.kept
         await asyncio.sleep(5.1)
-        return kept, len(read)
+        return kept, read.kept
 
     assert clock.run(main()) == (100, 0)
 
@@ -138,7 +140,7 @@ def test_the_least_recently_used_answer_makes_room() -> None:
         await read("c")
         assert upstream.calls == before
         await read("b")
-        return len(read)
+        return read.kept
 
     assert clock.run(main()) == 2
     assert upstream.calls == 4
@@ -305,7 +307,7 @@ def test_arguments_that_cannot_be_a_key_are_named() -> None:
     ids=["ttl", "maxsize", "timeout"],
 )
 def test_a_setting_that_means_nothing_is_refused(settings: dict[str, Any], named: str) -> None:
-    with pytest.raises(CachedError, match=rf"read: {named} must be above 0"):
+    with pytest.raises(CachedError, match=rf"read: {named} must be a number above 0"):
         cached(**settings)(Upstream().read)
 
 
@@ -313,5 +315,161 @@ def test_a_plain_function_is_refused() -> None:
     def read() -> str:
         return ""
 
-    with pytest.raises(CachedError, match="read must be an `async def` function"):
+    with pytest.raises(
+        CachedError, match="read must be an `async def` function that returns its answer"
+    ):
         cached()(cast("Any", read))
+
+
+def test_an_answer_that_is_too_old_is_not_given_by_a_loop_that_was_blocked() -> None:
+    upstream = Upstream(seconds=0)
+    read = cached(ttl=5)(upstream.read)
+
+    async def main() -> list[str]:
+        answers = [await read("a")]
+        asyncio.get_running_loop().advance(6)  # type: ignore[attr-defined]  # of tests.clock
+        answers.append(await read("a"))  # no timer had a chance to run in between
+        return answers
+
+    assert clock.run(main()) == ["a: 1", "a: 2"]
+
+
+def test_equal_arguments_of_different_types_are_different() -> None:
+    @cached(ttl=5)
+    async def shown(value: object, *, default: object = None) -> str:
+        return f"{value!r} {default!r}"
+
+    async def main() -> list[str]:
+        return [await shown(1), await shown(True), await shown(1.0), await shown("", default=0)]
+
+    assert clock.run(main()) == ["1 None", "True None", "1.0 None", "'' 0"]
+
+
+def test_instances_that_are_equal_have_their_own_answers() -> None:
+    @dataclass(frozen=True)
+    class Account:
+        url: str
+        token: str = field(compare=False)
+
+        @cached(ttl=5)
+        async def balance(self) -> str:
+            return self.token
+
+    async def main() -> list[str]:
+        ada, bob = Account("u", "ada"), Account("u", "bob")
+        return [await ada.balance(), await bob.balance(), await ada.balance()]
+
+    assert clock.run(main()) == ["ada", "bob", "ada"]
+
+
+def test_an_abandoned_call_that_answers_all_the_same_replaces_nothing() -> None:
+    started = 0
+
+    @cached(ttl=10, timeout=100)
+    async def stubborn() -> int:
+        nonlocal started
+        started += 1
+        mine = started
+        try:
+            await asyncio.sleep(1 if mine > 1 else 50)
+        except asyncio.CancelledError:
+            await asyncio.sleep(3)
+        return mine
+
+    async def main() -> list[int]:
+        first = asyncio.create_task(stubborn())
+        await asyncio.sleep(0.5)
+        first.cancel()
+        await asyncio.wait([first])
+        answers = [await stubborn()]
+        await asyncio.sleep(5)  # the abandoned call has answered meanwhile
+        answers.append(await stubborn())
+        return answers
+
+    assert clock.run(main()) == [2, 2]
+
+
+def test_a_function_that_swallows_its_cancellation_is_late_all_the_same() -> None:
+    @cached(timeout=3)
+    async def stubborn() -> str:
+        with suppress(asyncio.CancelledError):
+            await asyncio.sleep(100)
+        return "late"
+
+    with pytest.raises(TimeoutError, match="took longer than its timeout of 3 s"):
+        clock.run(stubborn())
+    assert stubborn.kept == 0
+
+
+def test_an_error_carries_nothing_of_one_caller_to_another() -> None:
+    upstream = Upstream()
+    upstream.error = OSError("no route")
+    read = cached()(upstream.read)
+
+    async def ask(secret: str) -> OSError:
+        try:
+            try:
+                raise ValueError(secret)
+            except ValueError:
+                await read("a")
+        except OSError as error:
+            return error
+        raise AssertionError("no error")
+
+    async def main() -> list[OSError]:
+        return list(await asyncio.gather(ask("of ada"), ask("of bob")))
+
+    ada, bob = clock.run(main())
+
+    assert (str(ada), str(bob)) == ("no route", "no route")
+    assert (repr(ada.__context__), repr(bob.__context__)) == (
+        "ValueError('of ada')",
+        "ValueError('of bob')",
+    )
+
+
+def test_a_function_that_waits_for_its_own_answer_is_told_so() -> None:
+    @cached()
+    async def again(key: str) -> str:
+        return await again(key)
+
+    with pytest.raises(CachedError, match="again calls itself with the same arguments"):
+        clock.run(again("a"))
+
+
+def test_a_call_that_cancels_itself_is_an_error_for_its_callers() -> None:
+    @cached()
+    async def gives_up() -> str:
+        raise asyncio.CancelledError
+
+    async def main() -> list[object]:
+        return list(await asyncio.gather(gives_up(), gives_up(), return_exceptions=True))
+
+    assert [type(answer) for answer in clock.run(main())] == [CallCancelled, CallCancelled]
+
+
+def test_clear_keeps_no_answer_of_a_call_that_began_before() -> None:
+    upstream = Upstream()
+    read = cached(ttl=1000)(upstream.read)
+
+    async def main() -> list[str]:
+        asked = asyncio.create_task(read("a"))
+        await asyncio.sleep(0.5)
+        read.clear()
+        return [await asked, await read("a")]
+
+    assert clock.run(main()) == ["a: 1", "a: 2"]
+
+
+def test_many_callers_leave_as_fast_as_they_came() -> None:
+    read = cached(timeout=100)(Upstream(seconds=50).read)
+
+    async def main() -> int:
+        callers = [asyncio.create_task(read("a")) for _ in range(10_000)]
+        await asyncio.sleep(1)
+        for caller in callers:
+            caller.cancel()
+        left, _ = await asyncio.wait(callers)
+        return len(left)
+
+    assert clock.run(main()) == 10_000  # one list of callbacks for all took minutes

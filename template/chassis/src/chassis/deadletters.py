@@ -1,4 +1,7 @@
-"""Dead letters: select, visit, replay, discard. Works through any bus; prints nothing."""
+"""Dead letters: select, visit, replay, discard. `bus.dead_letters` has their format.
+
+Works through any bus; prints nothing.
+"""
 
 import asyncio
 from collections.abc import Awaitable, Callable

@@ -1,4 +1,7 @@
-"""Which failure is retried, when, and how often. Pure: time and randomness come in from outside."""
+"""Which failure is retried, when, and how often. A bus may round the delay up.
+
+Pure: time and randomness come in from outside.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -7,6 +7,6 @@
 In memory, each replica for itself. Knows no event, no bus and no store.
 """
 
-from chassis.calls.cached import Cached, CachedError, cached
+from chassis.calls.cached import Cached, CachedError, CallCancelled, cached
 
-__all__ = ["Cached", "CachedError", "cached"]
+__all__ = ["Cached", "CachedError", "CallCancelled", "cached"]

@@ -2,7 +2,7 @@
 
 The upstream call belongs to none of its callers. It runs in a context of its own, so no caller's
 log fields or trace are on it, and under a deadline of its own. A caller that is cancelled leaves;
-the call goes on for the others.
+the call goes on for the others. One event loop at a time.
 """
 
 import asyncio
@@ -10,8 +10,8 @@ import inspect
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Coroutine, Hashable, Mapping
 from contextvars import Context
+from copy import copy
 from functools import partial, update_wrapper
-from types import MethodType
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, overload
 
 from chassis.calls.counts import counts_of
@@ -21,11 +21,13 @@ Q = ParamSpec("Q")
 R = TypeVar("R")
 Owner = TypeVar("Owner")
 
-_KEYWORDS = object()  # stands between positional and keyword arguments in a key
-
 
 class CachedError(TypeError):
     """A function is cached or called in a way that cannot work; the message names it."""
+
+
+class CallCancelled(Exception):
+    """The upstream call was cancelled from within, although callers waited for it."""
 
 
 class Cached(Generic[P, R]):
@@ -39,7 +41,7 @@ class Cached(Generic[P, R]):
         timeout: float,
     ) -> None:
         update_wrapper(self, function)
-        self._function = function
+        self._function: Callable[..., Coroutine[Any, Any, R]] = function
         self._name = f"{function.__module__}.{function.__qualname__}"
         self._ttl = ttl
         self._maxsize = maxsize
@@ -54,27 +56,7 @@ class Cached(Generic[P, R]):
 
         Raises TimeoutError when the upstream call takes longer than `timeout`.
         """
-        key = self._key(args, kwargs)
-        loop = asyncio.get_running_loop()
-        if loop is not self._loop:  # tests: answers and calls of another loop are of no use here
-            self.clear()
-            self._running.clear()
-            self._loop = loop
-        kept = self._kept.get(key)
-        if kept is not None:
-            self._counts.hits += 1
-            self._kept.move_to_end(key)
-            return kept.answer
-        flight = self._running.get(key)
-        if flight is None or flight.abandoned:
-            self._counts.misses += 1
-            upstream = self._upstream(self._function(*args, **kwargs))
-            flight = _Flight(loop.create_task(upstream, name=self._name, context=Context()))
-            self._running[key] = flight
-            flight.task.add_done_callback(partial(self._landed, key, flight))
-        else:
-            self._counts.joined += 1
-        return await flight.wait()
+        return await self._answer(self._key(args, kwargs), args, kwargs)
 
     @overload
     def __get__(self, instance: None, owner: type) -> "Cached[P, R]": ...
@@ -83,21 +65,61 @@ class Cached(Generic[P, R]):
         self: "Cached[Concatenate[Owner, Q], R]", instance: Owner, owner: type
     ) -> Callable[Q, Awaitable[R]]: ...
     def __get__(self, instance: object, owner: type) -> object:
-        """As a method: the instance is part of the key, so it must be hashable."""
-        return self if instance is None else MethodType(self, instance)
+        """As a method: each instance has its own answers, also if it equals another one."""
+        return self if instance is None else partial(self._of, instance)
 
-    def clear(self) -> None:
-        """Forget every answer that is kept. A call under way goes on, and its answer is kept."""
-        for kept in self._kept.values():
-            kept.timer.cancel()
-        self._kept.clear()
+    async def _of(self, instance: object, *args: Any, **kwargs: Any) -> R:
+        key = (_Same(instance), self._key(args, kwargs))
+        return await self._answer(key, (instance, *args), kwargs)
 
-    def __len__(self) -> int:
+    @property
+    def kept(self) -> int:
         """How many answers are kept."""
         return len(self._kept)
 
+    def clear(self) -> None:
+        """Forget every answer. A call under way answers its callers; its answer is not kept."""
+        for kept in self._kept.values():
+            kept.timer.cancel()
+        self._kept.clear()
+        self._running.clear()
+
+    async def _answer(
+        self, key: Hashable, args: tuple[object, ...], kwargs: Mapping[str, object]
+    ) -> R:
+        loop = asyncio.get_running_loop()
+        if loop is not self._loop:  # answers and calls of another loop are of no use here
+            self.clear()
+            self._loop = loop
+        kept = self._kept.get(key)
+        if kept is not None and loop.time() < kept.timer.when():
+            self._counts.hits += 1
+            self._kept.move_to_end(key)
+            return kept.answer
+        flight = self._running.get(key)
+        if flight is None:
+            self._counts.misses += 1
+            flight = _Flight(loop)
+            self._running[key] = flight
+            flight.start(self._upstream(args, kwargs), self._name, partial(self._landed, key))
+        elif flight.task is asyncio.current_task():
+            raise CachedError(
+                f"{self._name} calls itself with the same arguments: it would wait for its own "
+                "answer. Call the function that it caches instead, its `__wrapped__`"
+            )
+        else:
+            self._counts.joined += 1
+        try:
+            return await flight.wait()
+        finally:
+            if flight.abandoned and self._running.get(key) is flight:
+                del self._running[key]
+
     def _key(self, args: tuple[object, ...], kwargs: Mapping[str, object]) -> Hashable:
-        key = (*args, _KEYWORDS, *sorted(kwargs.items())) if kwargs else args
+        """Arguments with their types, because 1, True and 1.0 are equal."""
+        named = tuple(sorted(kwargs.items()))
+        types = (*map(type, args), *(type(value) for _, value in named))
+        key = (args, named, types)
         try:
             hash(key)
         except TypeError as error:
@@ -107,53 +129,102 @@ class Cached(Generic[P, R]):
             ) from None
         return key
 
-    async def _upstream(self, call: Coroutine[Any, Any, R]) -> R:
+    async def _upstream(self, args: tuple[object, ...], kwargs: Mapping[str, object]) -> R:
         try:
             async with asyncio.timeout(self._timeout) as deadline:
-                return await call
+                answer = await self._function(*args, **kwargs)
         except Exception as error:
             self._counts.failures += 1
             if deadline.expired():
-                late = f"{self._name} took longer than its timeout of {self._timeout:g} s"
-                raise TimeoutError(late) from error
+                raise self._late() from error
             raise
+        if deadline.expired():  # the function swallowed its cancellation
+            self._counts.failures += 1
+            raise self._late()
+        return answer
 
-    def _landed(self, key: Hashable, flight: "_Flight[R]", task: "asyncio.Task[R]") -> None:
-        """Keep the answer. An error is shared by those who waited and not kept."""
-        if self._running.get(key) is flight:
-            del self._running[key]
-        if task.cancelled() or task.exception() is not None or task.get_loop() is not self._loop:
+    def _late(self) -> TimeoutError:
+        return TimeoutError(f"{self._name} took longer than its timeout of {self._timeout:g} s")
+
+    def _landed(self, key: Hashable, flight: "_Flight[R]") -> None:
+        """Keep the answer. An error is shared by the callers that waited, and not kept."""
+        if self._running.get(key) is not flight:  # abandoned, or forgotten by `clear`
             return
-        timer = task.get_loop().call_later(self._ttl, self._kept.pop, key, None, context=Context())
-        self._kept[key] = _Kept(task.result(), timer)
+        del self._running[key]
+        task = flight.task
+        if task.cancelled():
+            self._counts.failures += 1
+        elif task.exception() is None:
+            self._keep(key, task.result(), task.get_loop())
+
+    def _keep(self, key: Hashable, answer: R, loop: asyncio.AbstractEventLoop) -> None:
+        if (before := self._kept.pop(key, None)) is not None:
+            before.timer.cancel()
+        timer = loop.call_later(self._ttl, self._kept.pop, key, None, context=Context())
+        self._kept[key] = _Kept(answer, timer)
         if len(self._kept) > self._maxsize:
             _, oldest = self._kept.popitem(last=False)
             oldest.timer.cancel()
 
 
 class _Flight(Generic[R]):
-    """One upstream call, and how many callers wait for it.
+    """One upstream call, and the callers that wait for it.
 
     `abandoned`: all of them left before it ended, so a new caller needs a call of its own.
     """
 
-    __slots__ = ("abandoned", "task", "waiting")
+    __slots__ = ("_loop", "_waiters", "abandoned", "task")
 
-    def __init__(self, task: "asyncio.Task[R]") -> None:
-        self.task = task
-        self.waiting = 0
+    task: "asyncio.Task[R]"
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._waiters: set[asyncio.Future[None]] = set()
         self.abandoned = False
+
+    def start(
+        self, call: Coroutine[Any, Any, R], name: str, landed: "Callable[[_Flight[R]], None]"
+    ) -> None:
+        """Begin the call; `landed` is called when it has ended, before its callers go on."""
+        self.task = self._loop.create_task(call, name=name, context=Context())
+
+        def done(_: "asyncio.Task[R]") -> None:
+            landed(self)
+            for waiter in self._waiters:
+                if not waiter.done():
+                    waiter.set_result(None)
+
+        self.task.add_done_callback(done)
 
     async def wait(self) -> R:
         """The answer. The call is cancelled once the last caller has left it."""
-        self.waiting += 1
+        waiter = self._loop.create_future()
+        self._waiters.add(waiter)
         try:
-            return await asyncio.shield(self.task)
+            await waiter
         finally:
-            self.waiting -= 1
-            if not self.waiting and not self.task.done():
+            self._waiters.discard(waiter)
+            if not self._waiters and not self.task.done():
                 self.abandoned = True
                 self.task.cancel()
+        if self.task.cancelled():
+            raise CallCancelled(f"{self.task.get_name()} was cancelled from within")
+        error = self.task.exception()
+        if error is not None:
+            raise _own(error)
+        return self.task.result()
+
+
+def _own(error: BaseException) -> BaseException:
+    """The error for one caller: notes and contexts that it gets must not reach the others."""
+    try:
+        twin = copy(error)
+    except Exception:  # noqa: BLE001 - an error that cannot be copied is shared
+        return error
+    if type(twin) is not type(error):
+        return error
+    twin.__cause__, twin.__suppress_context__ = error.__cause__, error.__suppress_context__
+    return twin.with_traceback(error.__traceback__)
 
 
 class _Kept(Generic[R]):
@@ -166,6 +237,21 @@ class _Kept(Generic[R]):
         self.timer = timer
 
 
+class _Same:
+    """An instance as part of a key: itself, not what it equals."""
+
+    __slots__ = ("_instance",)
+
+    def __init__(self, instance: object) -> None:
+        self._instance = instance
+
+    def __hash__(self) -> int:
+        return id(self._instance)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Same) and self._instance is other._instance
+
+
 def cached(
     *, ttl: float = 0.1, maxsize: int = 1000, timeout: float = 10.0
 ) -> Callable[[Callable[P, Coroutine[Any, Any, R]]], Cached[P, R]]:
@@ -173,20 +259,22 @@ def cached(
 
     Callers that ask for the same arguments at once wait for one upstream call. Its answer is kept
     for `ttl` seconds from its arrival; at most `maxsize` answers are kept, the least recently used
-    leaves first. An error reaches everyone who waited for the call and is not kept. The call has
-    `timeout` seconds, without regard to its callers' deadlines, and is cancelled once nobody waits.
+    leaves first. An error reaches every caller that waited for the call and is not kept. The call
+    has `timeout` seconds, and is cancelled once nobody waits for it.
 
-    For reads only: a call with an effect must happen once for each event. Everyone gets the same
-    object, so nobody must change it. Raises CachedError.
+    For reads only: a call with an effect must happen once for each event. All callers get the same
+    object, so nobody must change it or use it up. Raises CachedError.
     """
 
     def decorate(function: Callable[P, Coroutine[Any, Any, R]]) -> Cached[P, R]:
-        if not inspect.iscoroutinefunction(function):
-            name = getattr(function, "__qualname__", repr(function))
-            raise CachedError(f"{name} must be an `async def` function to be cached")
+        name = getattr(function, "__qualname__", repr(function))
+        if not inspect.isfunction(function) or not inspect.iscoroutinefunction(function):
+            raise CachedError(f"{name} must be an `async def` function that returns its answer")
         for what, value in (("ttl", ttl), ("maxsize", maxsize), ("timeout", timeout)):
-            if not value > 0:
-                raise CachedError(f"{function.__qualname__}: {what}={value!r} must be above 0")
+            if not isinstance(value, int | float) or not value > 0:
+                raise CachedError(f"{name}: {what}={value!r} must be a number above 0")
+        if not isinstance(maxsize, int):
+            raise CachedError(f"{name}: maxsize={maxsize!r} must be a whole number")
         return Cached(function, ttl, maxsize, timeout)
 
     return decorate
