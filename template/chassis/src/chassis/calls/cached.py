@@ -268,13 +268,12 @@ def cached(
 
     def decorate(function: Callable[P, Coroutine[Any, Any, R]]) -> Cached[P, R]:
         name = getattr(function, "__qualname__", repr(function))
-        if not inspect.isfunction(function) or not inspect.iscoroutinefunction(function):
+        if not hasattr(function, "__qualname__") or not inspect.iscoroutinefunction(function):
             raise CachedError(f"{name} must be an `async def` function that returns its answer")
         for what, value in (("ttl", ttl), ("maxsize", maxsize), ("timeout", timeout)):
-            if not isinstance(value, int | float) or not value > 0:
+            given: object = value
+            if not isinstance(given, int | float) or given <= 0:
                 raise CachedError(f"{name}: {what}={value!r} must be a number above 0")
-        if not isinstance(maxsize, int):
-            raise CachedError(f"{name}: maxsize={maxsize!r} must be a whole number")
         return Cached(function, ttl, maxsize, timeout)
 
     return decorate
