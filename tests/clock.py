@@ -5,9 +5,11 @@ For code that waits for the loop's time alone. Sockets and threads need a real l
 
 import asyncio
 import selectors
-from collections.abc import Coroutine
-from typing import Any, TypeVar
+from collections.abc import Callable, Coroutine
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
 
+Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
 
 
@@ -15,6 +17,18 @@ def run(main: Coroutine[Any, Any, Result]) -> Result:
     """Run `main` on a loop whose clock starts at 0 and jumps to the next timer when all wait."""
     with asyncio.Runner(loop_factory=_Loop) as runner:
         return runner.run(main)
+
+
+def jumping(
+    test: Callable[Arguments, Coroutine[Any, Any, Result]],
+) -> Callable[Arguments, Result]:
+    """`test` on a loop whose clock jumps."""
+
+    @wraps(test)
+    def on_loop(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
+        return run(test(*args, **kwargs))
+
+    return on_loop
 
 
 class _Loop(asyncio.SelectorEventLoop):

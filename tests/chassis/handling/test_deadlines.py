@@ -5,8 +5,10 @@ import asyncio
 import pytest
 
 from chassis.handling.deadlines import Deadlines
+from tests import clock
 
 
+@clock.jumping
 async def test_a_task_that_is_not_done_in_time_is_cancelled() -> None:
     deadlines = Deadlines(0.01)
 
@@ -24,6 +26,7 @@ async def test_a_task_that_is_not_done_in_time_is_cancelled() -> None:
     assert await asyncio.create_task(work()) == "late"
 
 
+@clock.jumping
 async def test_a_lifted_deadline_cancels_nothing_any_more() -> None:
     deadlines = Deadlines(0.01)
     deadline = deadlines.begin(_this())
@@ -32,6 +35,7 @@ async def test_a_lifted_deadline_cancels_nothing_any_more() -> None:
     assert not deadline.expired
 
 
+@clock.jumping
 async def test_each_of_many_has_its_own_time() -> None:
     deadlines = Deadlines(0.05)
     ended: list[str] = []
@@ -57,6 +61,7 @@ async def test_each_of_many_has_its_own_time() -> None:
     assert ended == ["first done", "second late", "third late"]
 
 
+@clock.jumping
 async def test_another_cancellation_is_not_taken_back() -> None:
     deadlines = Deadlines(60)
 
