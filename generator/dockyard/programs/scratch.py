@@ -30,17 +30,18 @@ def scratch_folder(prefix: str, beside: Path | None = None) -> Iterator[Path]:
         yield Path(folder)
 
 
-def write_whole(file: Path, content: bytes) -> None:
+def write_whole(file: Path, content: bytes, *, is_durable: bool = True) -> None:
     """Write `content` to `file`: readers see the old file or the whole new one. Raises OSError.
 
-    The new file is on the disk before it takes the name, so a crash leaves no empty file.
+    With `is_durable` it is on the disk before it takes the name: a power cut leaves no empty file.
     """
     draft = file.with_name(f".draft-{uuid4().hex}")
     try:
         with draft.open("xb") as out:
             out.write(content)
-            out.flush()
-            os.fsync(out.fileno())
+            if is_durable:
+                out.flush()
+                os.fsync(out.fileno())
         draft.replace(file)
     except BaseException:
         draft.unlink(missing_ok=True)

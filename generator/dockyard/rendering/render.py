@@ -112,7 +112,9 @@ def _put(
     try:
         with scratch_folder(".rendering-", entry.parent) as folder:
             found = _rendered(template, recorded, folder / "out" / name, data)
-            write_whole(entry, json.dumps([*found, _digest(entry, *found)]).encode())
+            # Its digest tells a torn entry, so nothing waits for the disk.
+            said = json.dumps([*found, _digest(entry, *found)]).encode()
+            write_whole(entry, said, is_durable=False)
     except OSError as error:
         raise CannotCache(entry.parent, error) from error
     return found
