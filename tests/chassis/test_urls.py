@@ -3,6 +3,7 @@
 import pytest
 
 from chassis.settings import SettingsError, load
+from chassis.urls import each
 
 MARKER = "hunter2"
 BUS, INBOX, OTLP = "CHASSIS_BUS_URL", "CHASSIS_INBOX_URL", "CHASSIS_OTLP_ENDPOINT"
@@ -60,7 +61,9 @@ def test_a_special_character_that_is_not_encoded_is_refused_without_a_part_of_th
     ("variable", "url", "says"),
     [
         (BUS, f"kafka://{MARKER}@broker", "the scheme must be one of amqp://, amqps://, nats://"),
-        (BUS, f"nats://one,{MARKER}", "the scheme must be one of"),
+        (BUS, f"nats://one,kafka://{MARKER}", "the scheme must be one of"),
+        (BUS, f"amqp://one,,{MARKER}", "it names no host"),
+        (INBOX, f"redis://one,{MARKER}", "it names several servers, and this scheme takes one"),
         (INBOX, "mysql://store", "the scheme must be one of nats://"),
         (OTLP, "collector:4318", "the scheme must be one of http://, https://"),
         (BUS, "amqp://", "it names no host, expected something like amqp://host"),
@@ -82,6 +85,7 @@ def test_a_url_that_leads_nowhere_is_told_what_is_expected(
         (INBOX, f"redis://host/0?nonsense={MARKER}", "ssl_ca_certs"),
         (INBOX, f"redis://host/0?socket_timeout={MARKER}", "ssl_ca_certs"),
         (BUS, f"amqp://host/vhost?{MARKER}", "heartbeat"),
+        (BUS, f"nats://host,other?{MARKER}", "cafile"),
     ],
 )
 def test_an_unknown_parameter_is_refused_with_the_known_ones(
@@ -94,7 +98,15 @@ def test_an_unknown_parameter_is_refused_with_the_known_ones(
 
 
 def test_a_scheme_that_takes_no_parameters_says_so() -> None:
-    assert "nats:// takes no parameters" in sentence(BUS, f"nats://host?x={MARKER}")
+    assert "https:// takes no parameters" in sentence(OTLP, f"https://host?x={MARKER}")
+
+
+def test_each_server_of_a_url_has_the_login_and_the_parameters() -> None:
+    assert each("amqps://svc:p,w@a,b:5673/v?cafile=x,amqp://c") == [
+        "amqps://svc:p,w@a/v?cafile=x",
+        "amqps://svc:p,w@b:5673/v?cafile=x",
+        "amqp://c",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -114,6 +126,9 @@ def test_a_parameter_that_is_no_number_is_named(variable: str, url: str, name: s
     [
         (BUS, "amqps://svc:p%40s%23s@host:5671/vhost?cafile=/etc/ca.pem&heartbeat=20"),
         (BUS, "nats://one:4222,nats://svc:a%20b@two:4222"),
+        (BUS, "tls://svc:pw@one:4222,two,three?cafile=/ca.pem&certfile=/c.pem&keyfile=/k.pem"),
+        (BUS, "amqp://svc:pw@one,two:5673/vhost?heartbeat=20"),
+        (INBOX, "postgresql://svc@one:5432,two:5433/db?target_session_attrs=read-write"),
         (BUS, "memory://"),
         (INBOX, "redis://:p%2Fs@[::1]:6379/2"),
         (INBOX, "rediss://host?ssl_ca_certs=/etc/ca.pem"),

@@ -27,6 +27,7 @@ from chassis.bus import (
 from chassis.bus.history import History
 from chassis.contracts.envelope import EncodedEvent, Envelope, EnvelopeError
 from tests.brokers.cable import Cable
+from tests.brokers.process import free_port
 from tests.chassis.bus_labs import LABS, Lab
 from tests.waiting import PATIENCE, eventually
 
@@ -693,5 +694,19 @@ async def test_a_bus_that_starts_before_its_server_gets_ready_once_it_is_there(l
         await lab.server.start()
         await asyncio.wait_for(bus.wait_ready(), PATIENCE * 2)
         assert bus.consuming
+    finally:
+        await bus.close()
+
+
+async def test_a_bus_tries_the_hosts_of_its_url_in_turn(lab: Lab) -> None:
+    if lab.server is None:
+        pytest.skip("memory has no hosts")
+    scheme, _, rest = lab.url.partition("://")
+    login, at, servers = rest.rpartition("@")
+    bus = lab.bus("publisher", f"{scheme}://{login}{at}127.0.0.1:{free_port()},{servers}")
+    await bus.start()
+    try:
+        await asyncio.wait_for(bus.wait_ready(), PATIENCE)
+        await bus.publish(event())
     finally:
         await bus.close()

@@ -1,6 +1,7 @@
 """The bus on NATS alone: broken messages, crashes, wiped streams, a server that hangs."""
 
 import asyncio
+import subprocess
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, suppress
 from pathlib import Path
@@ -651,5 +652,52 @@ async def test_a_tls_url_never_falls_back_to_plain_text(broker: Nats) -> None:
     try:
         await eventually(lambda: "does not require TLS" in bus._link.trouble)
         assert not bus.connected
+    finally:
+        await bus.close()
+
+
+def certificate(folder: Path, name: str, ca: str | None = None) -> tuple[Path, Path]:
+    """Certificate and key in files; signed by the certificate `ca`, or by itself."""
+    certificate, key = folder / f"{name}.pem", folder / f"{name}.key"
+    command = ["openssl", "req", "-x509", "-newkey", "ed25519", "-nodes", "-subj", f"/CN={name}"]
+    command += ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(key)]
+    command += ["-out", str(certificate)]
+    if ca is not None:
+        command += ["-CA", str(folder / f"{ca}.pem"), "-CAkey", str(folder / f"{ca}.key")]
+        command += ["-addext", "basicConstraints=critical,CA:FALSE"]
+    subprocess.run(command, check=True, capture_output=True)
+    return certificate, key
+
+
+async def test_a_private_ca_and_a_client_certificate_are_parameters_of_the_url(
+    tmp_path: Path,
+) -> None:
+    ca, _ = certificate(tmp_path, "ca")
+    served, served_key = certificate(tmp_path, "server", "ca")
+    owned, owned_key = certificate(tmp_path, "service", "ca")
+    tls = ["--tlsverify", "--tlscert", str(served), "--tlskey", str(served_key)]
+    with nats(tmp_path, *tls, "--tlscacert", str(ca)) as broker:
+        address = f"tls://127.0.0.1:{broker.port}?cafile={ca}"
+        stranger = NatsBus(address, name=SERVICE, ack_wait=2.0)
+        known = NatsBus(
+            f"{address}&certfile={owned}&keyfile={owned_key}", name=SERVICE, ack_wait=2.0
+        )
+        try:
+            await stranger.start()
+            await known.start()
+            await asyncio.wait_for(known.wait_ready(), PATIENCE)
+            await known.publish(event())
+            assert not stranger.connected
+        finally:
+            await stranger.close()
+            await known.close()
+
+
+async def test_a_tls_file_that_is_not_there_is_the_reason(broker: Nats, tmp_path: Path) -> None:
+    missing = tmp_path / "ca.pem"
+    bus = NatsBus(f"tls://127.0.0.1:{broker.port}?cafile={missing}", name=SERVICE, ack_wait=2.0)
+    await bus.start()
+    try:
+        await eventually(lambda: "cafile cannot be loaded" in bus._link.trouble)
     finally:
         await bus.close()

@@ -14,7 +14,7 @@ import pytest
 from chassis.inbox import InboxUnavailable, Lease
 from chassis.inbox.postgres.database import Database
 from chassis.inbox.postgres.inbox import PostgresInbox
-from tests.brokers.process import Server
+from tests.brokers.process import Server, free_port
 
 Connection = psycopg.AsyncConnection[tuple[Any, ...]]
 
@@ -151,3 +151,19 @@ async def _value(admin: Connection, query: str) -> Any:
     row = await (await admin.execute(query)).fetchone()
     assert row is not None
     return row[0]
+
+
+async def test_the_hosts_of_a_url_are_tried_until_one_takes_writes(
+    url: str, admin: Connection
+) -> None:
+    scheme, _, rest = url.partition("://")
+    login, at, server = rest.rpartition("@")
+    several = f"{scheme}://{login}{at}127.0.0.1:{free_port()},{server}"
+    inbox = PostgresInbox(
+        f"{several}{'&' if '?' in url else '?'}target_session_attrs=read-write", 60, 60
+    )
+    try:
+        await inbox.open()
+        await _claimed(inbox)
+    finally:
+        await inbox.close()

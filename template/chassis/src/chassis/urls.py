@@ -8,6 +8,7 @@ import re
 from urllib.parse import SplitResult, parse_qsl, urlsplit
 
 _AMQP = "auth cadata cafile capath certfile heartbeat keyfile no_verify_ssl timeout"
+_NATS = "cafile certfile keyfile"
 _REDIS = (
     "client_name db health_check_interval protocol socket_keepalive ssl_ca_certs ssl_ca_path "
     "ssl_cert_reqs ssl_certfile ssl_check_hostname ssl_keyfile ssl_min_version ssl_password"
@@ -26,8 +27,13 @@ _PARAMETERS = {
     "redis": _REDIS,
     "rediss": _REDIS,
     "postgresql": _POSTGRESQL,
+    "nats": _NATS,
+    "tls": _NATS,
 }
-"""By scheme: aiormq's and redis-py's that the chassis does not set itself, and libpq's."""
+"""By scheme: aiormq's and redis-py's that the chassis does not set itself, libpq's, and those that
+chassis.jetstream reads."""
+_SEVERAL = ("amqp", "amqps", "nats", "tls", "postgresql")
+"""Schemes whose clients take several servers."""
 _WHOLE_NUMBERS = (
     "connect_timeout db health_check_interval heartbeat keepalives keepalives_count "
     "keepalives_idle keepalives_interval port protocol tcp_user_timeout timeout"
@@ -45,9 +51,25 @@ _NEXT_URL = re.compile(r",(?=[a-z+]+://)")
 
 def checked(urls: str, schemes: tuple[str, ...]) -> str:
     """`urls`, one or several with commas between them. Raises ValueError, without a part of it."""
-    for url in urls.split(","):
+    for url in each(urls):
         _check(url, schemes)
+    if len(each(urls)) > 1 and urlsplit(urls).scheme not in _SEVERAL:
+        raise ValueError("it names several servers, and this scheme takes one")
     return urls
+
+
+def each(urls: str) -> list[str]:
+    """A URL for each server of `urls`, in their order.
+
+    URLs are separated by commas, and so are the hosts within one: `amqp://svc:pw@a,b:5673/vhost`.
+    """
+    found = []
+    for url in _NEXT_URL.split(urls):
+        head, slashes, rest = url.partition("://")
+        netloc, end = re.match(r"([^/?#]*)(.*)", rest, re.DOTALL).groups()  # type: ignore[union-attr] # matches all
+        login, at, hosts = netloc.rpartition("@")
+        found += [f"{head}{slashes}{login}{at}{host}{end}" for host in hosts.split(",")]
+    return found
 
 
 def masked(urls: str) -> str:

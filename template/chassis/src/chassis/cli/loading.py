@@ -23,7 +23,7 @@ from chassis.settings import Settings
 from chassis.tools import load, scrape
 from chassis.tools.load import Plan, Tally
 from chassis.tools.scrape import Reading
-from chassis.urls import masked
+from chassis.urls import each, masked
 
 _SCRAPE_SECONDS = 0.2
 _SCRAPE_TIMEOUT = aiohttp.ClientTimeout(10)
@@ -103,7 +103,7 @@ def _classes(session: Session, names: Sequence[str]) -> list[type[Message]]:
 
 
 def _require_local(url: str, classes: Sequence[type[Message]], *, yes: bool) -> None:
-    if not yes and not all(_is_local(one) for one in url.split(",")):
+    if not yes and not all(_is_local(one) for one in each(url)):
         raise UsageError(
             f"{masked(url)} is not on this machine, and everybody there who takes "
             f"{', '.join(map(event_types.event_type, classes))} would get these events: "

@@ -16,7 +16,7 @@ from chassis import settings as settings_module
 from chassis.cli.output import say
 from chassis.cli.session import Session, UsageError
 from chassis.settings import Settings
-from chassis.urls import masked
+from chassis.urls import each, masked
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message
@@ -79,7 +79,7 @@ def _refuse_what_others_would_notice(settings: Settings, sends: bool) -> None:
         raise UsageError(
             "memory:// lives within one process, smoke needs two: set a real broker and store"
         )
-    hosts = {urlsplit(url).hostname for url in settings.bus.split(",")}
+    hosts = {urlsplit(url).hostname for url in each(settings.bus)}
     if sends and not hosts <= _LOCAL:
         raise UsageError(
             f"{masked(settings.bus)} is not on this machine, and every subscriber there would get "

@@ -10,13 +10,14 @@ Knows JetStream's API; knows no events, no service and no inbox.
 
 import asyncio
 import json
+import ssl
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from datetime import datetime
 from random import random
 from time import monotonic, time
 from typing import Any, NamedTuple
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit, urlunsplit
 
 import nats.errors
 import structlog
@@ -28,6 +29,7 @@ from chassis.jetstream.errors import JetStreamError
 from chassis.jetstream.replies import Replies, Reply
 from chassis.jetstream.wire import OnMessage, WireClient
 from chassis.telemetry.connections import ConnectionLog
+from chassis.urls import each
 
 _log = structlog.get_logger(__name__)
 
@@ -63,8 +65,24 @@ def login_in(urls: list[str]) -> Login:
     return Login()
 
 
+def _tls(url: str) -> ssl.SSLContext | None:
+    """From `?cafile=…&certfile=…&keyfile=…` of the first URL. Raises OSError: a file is wrong."""
+    files = parse_qs(urlsplit(each(url)[0]).query)
+    if not files:
+        return None
+    try:
+        context = ssl.create_default_context(cafile=files.get("cafile", [None])[0])
+        if "certfile" in files:
+            context.load_cert_chain(files["certfile"][0], files.get("keyfile", [None])[0])
+    except OSError as error:
+        raise OSError(f"the URL's {', '.join(files)} cannot be loaded: {error}") from error
+    return context
+
+
 class JetStream:
-    """`url`: one or more `nats://` or `tls://` URLs, separated by commas; see `login_in`.
+    """`url`: one or more `nats://` or `tls://` servers, separated by commas; see `login_in`.
+
+    Its parameters `cafile`, `certfile` and `keyfile` name a private CA and a client certificate.
 
     `timeout` (seconds) bounds each answer of the server. A late answer, and every answer still open
     when the connection is lost, raises `unavailable`. `on_up` runs on each new connection before it
@@ -88,7 +106,8 @@ class JetStream:
         check: Callable[[], Awaitable[None]] | None = None,
         tick: float = 1.0,
     ) -> None:
-        self._urls = url.split(",")
+        self._urls = [urlunsplit(urlsplit(one)._replace(query="")) for one in each(url)]
+        self._given = url
         self._name = name
         self._timeout = timeout
         self.unavailable = unavailable
@@ -306,6 +325,7 @@ class JetStream:
                     user=login.user,
                     password=login.password,
                     token=login.token,
+                    tls=_tls(self._given),
                     name=self._name,
                     error_cb=on_error,
                     disconnected_cb=on_loss,

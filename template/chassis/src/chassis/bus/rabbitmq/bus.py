@@ -27,6 +27,7 @@ from chassis.bus.rabbitmq.topology import EXCHANGE, Version, dead_letter_name
 from chassis.cancellation import cancel
 from chassis.contracts.envelope import EncodedEvent
 from chassis.telemetry.connections import ConnectionLog
+from chassis.urls import each
 
 HEARTBEAT_SECONDS = 15
 CANCEL_SECONDS = 2.0
@@ -45,7 +46,8 @@ def reconnect_delay(failures: int) -> float:
 
 
 class RabbitBus:
-    """`url` is `amqp://` or `amqps://`, with aiormq's query parameters, such as cafile.
+    """`url` is `amqp://` or `amqps://`, with aiormq's query parameters, such as cafile. It may name
+    several hosts of a cluster, separated by commas; they are tried in turn.
 
     `name` is the connection's name and the `app_id` of published events.
     `backoff` gives the seconds to wait after n failures in a row.
@@ -61,8 +63,8 @@ class RabbitBus:
         backoff: Callable[[int], float] = reconnect_delay,
         metrics: BusMetrics | None = None,
     ) -> None:
-        self._url = _with_heartbeat(url)
-        self._shown_url = _without_secrets(url)
+        self._urls = [_with_heartbeat(one) for one in each(url)]
+        self._shown_url = ",".join(_without_secrets(one) for one in each(url))
         self._connection_log = ConnectionLog(self.system, self._shown_url, name)
         self._name = name
         self._backoff = backoff
@@ -160,9 +162,14 @@ class RabbitBus:
             await asyncio.sleep(self._backoff(failures))
 
     async def _connect(self) -> None:
-        self._link = await Link.open(
-            self._url, self._name, self._subscriptions, self._spawn, self._metrics
-        )
+        url = self._urls[0]
+        try:
+            self._link = await Link.open(
+                url, self._name, self._subscriptions, self._spawn, self._metrics
+            )
+        except BaseException:
+            self._urls = [*self._urls[1:], url]  # the next host, the next time
+            raise
         await self._follow(raising=True)
         self._ready.set()
 
