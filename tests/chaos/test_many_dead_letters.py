@@ -9,7 +9,7 @@ import pytest
 from tests.chaos.letters import BODY_BYTES, replay
 from tests.chaos.world import LONG, SHORT_PAIRS
 
-# Twice what a command keeps in flight, whatever their number, and more.
+# More than twice what a command keeps in flight, which does not depend on their number.
 OVERSIZE, BROKEN = (4_500, 500) if LONG else (1_800, 200)
 
 _log = logging.getLogger(__name__)

@@ -82,7 +82,7 @@ async def test_claims_and_probes_are_refused_with_the_reason_until_writes_work(
 
 
 class World:
-    """A replica over `inbox` and a bus in memory; `probes` counts those that found no store."""
+    """A replica over `inbox` and a bus in memory; `probes` counts the ones that found no store."""
 
     def __init__(self, inbox: Inbox, log_lines: LogLines) -> None:
         self.broker = MemoryBroker()

@@ -1,4 +1,4 @@
-"""The HTTP port for those who operate the service: /livez, /readyz, /metrics, /version."""
+"""The HTTP port for operators: /livez, /readyz, /metrics, /version."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping

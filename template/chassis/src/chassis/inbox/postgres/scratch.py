@@ -17,8 +17,8 @@ async def scratch_inbox(
 ) -> AsyncIterator[PostgresInbox]:
     """An open inbox in the database at `url`, whose role may create schemas.
 
-    Other tables are found where they would be without it. Raises psycopg.Error without such a
-    database.
+    Other tables are found where they would be without it. Raises psycopg.Error if the database
+    cannot be used.
     """
     schema = f"chassis_test_{uuid4().hex[:12]}"
     async with await psycopg.AsyncConnection.connect(url, autocommit=True) as admin:
