@@ -14,7 +14,7 @@ _APART = (
     "tests/chaos/",
     "tests/e2e/",
     "tests/generator/fleet/",
-    "tests/laws/test_laws.py",
+    "tests/laws/",
     "tests/monitoring/test_live.py",
     "tests/monitoring/test_rules.py",
     "tests/regressions/",

@@ -4,6 +4,7 @@
 Knows names of programs and packages; starts no server; needs the standard library only.
 """
 
+import fcntl
 import os
 import shutil
 import signal
@@ -81,8 +82,11 @@ def find(name: str) -> Path:
         and os.geteuid() == 0
         and shutil.which("apt-get")
     ):
-        _install(name, source.debian_package)
-        found = _look(name, source)
+        with _stopped_clock(), _one_at_a_time():
+            found = _look(name, source)
+            if found is None:
+                _install(name, source.debian_package)
+                found = _look(name, source)
     if found is None:
         package = (
             f" (Debian and Ubuntu: apt-get install {source.debian_package})"
@@ -117,20 +121,19 @@ def _install(name: str, package: str) -> None:
     ):
         asked = f"apt-get {' '.join(command)}"
         try:
-            with _stopped_clock():
-                done = subprocess.run(
-                    ["apt-get", *command],
-                    env={
-                        **os.environ,
-                        "DEBIAN_FRONTEND": "noninteractive",
-                        "RUNLEVEL": "1",
-                    },  # RUNLEVEL: start no service
-                    stdin=subprocess.DEVNULL,
-                    capture_output=True,
-                    text=True,
-                    check=False,
-                    timeout=_APT_GET_SECONDS,
-                )
+            done = subprocess.run(
+                ["apt-get", *command],
+                env={
+                    **os.environ,
+                    "DEBIAN_FRONTEND": "noninteractive",
+                    "RUNLEVEL": "1",
+                },  # RUNLEVEL: start no service
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                check=False,
+                timeout=_APT_GET_SECONDS,
+            )
         except subprocess.TimeoutExpired as error:
             raise MissingProgramError(
                 f"{asked} took longer than {_APT_GET_SECONDS} s, so {name} is missing: "
@@ -150,6 +153,17 @@ def _stopped_clock() -> Iterator[None]:
         yield
     finally:
         signal.setitimer(signal.ITIMER_REAL, left, interval)
+
+
+@contextmanager
+def _one_at_a_time() -> Iterator[None]:
+    """Let other workers of this checkout wait: apt-get refuses to run twice."""
+    folder = os.open(Path(__file__).parent, os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(folder)
 
 
 def main() -> int:

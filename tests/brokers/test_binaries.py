@@ -1,5 +1,6 @@
 """Server programs are found, else installed if possible, else asked for in one sentence."""
 
+import fcntl
 import os
 import signal
 import subprocess
@@ -94,6 +95,23 @@ def test_an_installation_takes_none_of_the_time_of_the_test_that_asks_first(
         signal.setitimer(signal.ITIMER_REAL, before)
     assert left == [0, 0]
     assert 0 < after <= 200
+
+
+def test_of_two_workers_that_miss_a_program_one_installs_it(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _know(monkeypatch, "stored", "stored-server")
+    (path / "apt-get").touch(mode=0o755)
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(binaries, "_install", lambda *_: pytest.fail("it is there"))
+    lock = fcntl.flock
+
+    def after_the_other(folder: int, operation: int) -> None:
+        lock(folder, operation)
+        (path / "stored").touch(mode=0o755)
+
+    monkeypatch.setattr(fcntl, "flock", after_the_other)
+    assert find("stored") == path / "stored"
 
 
 def test_an_installation_that_hangs_ends_in_a_sentence(
