@@ -140,8 +140,8 @@ async def cores(folder: Path, configs: list[dict[str, Any]], rules: str) -> floa
     clock = asyncio.get_running_loop().time
     with scraping(folder, configs, rules, interval=f"{INTERVAL}s") as watching:
         await eventually(
-            lambda: watching.values("count(count by (job) (chassis_ready))") == [SERVICES],
-            lambda: "not every service was scraped",
+            lambda: watching.values("count(chassis_ready)") == [SERVICES * REPLICAS],
+            lambda: "not every replica was scraped",
         )
         began, before = clock(), watching.cpu_seconds()
         await scraped_again(watching, ROUNDS)
