@@ -42,6 +42,9 @@ NACK_IS_FREE = (4, 3)
 SUSPECT = 3
 """From so many failed deliveries on, by the broker's count, a message is taken alone."""
 
+RENEW_SECONDS = 0.5
+"""Between two tries to renew a delivery that was handed back often."""
+
 _log = structlog.get_logger(__name__)
 
 
@@ -98,6 +101,7 @@ class Consumer:
         self._one_at_a_time = False
         self._switching = asyncio.Lock()
         self._told_of_stray = False
+        self._worn: list[RabbitDelivery] = []
 
     @property
     def alive(self) -> bool:
@@ -117,6 +121,12 @@ class Consumer:
             tags, self._tags = self._tags, []
             for tag in tags:
                 await self._channel.basic_cancel(tag)
+
+    async def close(self) -> None:
+        """Give back all unsettled deliveries, each with the guard of a hand-back."""
+        for delivery in self._worn:
+            await delivery.renew()
+        await self.acks.close()
 
     async def _consume(self, prefetch: int) -> None:
         await self._channel.basic_qos(prefetch_count=prefetch)
@@ -143,10 +153,16 @@ class Consumer:
     async def _on_message(self, message: DeliveredMessage) -> None:
         delivery = cast("Basic.Deliver", message.delivery)  # a consumer gets no other kind
         tag = delivery.delivery_tag or 0
-        if not self._taking:
-            self.acks.hand_back(tag)
-            return
         received = Received.of(message, delivery)
+        taken = RabbitDelivery(self, tag, received)
+        if taken.wears_out:
+            self._worn = [worn for worn in self._worn if worn.settleable] + [taken]
+        if not self._taking:
+            if taken.wears_out:
+                self._spawn(_give_back(taken))
+            else:
+                self.acks.hand_back(tag)
+            return
         types = self._subscription.types
         if (
             types is not None
@@ -154,7 +170,7 @@ class Consumer:
             and received.routing_key not in types
         ):
             self._tell_of_stray(received.routing_key)
-        self._spawn(self._on_delivery(RabbitDelivery(self, tag, received)))
+        self._spawn(self._on_delivery(taken))
         if self._one_at_a_time and received.failed_deliveries < SUSPECT:
             await self._widen()
 
@@ -197,14 +213,14 @@ class RabbitDelivery:
         return from_headers(self._received.headers, AMQP_PREFIX)
 
     def done(self) -> bool:
-        if not self._settleable:
+        if not self.settleable:
             return False
         self._open = False
         self._consumer.acks.done(self._tag)
         return True
 
     async def later(self, delay: float, *, counted: bool) -> bool:
-        if not self._settleable:
+        if not self.settleable:
             return False
         history = self.history.failed(datetime.now(UTC)) if counted else self.history
         properties = retry_properties(self._received, history)
@@ -220,7 +236,7 @@ class RabbitDelivery:
     async def dead(self, failure: Failure) -> bool:
         if self._consumer.queue.exclusive:
             return self.done()
-        if not self._settleable:
+        if not self.settleable:
             return False
         try:
             return await self._bury(failure, self.body)
@@ -229,17 +245,11 @@ class RabbitDelivery:
             return await self._bury(replace(failure, message=cut), self.body[: error.limit])
 
     async def hand_back(self) -> bool:
-        if not self._settleable:
+        if not self.settleable:
             return False
-        if self._wears_out:
-            properties = retry_properties(self._received, self.history)
-            try:
-                await self._move(self._consumer.queue, properties)
-            except (BusUnavailable, Unpublishable) as error:
-                _log.debug(
-                    "could not renew a delivery that was handed back often", error=str(error)
-                )
-        if self._settleable:
+        while self.wears_out and not await self.renew():  # noqa: ASYNC110 - the broker tells nobody
+            await asyncio.sleep(RENEW_SECONDS)  # unsettled meanwhile, so nothing is counted
+        if self.settleable:
             self._open = False
             self._consumer.acks.hand_back(self._tag)
         return not self._open
@@ -250,12 +260,26 @@ class RabbitDelivery:
         await link.move(dead_letter_queue(service, link.version), properties, body)
         return self.done()
 
+    async def renew(self) -> bool:
+        """Put a copy in the place of the message, with a new count; False if that must wait."""
+        if not self.settleable:
+            return True
+        properties = retry_properties(self._received, self.history)
+        try:
+            await self._move(self._consumer.queue, properties)
+        except Unpublishable as error:  # only counting is left: the crash net takes it in the end
+            _log.debug("no copy of a delivery can be made", error=str(error))
+        except BusUnavailable as error:
+            _log.debug("could not renew a delivery that was handed back often", error=str(error))
+            return False
+        return True
+
     @property
-    def _settleable(self) -> bool:
+    def settleable(self) -> bool:
         return self._open and self._consumer.alive
 
     @property
-    def _wears_out(self) -> bool:
+    def wears_out(self) -> bool:
         """Whether more hand-backs would make the crash net take this message for poison."""
         return (
             self._consumer.link.version < NACK_IS_FREE
@@ -266,3 +290,7 @@ class RabbitDelivery:
         """Confirm in the other queue, then acknowledge here: a crash in between duplicates."""
         await self._consumer.link.move(queue, properties, self.body)
         return self.done()
+
+
+async def _give_back(delivery: RabbitDelivery) -> None:
+    await delivery.hand_back()

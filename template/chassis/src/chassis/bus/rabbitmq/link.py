@@ -243,7 +243,7 @@ class Link:
         if confirmations:
             await asyncio.wait(confirmations)
         for consumer in self._consumers:
-            await consumer.acks.close()
+            await consumer.close()
 
     async def _release_writers(self) -> None:
         """Wake callers that wait for room in the queue of a dead writer: aiormq never would."""
