@@ -212,12 +212,14 @@ class JetStream:
         is none in time.
         """
         deadline = monotonic() + min(self._timeout, _LOOK_UP_SECONDS)
+        every: list[asyncio.Future[Reply]] = []
         asked: set[asyncio.Future[Reply]] = set()
         try:
             while monotonic() < deadline:
                 if self._client is None:
                     raise self.unavailable(f"{call}: the connection was lost meanwhile")
-                asked.add(self.ask(f"$JS.API.{call}", b""))
+                every.append(self.ask(f"$JS.API.{call}", b""))
+                asked.add(every[-1])
                 done, asked = await asyncio.wait(
                     asked, timeout=_ASK_AGAIN_SECONDS, return_when=asyncio.FIRST_COMPLETED
                 )
@@ -227,8 +229,9 @@ class JetStream:
                 if done:  # it elects one
                     await asyncio.sleep(_ASK_AGAIN_SECONDS / 2)
         finally:
-            for future in asked:
-                future.cancel()
+            for future in every:
+                if not future.cancel() and not future.cancelled():
+                    future.exception()  # read, or asyncio logs it
         raise self.unavailable(f"{call}: no leader in NATS at {self.where} answers")
 
     async def route(self, subject: str, on_message: OnMessage) -> Subscription:
