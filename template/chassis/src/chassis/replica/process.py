@@ -11,6 +11,7 @@ from time import monotonic
 import structlog
 
 from chassis.bus import Bus
+from chassis.cancellation import cancel
 from chassis.inbox import Inbox, InboxUnavailable
 from chassis.replica import assemble, backlog, probes
 from chassis.replica.assemble import Parts
@@ -115,24 +116,31 @@ async def _drain(parts: Parts, deadline: float) -> None:
 
 async def _open(inbox: Inbox, lifecycle: Lifecycle) -> bool:
     """Open the inbox as soon as its store answers; False if the replica must stop before."""
+    stopping = asyncio.create_task(lifecycle.stopping.wait())
+    opening = asyncio.create_task(_open_once_there(inbox))
+    await asyncio.wait([opening, stopping], return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
+    if not opening.done():
+        await cancel(opening)
+        return False
+    opening.result()
+    return True
+
+
+async def _open_once_there(inbox: Inbox) -> None:
     told = False
-    while not lifecycle.stopping.is_set():
+    while True:
         try:
             await inbox.open()
-            await inbox.ping()
         except InboxUnavailable as error:
             if not told:
                 _log.warning(
                     "the inbox store is not reachable yet, waiting for it", error=str(error)
                 )
                 told = True
-            try:
-                await asyncio.wait_for(lifecycle.stopping.wait(), STORE_RETRY_SECONDS)
-            except TimeoutError:
-                continue
+            await asyncio.sleep(STORE_RETRY_SECONDS)
         else:
-            return True
-    return False
+            return
 
 
 async def _announce(bus: Bus) -> None:

@@ -12,6 +12,7 @@ import structlog
 
 from chassis.backoff import backoff, steady
 from chassis.bus import Bus
+from chassis.cancellation import cancel
 from chassis.contracts.envelope import EncodedEvent
 from chassis.inbox import InboxUnavailable, TransactionalInbox
 from chassis.inbox.outbox import Relayed
@@ -85,13 +86,7 @@ class Relay:
         if self._publishing is not None:
             await asyncio.wait([self._publishing], timeout=max(0.0, seconds))
             self._others.append(self._publishing)
-        left = set(self._others)
-        while left:
-            for task in left:
-                task.cancel()
-            # And again: in Python 3.11 `wait_for` can lose a cancellation, and the store's client
-            # uses it.
-            _, left = await asyncio.wait(left, timeout=CANCEL_SECONDS)
+        await asyncio.gather(*(cancel(task, CANCEL_SECONDS) for task in self._others))
 
     async def _publish_all(self) -> None:
         batch, looks = BATCH, 0
