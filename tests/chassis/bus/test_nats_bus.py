@@ -285,6 +285,50 @@ async def test_a_consumer_that_is_gone_is_the_reason_of_the_outage(
     assert lost["reason"] == "the consumer billing-svc stopped: 409 Consumer Deleted"
 
 
+async def test_a_consumer_that_was_deleted_starts_again_behind_what_is_settled(
+    lab: NatsLab, stack: AsyncExitStack
+) -> None:
+    async def wait(delivery: Delivery) -> None:
+        await going_on.wait()
+        delivery.done()
+
+    going_on = asyncio.Event()
+    replica = await stack.enter_async_context(Replica(lab, prefetch=1, settle=wait))
+    publish = await publisher(lab, stack)
+    ids = {f"e-{number}" for number in range(50)}
+    for id_ in sorted(ids):
+        await publish(event(id_.encode(), id_=id_))
+    with capture_logs() as logs:
+        async with await connect_bare(lab.url) as bare:
+            await bare.jetstream().delete_consumer("EVENTS", SERVICE)
+        going_on.set()
+        await eventually(lambda: {delivery.envelope().id for delivery in replica.got} == ids)
+    told = [line for line in logs if line["event"].startswith("the consumer was deleted")]
+    assert [(line["consumer"], line["sequence"]) for line in told] == [(SERVICE, 1)]
+    again = await stack.enter_async_context(Replica(lab))
+    await publish(event(b"last", id_="last"))
+    await eventually(lambda: b"last" in replica.bodies + again.bodies)
+
+
+async def test_the_events_of_a_stream_that_was_made_anew_are_taken_from_its_beginning(
+    lab: NatsLab, stack: AsyncExitStack
+) -> None:
+    replica = await stack.enter_async_context(Replica(lab))
+    publish = await publisher(lab, stack)
+    for number in range(5):
+        await publish(event(id_=f"e-{number}"))
+    await replica.until(5)
+    with capture_logs() as logs:
+        async with await connect_bare(lab.url) as bare:
+            await bare.jetstream().delete_stream("EVENTS")
+            config = StreamConfig(name="EVENTS", subjects=["events.>"])
+            await bare.jetstream().add_stream(config)
+            await bare.publish(f"events.{SIGNED_UP}", b"first of the new stream")
+            await bare.flush()
+        await eventually(lambda: b"first of the new stream" in replica.bodies)
+    assert any(line["event"].startswith("the stream was deleted") for line in logs)
+
+
 async def published(publish: Any, message: EncodedEvent) -> None:
     async with asyncio.timeout(PATIENCE):
         while True:

@@ -333,6 +333,34 @@ async def test_the_reason_of_an_outage_is_in_the_brokers_words(
     assert reason in lost["reason"]
 
 
+async def test_a_binding_that_is_lost_is_found_again(
+    lab: RabbitLab, stack: AsyncExitStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("chassis.bus.rabbitmq.bus.BIND_SECONDS", 0.05)
+    replica = await stack.enter_async_context(Replica(lab))
+    publish = await publisher(lab, stack)
+    async with aiormq.connect(lab.url) as connection:
+        channel = await connection.channel()
+        await channel.queue_unbind("billing-svc", "events", SIGNED_UP)
+    async with asyncio.timeout(PATIENCE):
+        while not replica.got:
+            await publish(event())
+    assert replica.bus.consuming
+
+
+async def test_a_deleted_queue_and_what_was_lost_with_it_are_told(
+    lab: RabbitLab, node: RabbitMQ, stack: AsyncExitStack
+) -> None:
+    def told() -> list[str]:
+        return [line["queue"] for line in logs if line["event"].startswith("the queue was deleted")]
+
+    with capture_logs() as logs:
+        await stack.enter_async_context(Replica(lab))
+        assert told() == []
+        await api(node, "DELETE", f"/api/queues/{vhost(lab)}/billing-svc")
+        await eventually(lambda: told() == ["billing-svc"])
+
+
 async def test_a_retry_queue_that_was_deleted_costs_no_event(
     lab: RabbitLab, node: RabbitMQ, stack: AsyncExitStack
 ) -> None:

@@ -30,6 +30,7 @@ from chassis.bus.nats.delivery import NatsDelivery
 from chassis.contracts.envelope import NATS_PREFIX
 from chassis.jetstream.connection import JetStream
 from chassis.jetstream.errors import WRONG_LAST_SEQUENCE, JetStreamError
+from chassis.jetstream.replies import Reply
 from chassis.jetstream.wire import decode_headers, header_block, status_line, status_of
 
 EVENTS = "EVENTS"
@@ -124,11 +125,16 @@ class Lane:
 
     async def check(self) -> None:
         """Raises BusUnavailable if the pull is dead: its consumer has another leader, or none."""
+        await self.look()
+
+    async def look(self) -> Reply:
+        """The consumer's information; see `check`."""
         info = await self.link.look_up(f"CONSUMER.INFO.{EVENTS}.{self.consumer}")
         leader = info.get("cluster", {}).get("leader")
         if self._leader not in {None, leader}:
             raise BusUnavailable(f"the consumer {self.consumer} has another leader: {leader}")
         self._leader = leader
+        return info
 
     def lost(self) -> None:
         """The connection is gone, and its pulls and deliveries in hand with it."""

@@ -33,6 +33,7 @@ _OVERWRITTEN_SECONDS = 0.25
 """Another replica that read the consumer before our change writes it within this time."""
 
 _UNTRIED = History()
+_START = ("deliver_policy", "opt_start_seq")
 
 _log = structlog.get_logger(__name__)
 
@@ -46,6 +47,10 @@ class SharedLane(Lane):
     """
 
     _told_of_stray = False
+    _settled: int | None = None
+    """All events up to this sequence are settled, by the server's last word; None before it."""
+    _stream_of = ""
+    """When the stream of that sequence was created: another one begins to count anew."""
 
     def config(self) -> dict[str, Any]:
         config = super().config()
@@ -65,7 +70,10 @@ class SharedLane(Lane):
         while True:
             there = await self._config_there()
             config = self.config()
-            if there is not None:
+            if there is None:
+                config |= await self._start()
+            else:
+                config |= {name: there[name] for name in _START if name in there}
                 config["filter_subjects"] = united(
                     there["filter_subjects"], config["filter_subjects"]
                 )
@@ -86,6 +94,40 @@ class SharedLane(Lane):
             changed = True
             if there is not None:
                 await asyncio.sleep(_OVERWRITTEN_SECONDS)
+
+    async def set_up(self) -> None:
+        await super().set_up()
+        self._stream_of = await self._stream_created()
+        await self.check()
+
+    async def check(self) -> None:
+        self._settled = (await self.look()).get("ack_floor", {}).get("stream_seq", 0)
+
+    async def _stream_created(self) -> str:
+        return str((await self.link.look_up(f"STREAM.INFO.{EVENTS}"))["created"])
+
+    async def _start(self) -> dict[str, Any]:
+        """Where a new consumer starts: at the next event, unless this process knew an older one.
+
+        What comes again because of this is a duplicate for the inbox.
+        """
+        if self._settled is None:
+            return {}
+        if await self._stream_created() != self._stream_of:
+            _log.error(
+                "the stream was deleted, with all events and retries that waited in it; "
+                "the consumer takes the new stream from its beginning",
+                stream=EVENTS,
+                consumer=self.consumer,
+            )
+            return {"deliver_policy": "all"}
+        _log.warning(
+            "the consumer was deleted; it starts again behind the last event that is known to be "
+            "settled, and settled events that come again are dropped as duplicates",
+            consumer=self.consumer,
+            sequence=self._settled + 1,
+        )
+        return {"deliver_policy": "by_start_sequence", "opt_start_seq": self._settled + 1}
 
     async def _config_there(self) -> dict[str, Any] | None:
         """The consumer's present configuration, filters sorted; None without a consumer."""

@@ -31,6 +31,7 @@ from chassis.urls import each
 
 HEARTBEAT_SECONDS = 15
 CANCEL_SECONDS = 2.0
+BIND_SECONDS = 30.0
 STABLE_SECONDS = 10.0
 """A link that lives longer than this is a good one: its loss is a first failure again."""
 
@@ -71,6 +72,7 @@ class RabbitBus:
         self._metrics = metrics or NoBusMetrics()
         self._subscriptions: list[tuple[Subscription, OnDelivery]] = []
         self._link: Link | None = None
+        self._known: set[str] = set()
         self._ready = asyncio.Event()
         self._switching = asyncio.Lock()
         self._paused = False
@@ -165,7 +167,7 @@ class RabbitBus:
         url = self._urls[0]
         try:
             self._link = await Link.open(
-                url, self._name, self._subscriptions, self._spawn, self._metrics
+                url, self._name, self._subscriptions, self._spawn, self._metrics, known=self._known
             )
         except BaseException:
             self._urls = [*self._urls[1:], url]  # the next host, the next time
@@ -175,8 +177,20 @@ class RabbitBus:
 
     async def _watch(self) -> None:
         if self._link is not None:
-            await self._link.lost.wait()
+            await self._keep_bound(self._link)
             self._connection_log.lost(self._link.reason)
+
+    async def _keep_bound(self, link: Link) -> None:
+        """Return when the link is lost. Until then, look for lost bindings now and then."""
+        while not link.lost.is_set():
+            try:
+                async with asyncio.timeout(BIND_SECONDS):
+                    await link.lost.wait()
+            except TimeoutError:
+                try:
+                    await link.bind()
+                except BusUnavailable as error:
+                    link.lose(str(error))
 
     async def _disconnect(self) -> None:
         self._ready.clear()

@@ -23,9 +23,11 @@ from chassis.bus.rabbitmq.frames import TolerantConnection
 from chassis.bus.rabbitmq.topology import (
     Queue,
     Version,
+    bind,
     dead_letter_queue,
     declare,
     declare_exchange,
+    exists,
     replica_queue,
     server_version,
     shared_queue,
@@ -60,6 +62,7 @@ class Link:
         self._proven_size = -1
         self._size_limit = UNBOUNDED
         self._consumers: list[Consumer] = []
+        self._bound: list[tuple[Queue, frozenset[str] | None]] = []
         self._declared: set[str] = set()
         self._declaring = asyncio.Lock()
         self._watch(connection)
@@ -79,8 +82,13 @@ class Link:
         subscriptions: Sequence[tuple[Subscription, OnDelivery]],
         spawn: Callable[[Awaitable[None]], None],
         metrics: BusMetrics,
+        *,
+        known: set[str],
     ) -> "Link":
-        """A link with its topology that does not consume yet. Raises BusUnavailable."""
+        """A link with its topology that does not consume yet. Raises BusUnavailable.
+
+        `known` are the queues of earlier links, and gets the queues of this one.
+        """
         connection = TolerantConnection(
             url, client_properties={"connection_name": name}, limit=_BYTES_BUFFERED
         )
@@ -90,7 +98,7 @@ class Link:
                 link = cls(connection, cast("Channel", await connection.channel()))
                 await declare_exchange(connection)
                 for subscription, on_delivery in subscriptions:
-                    await link._add(subscription, on_delivery, spawn, metrics)
+                    await link._add(subscription, on_delivery, spawn, metrics, known)
         except BaseException:
             await connection.close(timeout=CLOSE_SECONDS)
             raise
@@ -102,6 +110,7 @@ class Link:
         on_delivery: OnDelivery,
         spawn: Callable[[Awaitable[None]], None],
         metrics: BusMetrics,
+        known: set[str],
     ) -> None:
         await declare(self.connection, dead_letter_queue(subscription.service, self.version))
         shared = subscription.mode == "shared"
@@ -110,7 +119,14 @@ class Link:
             if shared
             else replica_queue(subscription.service, token_hex(8))
         )
+        if queue.name in known and not await exists(self.connection, queue):
+            _log.error(
+                "the queue was deleted, with all events that waited in it; it is declared again",
+                queue=queue.name,
+            )
         await declare(self.connection, queue, subscription.types)
+        known.add(queue.name)
+        self._bound.append((queue, subscription.types))
         channel = await self.connection.channel(
             publisher_confirms=False, frame_buffer_size=_FRAMES_BUFFERED
         )
@@ -129,6 +145,12 @@ class Link:
                 metrics=metrics,
             )
         )
+
+    async def bind(self) -> None:
+        """Bind the queues again: an operator may have removed a binding. Raises BusUnavailable."""
+        async with broker_errors("binding queues"), asyncio.timeout(ANSWER_SECONDS):
+            for queue, types in self._bound:
+                await bind(self.connection, queue, types)
 
     async def consume(self) -> None:
         """Take deliveries on every subscription. Raises BusUnavailable without an answer."""

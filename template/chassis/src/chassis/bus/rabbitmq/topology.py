@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 import structlog
 from aiormq.abc import AbstractConnection
-from aiormq.exceptions import ChannelPreconditionFailed
+from aiormq.exceptions import ChannelNotFoundEntity, ChannelPreconditionFailed
 from pamqp.common import Arguments
 
 EXCHANGE = "events"
@@ -132,6 +132,25 @@ async def declare(
             wanted=dict(queue.arguments),
             broker=str(refusal),
         )
-    for key in sorted(types) if types is not None else ("#",):
-        await channel.queue_bind(queue.name, EXCHANGE, key)
     await channel.close()
+    await bind(connection, queue, types)
+
+
+async def bind(connection: AbstractConnection, queue: Queue, types: frozenset[str] | None) -> None:
+    """Bind `queue` to `types` (None: to every type). A binding that is there stays."""
+    keys = sorted(types) if types is not None else ["#"]
+    if keys:
+        channel = await connection.channel(publisher_confirms=False)
+        for key in keys:
+            await channel.queue_bind(queue.name, EXCHANGE, key)
+        await channel.close()
+
+
+async def exists(connection: AbstractConnection, queue: Queue) -> bool:
+    channel = await connection.channel(publisher_confirms=False)
+    try:
+        await channel.queue_declare(queue.name, passive=True)
+    except ChannelNotFoundEntity:  # and the broker has closed the channel
+        return False
+    await channel.close()
+    return True
