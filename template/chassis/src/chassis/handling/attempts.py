@@ -18,7 +18,7 @@ from chassis.context import Context
 from chassis.contracts.envelope import EncodedEvent, Envelope
 from chassis.contracts.event_types import event_type, event_without_version
 from chassis.handling.deadlines import Deadlines
-from chassis.handling.endings import End, Ending, Retry
+from chassis.handling.endings import End, Ending, Retry, class_and_place
 from chassis.handling.leases import Work
 from chassis.handling.surroundings import Surroundings
 from chassis.handling.transactions import Transactions
@@ -267,7 +267,7 @@ class Attempts:
             raise error
         if cut_off:
             raise InboxUnavailable(
-                f"the connection of a handler's transaction was lost: {error!r}"
+                f"the store failed in a handler's transaction: {class_and_place(error)}"
             ) from error
         route.metrics.failures.inc()
         if isinstance(error, Unpublishable):
@@ -281,7 +281,9 @@ class Attempts:
         ending = self._judge.failed(case.delivery, error, route.name, forgiven=forgiven)
         if isinstance(ending, Retry):
             _log.warning(
-                "handling failed, trying again", error=repr(error), delay=round(ending.delay, 3)
+                "handling failed, trying again",
+                error=class_and_place(error),
+                delay=round(ending.delay, 3),
             )
         return ending
 

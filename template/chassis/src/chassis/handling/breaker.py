@@ -14,6 +14,7 @@ from random import random
 import structlog
 
 from chassis.backoff import backoff
+from chassis.handling.endings import class_and_place
 from chassis.handling.pauses import Pauses
 
 _log = structlog.get_logger(__name__)
@@ -180,7 +181,7 @@ class FailurePause:
         if not forgiven and self._breaker.state is State.OPEN:
             _log.error(
                 "most events fail, the consumer pauses and probes; no attempts are used up",
-                error=repr(error),
+                error=class_and_place(error),
             )
         self._apply()
         return forgiven or self._breaker.state is not _CLOSED

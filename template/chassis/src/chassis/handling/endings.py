@@ -7,6 +7,7 @@ import traceback
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import Enum
+from pathlib import Path
 from random import random
 
 from chassis.bus import Delivery, Failure
@@ -97,6 +98,16 @@ class Judge:
             first_failure=delivery.history.first_failure or now,
             last_failure=now,
         )
+
+
+def class_and_place(error: BaseException) -> str:
+    """What a log line says of an error: its message may quote the event, and logs hold no payload.
+
+    The dead letter has the message.
+    """
+    name = type(error).__qualname__
+    frames = traceback.extract_tb(error.__traceback__)
+    return f"{name} at {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else name
 
 
 def _end_of_stack(error: BaseException) -> str:

@@ -104,7 +104,8 @@ class Settling:
         _log.error(
             "dead letter" if self._buries else "given up in this replica",
             reason=failure.reason,
-            why=failure.message[:200],
+            # The message of an error may quote the event.
+            why=failure.error or failure.message[:200],
             handler=failure.handler,
             **_identified(delivery),
         )
