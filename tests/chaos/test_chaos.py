@@ -11,13 +11,10 @@ from tests.chaos.play import play
 # no part in it.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize(
-    ("bus", "store"),
-    [("rabbitmq", "nats-kv"), ("nats", "redis"), ("rabbitmq", "postgres"), ("nats", "nats-kv")],
-)
+@pytest.mark.parametrize(("bus", "store"), [("rabbitmq", "postgres"), ("nats", "nats-kv")])
 def test_nothing_is_lost_and_only_kills_repeat_an_effect(
     bus: str, store: str, chaos_service: Path, tmp_path: Path
 ) -> None:
-    report = play(bus, store, chaos_service, tmp_path, events=600, faults=8, seed=20261123)
+    report = play(bus, store, chaos_service, tmp_path, events=400, faults=6, seed=20261123)
     assert report.broken == {}
     assert bool(report.written) == (store == "postgres")

@@ -54,7 +54,9 @@ def start(
     with ExitStack() as replicas:
         count = 0
 
-        def start_replica(*, pause: float = 0.0, **settings: object) -> Replica:
+        def start_replica(
+            *, pause: float = 0.0, gate: Path = tmp_path, **settings: object
+        ) -> Replica:
             nonlocal count
             count += 1
             env = {
@@ -63,6 +65,7 @@ def start(
                 "CHASSIS_BACKOFF_SECONDS": "0.1",
                 "TEST_EFFECTS": str(effects.path),
                 "TEST_PAUSE": str(pause),
+                "TEST_GATE": str(gate),
             }
             env |= {f"CHASSIS_{name}": str(value) for name, value in settings.items()}
             replica = Replica(service, env, tmp_path / f"replica-{count}.log")

@@ -24,6 +24,7 @@ HANDLERS = '''"""The handler under test: an effect that somebody outside counts.
 import asyncio
 import os
 import sqlite3
+from pathlib import Path
 
 from acme.signup.v1.user_signed_up_pb2 import UserSignedUp
 from chassis import Context, Service
@@ -32,6 +33,7 @@ service = Service("billing-svc")
 ledger = os.environ.get("TEST_EFFECTS", ":memory:")
 effects = sqlite3.connect(ledger, isolation_level=None, timeout=30)
 pause = float(os.environ.get("TEST_PAUSE", "0"))
+gate = Path(os.environ.get("TEST_GATE", "."))
 
 
 @service.on(UserSignedUp)
@@ -39,6 +41,8 @@ async def handle_signup(event: UserSignedUp, ctx: Context) -> None:
     if event.email == "poison":
         raise ValueError("poison")
     await asyncio.sleep(pause)
+    while not gate.exists():
+        await asyncio.sleep(0.1)
     effects.execute("INSERT INTO effects VALUES (?)", (ctx.event_id,))
 '''
 

@@ -1,5 +1,6 @@
 """A rendered service against real brokers, fed by publishers that do not use the chassis."""
 
+import asyncio
 import json
 import random
 import re
@@ -74,18 +75,23 @@ async def test_garbage_goes_to_the_dead_letters_and_the_next_good_event_is_handl
 
 
 async def test_sigterm_with_two_hundred_in_flight_ends_in_order_and_every_event_is_handled_once(
-    start: Start, bus_url: str, effects: Effects
+    start: Start, bus_url: str, effects: Effects, tmp_path: Path
 ) -> None:
-    first = start(pause=0.5, PREFETCH=200, DRAIN_SECONDS=20)
+    times = {"DRAIN_SECONDS": 60, "HANDLER_TIMEOUT_SECONDS": 60, "LEASE_SECONDS": 65}
+    gate = tmp_path / "gate"
+    first = start(gate=gate, PREFETCH=200, **times)
     ids = [f"e-{number}" for number in range(400)]
     async with bare_publisher(bus_url) as publisher:
         await publish_all(publisher, [(id_, signed_up(id_)) for id_ in ids])
         until(
             lambda: first.metric("chassis_in_flight_messages") == 200, "two hundred being in flight"
         )
-        assert first.terminate() == 0
-    handled = len(effects.counts())
-    assert handled >= 200, "what was in flight at SIGTERM is finished"
+    ended = asyncio.create_task(asyncio.to_thread(first.terminate))
+    await asyncio.to_thread(until, lambda: not first.ready(), "the replica taking no more")
+    assert not effects.counts()
+    gate.touch()
+    assert await ended == 0
+    assert len(effects.counts()) == 200, "what was in flight at SIGTERM is finished"
     start()
     assert effects.until(400) == Counter(ids)
 
