@@ -10,14 +10,12 @@ Knows JetStream's API; knows no events, no service and no inbox.
 
 import asyncio
 import json
-import ssl
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from datetime import datetime
 from random import random
 from time import monotonic, time
-from typing import Any, NamedTuple
-from urllib.parse import parse_qs, unquote, urlsplit, urlunsplit
+from typing import Any
 
 import nats.errors
 import structlog
@@ -25,11 +23,11 @@ from nats.aio.subscription import Subscription
 
 from chassis.backoff import backoff
 from chassis.cancellation import cancel
+from chassis.jetstream.credentials import Login, servers_in, shown, tls_context
 from chassis.jetstream.errors import JetStreamError
 from chassis.jetstream.replies import Replies, Reply
 from chassis.jetstream.wire import OnMessage, WireClient
 from chassis.telemetry.connections import ConnectionLog
-from chassis.urls import each
 
 _log = structlog.get_logger(__name__)
 
@@ -46,41 +44,8 @@ _STEADY_SECONDS = 10.0
 """A connection that lives longer than this is a good one: the next backoff starts anew."""
 
 
-class Login(NamedTuple):
-    """What the server asks for: user and password, or a token."""
-
-    user: str | None = None
-    password: str | None = None
-    token: str | None = None
-
-
-def login_in(urls: list[str]) -> Login:
-    """The login of the first URL that has one. Percent-decoded, because nats-py does not decode."""
-    for url in urls:
-        parts = urlsplit(url)
-        if parts.username and parts.password is not None:
-            return Login(user=unquote(parts.username), password=unquote(parts.password))
-        if parts.username:
-            return Login(token=unquote(parts.username))
-    return Login()
-
-
-def _tls(url: str) -> ssl.SSLContext | None:
-    """From `?cafile=…&certfile=…&keyfile=…` of the first URL. Raises OSError: a file is wrong."""
-    files = parse_qs(urlsplit(each(url)[0]).query)
-    if not files:
-        return None
-    try:
-        context = ssl.create_default_context(cafile=files.get("cafile", [None])[0])
-        if "certfile" in files:
-            context.load_cert_chain(files["certfile"][0], files.get("keyfile", [None])[0])
-    except OSError as error:
-        raise OSError(f"the URL's {', '.join(files)} cannot be loaded: {error}") from error
-    return context
-
-
 class JetStream:
-    """`url`: one or more `nats://` or `tls://` servers, separated by commas; see `login_in`.
+    """`url`: one or more `nats://` or `tls://` servers, separated by commas.
 
     Its parameters `cafile`, `certfile` and `keyfile` name a private CA and a client certificate.
 
@@ -106,7 +71,7 @@ class JetStream:
         check: Callable[[], Awaitable[None]] | None = None,
         tick: float = 1.0,
     ) -> None:
-        self._urls = [urlunsplit(urlsplit(one)._replace(query="")) for one in each(url)]
+        self._urls = servers_in(url)
         self._given = url
         self._name = name
         self._timeout = timeout
@@ -135,7 +100,7 @@ class JetStream:
     @property
     def where(self) -> str:
         """The servers without user, password and token, for logs and errors."""
-        return ",".join(urlsplit(url).netloc.rpartition("@")[2] for url in self._urls)
+        return shown(self._urls)
 
     @property
     def max_payload(self) -> int:
@@ -310,7 +275,7 @@ class JetStream:
 
     async def _connect(self, client: WireClient, lost: asyncio.Future[str]) -> None:
         errors: list[Exception] = []
-        login = login_in(self._urls)
+        login = Login.of(self._urls)
 
         async def on_error(error: Exception) -> None:
             errors[:] = [error]
@@ -328,7 +293,7 @@ class JetStream:
                     user=login.user,
                     password=login.password,
                     token=login.token,
-                    tls=_tls(self._given),
+                    tls=tls_context(self._given),
                     name=self._name,
                     error_cb=on_error,
                     disconnected_cb=on_loss,
