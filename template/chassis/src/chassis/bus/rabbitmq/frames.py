@@ -42,7 +42,7 @@ class TolerantConnection(Connection):
 
     async def _Connection__reader(self, frames: FrameReceiver) -> None:  # noqa: N802 - aiormq's name for it
         """aiormq's loop over the frames, with our way to read them."""
-        await super()._Connection__reader(_Frames(frames.reader))  # type: ignore[misc]  # a private name, mangled
+        await super()._Connection__reader(_Frames(frames.reader))  # type: ignore[misc] # a mangled name
 
 
 class _Frames(FrameReceiver):
