@@ -22,11 +22,31 @@ def service(rendered: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(rendered, tmp_path / "billing-svc", symlinks=True))
 
 
+@pytest.fixture(scope="session")
+def template_without_chassis(template: Path, run_folder: Path) -> Path:
+    """`template` without the files that are the same in every service."""
+
+    def make(folder: Path) -> None:
+        shutil.copytree(template, folder, dirs_exist_ok=True)
+        shutil.rmtree(folder / "template/chassis")
+        lab.commit_all(folder, "without the chassis")
+
+    return made_once(run_folder / "template-without-chassis", make)
+
+
 @pytest.fixture
 def render(
-    copie: Copie, template: Path, run_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    copie: Copie,
+    template: Path,
+    template_without_chassis: Path,
+    run_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> lab.Render:
-    """pytest-copie on `template`. Tests with the same answers get copies of one render."""
+    """pytest-copie on `template`. Tests with the same answers get copies of one render.
+
+    Copier takes more time for the chassis than for all else, and changes nothing in it.
+    """
     monkeypatch.setenv("COPIER_CACHE_DIR", str(tmp_path / ".copier-cache"))
     numbers = count()
 
@@ -34,11 +54,12 @@ def render(
         given = {"service_name": "billing-svc", **answers}
 
         def make(folder: Path) -> None:
-            result = copie.copy(extra_answers=given, template_dir=template)
+            result = copie.copy(extra_answers=given, template_dir=template_without_chassis)
             if result.exception is not None:
                 raise result.exception
             assert result.project_dir is not None
             shutil.copytree(result.project_dir, folder, symlinks=True, dirs_exist_ok=True)
+            shutil.copytree(template / "template/chassis", folder / "chassis", symlinks=True)
 
         name = sha256(repr(sorted(given.items())).encode()).hexdigest()[:12]
         kept = made_once(run_folder / f"render-{name}", make)

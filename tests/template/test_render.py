@@ -63,6 +63,17 @@ def test_the_chassis_in_a_service_is_the_chassis_of_the_template(
     assert chassis == {path: data for path, data in written.items() if path.startswith("chassis/")}
 
 
+def test_a_render_of_these_tests_is_what_copier_renders_of_the_whole_template(
+    render: lab.Render, rendered: Path
+) -> None:
+    folder = render()
+    lab.git(folder, "init", "--quiet")
+    made, whole = lab.tree(folder), lab.tree(rendered)
+    for files in (made, whole):
+        del files[".copier-answers.yml"]  # it names the template
+    assert made == whole
+
+
 def test_the_chassis_carries_no_template_syntax() -> None:
     assert [
         path
