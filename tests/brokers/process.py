@@ -8,6 +8,7 @@ server's process group when the pipe ends. The server has its own session, so Ct
 reaches pytest alone.
 """
 
+import fcntl
 import os
 import secrets
 import signal
@@ -16,13 +17,16 @@ import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
+from tempfile import gettempdir
 from time import monotonic, sleep
 
 import psutil
 
 _POLL_SECONDS = 0.02
 _PORTS = range(12_000, 32_000)
+_LOCKS = Path(gettempdir(), f"dockyard-test-ports-{os.getuid()}")
 _given: set[int] = set()
 _WATCHER = 'read -r _ || kill -KILL "-$1"'
 
@@ -194,24 +198,28 @@ def _stands_still(member: psutil.Process) -> bool:
 
 
 def free_port() -> int:
-    """A TCP port of 127.0.0.1 without a listener; a process gets each port once.
+    """A TCP port of 127.0.0.1 without a listener, which no other test run gets meanwhile.
 
     The port is below the ephemeral range. A client that retries against a killed server on an
-    ephemeral port can get that very port as its own, and would connect to itself. Each worker of
-    pytest-xdist has its own share of the ports, so that two workers never race for one.
+    ephemeral port can get that very port as its own, and would connect to itself.
     """
-    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
-    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % workers
-    share = len(_PORTS) // workers
     for _ in range(1000):
-        port = _PORTS[worker * share + secrets.randbelow(share)]
+        port = secrets.choice(_PORTS)
         if port in _given:
             continue
-        with socket.socket() as probe, suppress(OSError):
-            probe.bind(("127.0.0.1", port))
+        with suppress(OSError):
+            fcntl.lockf(_locks(), fcntl.LOCK_EX | fcntl.LOCK_NB, 1, port)
+            with socket.socket() as probe:
+                probe.bind(("127.0.0.1", port))
             _given.add(port)
             return port
     raise ServerError(f"found no free TCP port between {_PORTS.start} and {_PORTS.stop}")
+
+
+@cache
+def _locks() -> int:
+    """A file with a byte for each port: the process that has the port keeps the byte locked."""
+    return os.open(_LOCKS, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
 
 
 def listens(port: int) -> bool:

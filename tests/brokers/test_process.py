@@ -92,3 +92,16 @@ def test_a_test_run_that_is_interrupted_or_killed_takes_its_servers_with_it(
         server = int(run.stdout.readline())
         run.send_signal(how)
     _wait_gone(server)
+
+
+def test_a_port_is_given_to_one_process_only() -> None:
+    mine = free_port()
+    program = f"""
+import fcntl
+from tests.brokers.process import _locks
+fcntl.lockf(_locks(), fcntl.LOCK_EX | fcntl.LOCK_NB, 1, {mine})
+"""
+    other = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
+    assert "BlockingIOError" in other.stderr
