@@ -6,6 +6,7 @@ Its examples are the same in every run, unless somebody searches for new ones:
 """
 
 import os
+import signal
 import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -29,6 +30,9 @@ CONTRACTS = pytest.StashKey[str]()
 
 def pytest_configure(config: pytest.Config) -> None:
     """Before any test module is imported: they import the generated code."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        # A shell's job in the background ignores Ctrl-C, and so would all that the tests start.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     config.add_cleanup(stop_shared_rabbitmq)
     folder = getattr(config, "workerinput", {}).get("contracts")
     if folder is None:

@@ -18,7 +18,7 @@ from tests.chaos.world import LONG, ONE_SERVER, PAIRS, SHORT_PAIRS, victims
 from tests.e2e.publishers import signed_up
 from tests.waiting import until
 
-TIMES = 20 if LONG else 4
+TIMES = 20 if LONG else 2  # each of the two replicas
 SECONDS = 30.0 if LONG else 3.0
 RECOVERY_SECONDS = 5.0
 LONG_OUTAGES = [*((*pair, of) for pair in PAIRS for of in get_args(Of)), (*ONE_SERVER, "both")]

@@ -1,9 +1,12 @@
 """Throw-away templates and services, and a command line bound to a home of its own."""
 
 import os
+import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from tempfile import mkdtemp
 
 import pytest
 from uv import find_uv_bin
@@ -23,12 +26,13 @@ def uv_cache() -> str:
 
 
 @pytest.fixture(autouse=True)
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, uv_cache: str) -> Path:
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, uv_cache: str) -> Iterator[Path]:
     """A home, a git identity and temporary folders that are this test's alone."""
     folder = tmp_path / "home"
-    scratch = tmp_path / "scratch"
+    # The path of a socket has at most 107 bytes, and the ones of pytest are long.
+    scratch = Path(mkdtemp(prefix="scratch-"))
+    (tmp_path / "scratch").symlink_to(scratch)
     folder.mkdir()
-    scratch.mkdir()
     for name in [
         name for name in os.environ if name.startswith(("GIT_", "DOCKYARD_", "COPIER_", "XDG_"))
     ]:
@@ -43,7 +47,8 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, uv_cache: str) -> Path
     (folder / ".gitconfig").write_text(
         "[user]\n\tname = Ada\n\temail = ada@example.com\n[init]\n\tdefaultBranch = trunk\n"
     )
-    return folder
+    yield folder
+    shutil.rmtree(scratch, ignore_errors=True)
 
 
 @pytest.fixture

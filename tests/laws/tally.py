@@ -11,6 +11,8 @@ from hypothesis import HealthCheck, Phase, settings
 _P = ParamSpec("_P")
 _SEEDED = 200
 CASES = int(os.environ.get("LAW_CASES", _SEEDED))
+LONG = CASES > _SEEDED
+"""Whether the laws are tried as often as by `make laws`."""
 PLANNED: dict[str, int] = {}
 """How many cases each law is to get, by the name of its test."""
 TRIED: Counter[str] = Counter()

@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Callable, Mapping
 from functools import cache
+from itertools import cycle, product
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from tests.laws import model
 from tests.laws.ground import Ground
 from tests.laws.model import ANSWERS_FILE, EXECUTABLE, REGULAR, File, Files
 from tests.laws.scenarios import edited_service, newer_release
-from tests.laws.tally import counted, law
+from tests.laws.tally import LONG, counted, law
 from tests.laws.test_laws import sides_of_conflicts
 from tests.template import lab
 
@@ -103,8 +104,11 @@ def test_each_line_of_a_team_on_the_real_template_is_in_the_result_or_in_a_repor
     assert ground.files(predicted.tree) == ground.files()
 
 
-@pytest.mark.parametrize("commit", _OLDER_COMMITS)
-@pytest.mark.parametrize("answers", _ANSWERS, ids=lambda answers: "-".join(answers.values()))
+@pytest.mark.parametrize(
+    ("commit", "answers"),
+    product(_OLDER_COMMITS, _ANSWERS) if LONG else zip(_OLDER_COMMITS, cycle(_ANSWERS)),
+    ids=lambda each: each if isinstance(each, str) else "-".join(each.values()),
+)
 def test_a_service_of_an_older_commit_becomes_a_fresh_render(
     commit: str, answers: Mapping[str, str], tmp_path: Path
 ) -> None:
