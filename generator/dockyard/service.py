@@ -108,7 +108,6 @@ def require_clean(service: Service, among: Collection[str] | None = None) -> Non
     Only files in the service's folder count; with `among`, only these. Of `among`, a file that is
     merely deleted has nothing to lose.
     """
-    env = git.environment() | {"GIT_OPTIONAL_LOCKS": "0"}
     options = (
         "--porcelain",
         "-z",
@@ -116,7 +115,7 @@ def require_clean(service: Service, among: Collection[str] | None = None) -> Non
         "--ignore-submodules=untracked",
         "--no-renames",
     )
-    listed = git.run("status", *options, "--", ".", folder=service.root, env=env)
+    listed = git.run("status", *options, "--", ".", folder=service.root)
     states = [
         (line[:2], line[3:].removeprefix(service.prefix)) for line in listed.split("\0") if line
     ]

@@ -7,12 +7,14 @@ import multiprocessing
 import os
 import signal
 import sys
+import tempfile
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from functools import partial
+from multiprocessing.util import get_temp_dir
 from threading import Lock, Thread, main_thread
 from typing import TypeVar
 
@@ -22,6 +24,8 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 _PRELOADED = ["copier", "dockyard.fleet.update"]
+_LONGEST_SOCKET_FOLDER = 70
+"""Bytes; the rest of 107 is for names that multiprocessing chooses."""
 _AT_WORK = Lock()
 _GRACE = 30.0
 """Seconds that a process has to undo its work after the one that started it is gone."""
@@ -121,9 +125,24 @@ def default_jobs() -> int:
 
 
 def _processes(number: int, prepare: Callable[[], None]) -> ProcessPoolExecutor:
+    _keep_sockets_short()
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(_PRELOADED)
     return ProcessPoolExecutor(number, context, _begin, (dict(os.environ), prepare))
+
+
+def _keep_sockets_short() -> None:
+    """Put the sockets of the processes into /tmp if the user's temporary folder has a long path.
+
+    A Unix socket's path has at most 107 bytes. Python 3.14 does this by itself.
+    """
+    user, short = tempfile.gettempdir(), "/tmp"  # noqa: S108 - as Python 3.14 does
+    if len(os.fsencode(user)) > _LONGEST_SOCKET_FOLDER and os.access(short, os.W_OK):
+        try:
+            tempfile.tempdir = short
+            get_temp_dir()  # made now, and kept by this process
+        finally:
+            tempfile.tempdir = user
 
 
 def _begun(

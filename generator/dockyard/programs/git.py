@@ -120,9 +120,17 @@ class FirstCommit:
     """Whether the commit bears Dockyard's neutral identity."""
 
 
+WITHOUT_HOOKS = ("-c", f"core.hooksPath={os.devnull}")
+"""For an index of Dockyard's own beside the user's repository: no hook of the user is about it."""
+
+
 def environment() -> dict[str, str]:
-    """This process's environment, bound to no repository, with all of the user's git."""
-    return {name: value for name, value in os.environ.items() if name not in _REPOSITORY_VARIABLES}
+    """This process's environment, bound to no repository, with all of the user's git.
+
+    A command that only reads refreshes no index on the way, so it runs no hook for that either.
+    """
+    kept = {name: value for name, value in os.environ.items() if name not in _REPOSITORY_VARIABLES}
+    return kept | {"GIT_OPTIONAL_LOCKS": "0"}
 
 
 def isolated_environment(config: Mapping[str, str] | None = None) -> dict[str, str]:

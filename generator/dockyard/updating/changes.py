@@ -86,7 +86,7 @@ def seen_as_committed(service: Service, index: Path, wanted: Collection[Change])
     seen = {path: mark(top / path) for path in old}
     env = git.environment() | {"GIT_INDEX_FILE": str(index)}
     lines = "".join(f"{entry.mode} {entry.oid}\t{path}\0" for path, entry in old.items())
-    config = ("-c", "core.fsmonitor=false", "-c", "core.splitIndex=false")
+    config = (*git.WITHOUT_HOOKS, "-c", "core.fsmonitor=false", "-c", "core.splitIndex=false")
     add = (*config, "update-index", "-z", "--index-info")
     git.run(*add, folder=top, env=env, stdin=os.fsencode(lines))
     changed = git.run(*config, "ls-files", "-z", "--modified", folder=top, env=env).split("\0")[:-1]

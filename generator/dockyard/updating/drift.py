@@ -146,7 +146,9 @@ def _on_disk(scratch: ScratchRepository, service: Service, paths: Collection[str
     known = set(git.run("ls-files", "-z", folder=service.root, env=env).split("\0"))
     found = _found(service, paths, known)
     how = ("--add", "--remove", "--ignore-skip-worktree-entries", "-z", "--stdin")
-    git.run("update-index", *how, folder=service.root, env=env, stdin=_listed(found))
+    git.run(
+        *git.WITHOUT_HOOKS, "update-index", *how, folder=service.root, env=env, stdin=_listed(found)
+    )
     listed = git.run("ls-files", "--stage", "-z", folder=service.root, env=env).split("\0")[:-1]
     return {path: entry for path, entry in map(_staged, listed) if path in found}
 
