@@ -517,8 +517,6 @@ async def test_a_replayed_event_that_dies_before_its_entry_is_removed_is_an_entr
     await tool.start()
     stack.push_async_callback(tool.close)
     await asyncio.wait_for(tool.wait_ready(), PATIENCE)
-    # The largest body of a connection waits for an answer of the broker before it is sent.
-    await tool.publish(event(b"larger than the letter", type_=OPENED))
     sweep = asyncio.create_task(tool.sweep("billing-svc", replay))
     await eventually(lambda: len(deaths) == 2)
     await asyncio.to_thread(cable.let_go)

@@ -34,6 +34,11 @@ from chassis.bus.rabbitmq.topology import (
 )
 
 ANSWER_SECONDS = 10.0
+SURELY_TAKEN = 1024 * 1024
+"""Bytes that every broker takes unless it is told otherwise; a larger body is proven first.
+
+Proving costs a round trip. An event that kills its process must be set apart faster than that.
+"""
 CONFIRM_SECONDS = 30.0
 CLOSE_SECONDS = 5.0
 
@@ -59,7 +64,7 @@ class Link:
         self.reason = ""
         self._publishing = publishing
         self._proving = asyncio.Lock()
-        self._proven_size = -1
+        self._proven_size = SURELY_TAKEN
         self._size_limit = UNBOUNDED
         self._consumers: list[Consumer] = []
         self._bound: list[tuple[Queue, frozenset[str] | None]] = []
