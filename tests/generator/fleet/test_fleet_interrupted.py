@@ -48,7 +48,7 @@ def held_back(gate: Path) -> dict[str, str]:
     """A service whose tests say that they run, and end when `gate` is there."""
     return {
         "GNUmakefile": f"test:\n\ttouch {gate}.$$PPID\n"
-        f"\tuntil test -e {gate}; do sleep 0.05; done\n"
+        f"\tuntil test -e {gate} || ! test -e {gate.parent}; do sleep 0.05; done\n"
     }
 
 
