@@ -28,6 +28,8 @@ _POLL_SECONDS = 0.02
 _PORTS = range(12_000, 32_000)
 _LOCKS = Path(gettempdir(), f"dockyard-test-ports-{os.getuid()}")
 _given: set[int] = set()
+# A process that has ended stays a zombie while its parent is stopped.
+_STILL = (psutil.STATUS_STOPPED, psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
 _WATCHER = 'read -r _ || kill -KILL "-$1"'
 
 
@@ -192,7 +194,7 @@ def _stands_still(member: psutil.Process) -> bool:
         threads = (
             [psutil.Process(thread.id) for thread in member.threads()] if psutil.LINUX else [member]
         )
-        return all(thread.status() == psutil.STATUS_STOPPED for thread in threads)
+        return all(thread.status() in _STILL for thread in threads)
     except psutil.NoSuchProcess:
         return True
 

@@ -3,7 +3,7 @@
 import asyncio
 import os
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from typing import Any
 from uuid import uuid4
@@ -15,6 +15,7 @@ from chassis.inbox import InboxUnavailable, Lease
 from chassis.inbox.postgres.database import Database
 from chassis.inbox.postgres.inbox import PostgresInbox
 from tests.brokers.process import Server, free_port
+from tests.waiting import PATIENCE
 
 Connection = psycopg.AsyncConnection[tuple[Any, ...]]
 
@@ -65,6 +66,46 @@ async def test_records_that_are_over_are_deleted_in_passing(url: str, admin: Con
         await longer.close()
     assert await _value(admin, "SELECT count(*) FROM chassis_inbox WHERE until <= now()") == 0
     assert await _value(admin, "SELECT count(*) FROM chassis_inbox") == 1000
+
+
+async def test_a_check_that_is_given_up_loses_no_connection(
+    postgres: tuple[str, Server], admin: Connection
+) -> None:
+    """One connection is closed, and the server hangs while the others are looked at."""
+    url, server = postgres
+    database = Database(url, connections=16, timeout=2.0, patience=2.0)
+    await database.open()
+
+    async def all_at_once() -> bool:
+        barrier = asyncio.Barrier(4)
+
+        async def hold_one() -> None:
+            async with database.statement():
+                await barrier.wait()
+
+        held = await asyncio.gather(*(hold_one() for _ in range(4)), return_exceptions=True)
+        return held == [None] * 4
+
+    try:
+        await _until(all_at_once)
+        first = database._statements._pool[0]
+        await admin.execute("SELECT pg_terminate_backend(%s, 10000)", [first.info.backend_pid])
+        await asyncio.to_thread(server.suspend)
+        try:
+            with pytest.raises(InboxUnavailable):
+                async with database.statement():
+                    pytest.fail("the server hangs")
+        finally:
+            server.resume()
+        await _until(all_at_once)
+    finally:
+        await database.close()
+
+
+async def _until(true: Callable[[], Awaitable[bool]]) -> None:
+    async with asyncio.timeout(PATIENCE):
+        while not await true():
+            await asyncio.sleep(0.05)
 
 
 async def test_a_role_without_the_right_to_create_uses_a_table_that_is_there(

@@ -65,6 +65,8 @@ class Database:
         """Connection parameters in addition to the URL."""
         self._patience = patience
         self._renewed_at = -math.inf
+        self._checks: dict[str, asyncio.Task[None]] = {}
+        """By pool: the check of all its connections, while it runs."""
         self._trouble: Exception | None = None
         """Why the last connection could not be made; None if it could."""
         self._handlers = connections - max(2, connections // 4)
@@ -80,6 +82,8 @@ class Database:
         await self._transactions.open()
 
     async def close(self) -> None:
+        for running in [*self._checks.values()]:
+            running.cancel()
         await asyncio.gather(
             self._transactions.close(CLOSE_SECONDS), self._statements.close(CLOSE_SECONDS)
         )
@@ -155,7 +159,11 @@ class Database:
         self, name: str, *, least: int, most: int, patience: float
     ) -> AsyncConnectionPool[Connection]:
         async def check(connection: Connection) -> None:
-            await _check(pool, connection)
+            try:
+                await _check(pool, connection)
+            except psycopg.OperationalError:
+                self._check_all(pool)
+                raise
 
         pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(
             self.url,
@@ -172,6 +180,16 @@ class Database:
             reconnect_timeout=self.timeout,
         )
         return pool
+
+    def _check_all(self, pool: AsyncConnectionPool[Connection]) -> None:
+        """Replace the closed connections of `pool`, which are probably all.
+
+        In a task of its own: a hanging server would hold up the caller beyond its time, and a
+        cancelled check loses the connections that it has in hand.
+        """
+        if pool.name not in self._checks:
+            running = self._checks[pool.name] = asyncio.create_task(pool.check())
+            running.add_done_callback(lambda _: self._checks.pop(pool.name))
 
 
 def _noting(note: Callable[[Exception | None], None]) -> type[Connection]:
@@ -196,19 +214,11 @@ async def _configure(connection: Connection) -> None:
 
 
 async def _check(pool: AsyncConnectionPool[Connection], connection: Connection) -> None:
-    """Raise if the server has closed `connection`. Needs no round trip if there is nothing to read.
-
-    The other connections are then probably closed too; the pool's own check replaces them all.
-    """
+    """Raise if the server has closed `connection`. Without anything to read, no round trip."""
     with DefaultSelector() as selector:
         selector.register(connection.fileno(), EVENT_READ)
-        if not selector.select(0):
-            return
-    try:
-        await pool.check_connection(connection)
-    except psycopg.OperationalError:
-        await pool.check()
-        raise
+        if selector.select(0):
+            await pool.check_connection(connection)
 
 
 def _parts(url: str) -> Mapping[str, Any]:
