@@ -14,6 +14,7 @@ _APART = (
     "tests/chaos/",
     "tests/e2e/",
     "tests/generator/fleet/",
+    "tests/generator/test_demo.py",
     "tests/laws/",
     "tests/monitoring/test_live.py",
     "tests/monitoring/test_rules.py",
@@ -30,7 +31,10 @@ _APART = (
 
 _FIRST = (
     "tests/image/",
+    "tests/generator/fleet/test_fleet_interrupted.py",
     "tests/monitoring/test_live.py::test_alerts",
+    "tests/chaos/test_poison_that_kills.py",
+    "tests/chaos/test_chaos.py",
     "tests/laws/",
     "tests/chassis/bus/",
     "tests/chaos/",
