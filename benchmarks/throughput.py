@@ -28,6 +28,7 @@ from tests.brokers.process import free_port
 from tests.brokers.rabbitmq import shared_rabbitmq
 from tests.e2e.publishers import bare_publisher, publish_all, signed_up
 from tests.e2e.rendering import render_service
+from tests.template import lab
 
 HERE = Path(__file__).parent
 PREFETCH = "200"
@@ -60,10 +61,18 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="dockyard-bench-") as folder:
         _say("rendering a service")
-        service = render_service(Path(folder), (HERE / "contenders/handlers.py").read_text())
+        service = _render(Path(folder))
         for bus in options.bus or ["rabbitmq", "nats"]:
             runs = _measure(bus, service, Path(folder), options.events, options.rounds)
             _report(bus, runs, options.events)
+
+
+def _render(folder: Path) -> Path:
+    """The measured service, of the working tree's template."""
+    template = folder / "template"
+    lab.lay_down_template(template)
+    lab.commit_all(template, "the template of the working tree")
+    return render_service(template, folder, (HERE / "contenders/handlers.py").read_text())
 
 
 def _measure(

@@ -8,6 +8,7 @@ from typing import Protocol
 
 import aio_pika
 import nats
+from nats.aio.client import Client
 
 SIGNED_UP = "acme.signup.v1.UserSignedUp"
 OCCURRED = f"{datetime.now(UTC) - timedelta(minutes=10):%Y-%m-%dT%H:%M:%SZ}"
@@ -59,7 +60,7 @@ class RabbitPublisher:
 
 
 class NatsPublisher:
-    def __init__(self, client: nats.NATS) -> None:
+    def __init__(self, client: Client) -> None:
         self._stream = client.jetstream()
 
     async def publish(self, id_: str, body: bytes) -> None:
