@@ -25,7 +25,7 @@ from time import monotonic, sleep
 
 from tests.brokers.nats import nats
 from tests.brokers.process import free_port
-from tests.brokers.rabbitmq import shared_rabbitmq
+from tests.brokers.rabbitmq import shared_rabbitmq, stop_shared_rabbitmq
 from tests.e2e.publishers import bare_publisher, publish_all, signed_up
 from tests.e2e.rendering import render_service
 from tests.template import lab
@@ -62,9 +62,12 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="dockyard-bench-") as folder:
         _say("rendering a service")
         service = _render(Path(folder))
-        for bus in options.bus or ["rabbitmq", "nats"]:
-            runs = _measure(bus, service, Path(folder), options.events, options.rounds)
-            _report(bus, runs, options.events)
+        try:
+            for bus in options.bus or ["rabbitmq", "nats"]:
+                runs = _measure(bus, service, Path(folder), options.events, options.rounds)
+                _report(bus, runs, options.events)
+        finally:
+            stop_shared_rabbitmq()
 
 
 def _render(folder: Path) -> Path:
