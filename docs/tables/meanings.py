@@ -27,7 +27,7 @@ REASONS = {
     "rejected": "A handler raised `Reject`.",
     "undecodable": "The body is not a message of the type.",
     "unknown_type": "No handler takes the type.",
-    "unpublishable": "The handler published an event that is too large or has no valid type.",
+    "unpublishable": "The handler published what is too large, has no valid type or is no message.",
     "unsupported_version": "Handlers take other versions, one of them older, but not this one.",
     "upcast_failed": "An upcaster raised or did not return the newer message; the text names it.",
 }

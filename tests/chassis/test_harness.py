@@ -7,6 +7,7 @@ from acme.billing.v1.account_opened_pb2 import AccountOpened
 from acme.signup.v1.user_signed_up_pb2 import UserSignedUp
 
 from chassis import Context, Reject, RetryAfter, Service
+from chassis.handling.transactions import NoTransaction
 from chassis.settings import SettingsError
 from chassis.testing import Harness
 from tests.chassis.postgres_lab import Database
@@ -210,5 +211,6 @@ async def test_a_harness_leaves_nothing_of_its_own_in_the_database_and_knows_not
 
 async def test_without_a_database_a_handler_that_wants_one_says_so() -> None:
     async with Harness(writing(), max_attempts=1) as harness:
-        assert await harness.send(UserSignedUp(user_id="ada")) == "dead"
-        assert "needs the inbox in the same PostgreSQL" in harness.dead_letters[0].message
+        with pytest.raises(NoTransaction, match="in a test, give the harness a database"):
+            await harness.send(UserSignedUp(user_id="ada"))
+        assert harness.dead_letters == []

@@ -19,6 +19,22 @@ def test_a_handler_must_be_async() -> None:
         def open_account(event: UserSignedUp, ctx: Context) -> None: ...
 
 
+def test_a_handler_takes_an_event_and_its_context() -> None:
+    service = Service("billing-svc")
+    with pytest.raises(RegistrationError, match="must take two arguments, the event and its"):
+
+        @service.on(UserSignedUp)  # type: ignore[arg-type]
+        async def open_account(event: UserSignedUp) -> None: ...
+
+
+def test_only_messages_of_contracts_can_be_handled() -> None:
+    service = Service("billing-svc")
+    with pytest.raises(RegistrationError, match="<class 'str'> is no message of a contract"):
+
+        @service.on(str)  # type: ignore[type-var]
+        async def open_account(event: str, ctx: Context) -> None: ...
+
+
 def test_two_handlers_of_one_type_need_two_names() -> None:
     service = Service("billing-svc")
 
@@ -46,6 +62,7 @@ def test_two_handlers_of_one_type_need_two_names() -> None:
         ({"key": "user_id"}, "key= must be a plain function"),
         ({"delivery": "all"}, "delivery='all' must be 'shared' or 'every_replica'"),
         ({"delivery": "every_replica", "key": str}, "key= says what is handled once"),
+        ({"delivery": "every_replica", "transaction": True}, "transaction=True needs a claim"),
     ],
 )
 def test_options_that_mean_nothing_are_refused_with_a_sentence(

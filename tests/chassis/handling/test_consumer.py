@@ -475,6 +475,15 @@ async def test_an_event_too_large_to_publish_is_dead_at_once_and_nothing_is_publ
     assert line.bus.published == []
 
 
+async def test_what_is_no_message_of_a_contract_cannot_be_published_by_any_attempt() -> None:
+    async def mistaken(event: UserSignedUp, ctx: Context) -> None:
+        ctx.publish({"account_id": "a-1"})  # type: ignore[arg-type]
+
+    failure = (await pipeline(mistaken).take(delivered(EVENT))).buried
+    assert failure.reason == "unpublishable"
+    assert "dict is no message of a contract" in failure.message
+
+
 # The lease.
 
 

@@ -18,7 +18,7 @@ from chassis.inbox import InboxUnavailable
 from chassis.inbox.memory import MemoryInbox
 from chassis.replica.assemble import metrics_of
 from chassis.replica.process import run
-from chassis.settings import load
+from chassis.settings import SettingsError, load
 from tests.chassis.conftest import LogLines
 from tests.waiting import PATIENCE, eventually
 
@@ -102,6 +102,47 @@ async def test_a_service_handles_publishes_and_stops_at_a_signal(world: World) -
     terminate()
     await ended(running)
     assert world.logged("stopped")
+
+
+async def test_a_declared_transaction_without_its_store_stops_the_start(world: World) -> None:
+    service = Service("billing-svc")
+
+    @service.on(UserSignedUp, transaction=True)
+    async def store_account(event: UserSignedUp, ctx: Context) -> None: ...
+
+    with pytest.raises(SettingsError, match=r"handler store_account .* CHASSIS_INBOX_URL=postgres"):
+        await run(service, SETTINGS)
+
+
+async def test_a_fault_of_the_set_up_is_not_ready_is_told_once_and_loses_nothing(
+    world: World,
+) -> None:
+    service = Service("billing-svc")
+
+    @service.on(UserSignedUp)
+    async def store_account(event: UserSignedUp, ctx: Context) -> None:
+        await ctx.transaction()
+
+    running = asyncio.create_task(run(service, SETTINGS))
+    await eventually(lambda: bool(world.logged("ready")))
+    for number in range(3):
+        await world.publish(UserSignedUp(), f"e-{number}")
+    fault = (
+        "the set-up of the service is wrong; the consumer pauses until a restart, and its events "
+        "stay at the broker"
+    )
+    await eventually(lambda: bool(world.logged(fault)))
+    assert await world.get("/readyz") == (
+        503,
+        {"status": "unavailable", "reasons": ["setup"]},
+    )
+    terminate()
+    await ended(running)
+    [line] = world.logged(fault)
+    assert (line["handler"], line["level"]) == ("store_account", "error")
+    assert "set CHASSIS_INBOX_URL=postgresql://" in str(line["fault"])
+    waiting = world.broker.queues["billing-svc"].items
+    assert [item.history.attempt for item in waiting] == [1, 1, 1]
 
 
 async def test_a_drain_is_not_ready_takes_nothing_and_finishes_what_is_in_flight(

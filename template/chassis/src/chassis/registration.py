@@ -26,6 +26,7 @@ class Options:
     concurrency: int | None
     ordered_by: Callable[[Any], str | None] | None
     delivery: DeliveryMode
+    transaction: bool = False
 
     def check(self, whose: str) -> None:
         """Raises RegistrationError for an option that means nothing."""
@@ -49,6 +50,11 @@ class Options:
             raise RegistrationError(
                 f"{whose}: key= says what is handled once, delivery='every_replica' handles it in "
                 "each replica: leave one out"
+            )
+        if self.delivery == "every_replica" and self.transaction:
+            raise RegistrationError(
+                f"{whose}: transaction=True needs a claim, and delivery='every_replica' has none: "
+                "leave one out"
             )
 
 
@@ -78,6 +84,19 @@ class Registry:
         name = getattr(handler, "__name__", repr(handler))
         if not inspect.iscoroutinefunction(handler):
             raise RegistrationError(f"handler {name} must be an `async def` function")
+        given: object = message
+        if not (isinstance(given, type) and issubclass(given, Message)):
+            raise RegistrationError(
+                f"handler {name}: {message!r} is no message of a contract; give a class that "
+                "`make contracts` generated"
+            )
+        try:
+            inspect.signature(handler).bind(None, None)
+        except TypeError:
+            raise RegistrationError(
+                f"handler {name} of {event_type(message)} must take two arguments, the event and "
+                "its Context"
+            ) from None
         options.check(f"handler {name} of {event_type(message)}")
         registered = self._handlers.setdefault(message, [])
         if any(other.name == name for other in registered):

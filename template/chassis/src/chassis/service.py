@@ -37,6 +37,7 @@ class Service:
         concurrency: int | None = None,
         ordered_by: Callable[[Event], str | None] | None = None,
         delivery: DeliveryMode = "shared",
+        transaction: bool = False,
     ) -> Callable[[Handler[Event]], Handler[Event]]:
         """Register an async function as a handler of `message`. Raises RegistrationError.
 
@@ -48,9 +49,11 @@ class Service:
         handler has in hand at a time in a replica. `ordered_by` gives what an event belongs to:
         events with the same answer are handled one at a time, and within a replica in the order of
         their delivery; None or an empty string asks for no order. `delivery="every_replica"`: each
-        replica handles each event, at least once and without a claim.
+        replica handles each event, at least once and without a claim. `transaction=True` says that
+        the handler calls `ctx.transaction()`: without the inbox in PostgreSQL the service does not
+        start.
         """
-        options = Options(key, concurrency, ordered_by, delivery)
+        options = Options(key, concurrency, ordered_by, delivery, transaction)
 
         def register(handler: Handler[Event]) -> Handler[Event]:
             self.registry.add(message, handler, options)

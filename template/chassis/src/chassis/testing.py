@@ -123,12 +123,18 @@ class Harness:
         async with self._stack:
             await self._consumer.drain(0)
 
+    @property
+    def setup_fault(self) -> Exception | None:
+        """The fault of the service's set-up that a handler met; `send` has raised it."""
+        return self._consumer.setup_fault
+
     async def send(self, event: Message, *, id: str | None = None) -> Outcome:  # noqa: A002 - what CloudEvents calls it
         """Give `event` to the service and return its final outcome, all retries included.
 
         The same `id` twice is a duplicate; by default each event has a new one. Handlers of
         `every_replica` get the event after the others. Their outcome counts if no other handler
-        takes the event, or if they give it up.
+        takes the event, or if they give it up. Raises NoTransaction if a handler asks for a
+        transaction and the harness has no `database`.
         """
         message = to_event(event, source="test", id_=id)
         return await self.send_raw(to_headers(message.envelope, AMQP_PREFIX), message.body)
@@ -201,6 +207,8 @@ class _Delivery:
         return True
 
     async def hand_back(self) -> bool:
+        if self._harness.setup_fault is not None:
+            raise self._harness.setup_fault
         await asyncio.sleep(0)
         return True
 

@@ -32,6 +32,10 @@ class ContractError(Exception):
     """An event type is not known, or a body does not fit it; the message says what is known."""
 
 
+class NotAnEvent(TypeError):
+    """What is to be published is no message of a contract."""
+
+
 def require_fast_protobuf() -> None:
     """Raises ContractError on the pure-Python protobuf runtime, which is about 46 times slower."""
     if api_implementation.Type() != "upb":
@@ -106,7 +110,15 @@ def _versioned(type_: str) -> tuple[tuple[str, str] | None, tuple[int, int, int]
 def to_event(
     message: Message, *, source: str, id_: str | None = None, time: datetime | None = None
 ) -> EncodedEvent:
-    """The message as an event from `source`; a random id and the present time unless given."""
+    """The message as an event from `source`; a random id and the present time unless given.
+
+    Raises NotAnEvent.
+    """
+    if not isinstance(message, Message):
+        raise NotAnEvent(
+            f"{type(message).__qualname__} is no message of a contract: publish an object of a "
+            "class that `make contracts` generated"
+        )
     envelope = Envelope(
         id=id_ if id_ is not None else uuid4().hex,
         source=source,

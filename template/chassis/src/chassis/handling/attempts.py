@@ -16,10 +16,11 @@ from google.protobuf.message import Message
 from chassis.bus import BusUnavailable, Delivery, Unpublishable
 from chassis.context import Context
 from chassis.contracts.envelope import EncodedEvent, Envelope
-from chassis.contracts.event_types import event_type, event_without_version
+from chassis.contracts.event_types import NotAnEvent, event_type, event_without_version
 from chassis.handling.deadlines import Deadlines
 from chassis.handling.endings import End, Ending, Retry, class_and_place
 from chassis.handling.leases import Work
+from chassis.handling.setup import SetupFault
 from chassis.handling.surroundings import Surroundings
 from chassis.handling.transactions import Transactions
 from chassis.handling.turns import Turns
@@ -82,6 +83,7 @@ class Attempts:
         self._publisher = around.publisher
         self._outage = around.outage
         self._failures = around.failures
+        self._setup = around.setup
         self._deadlines = Deadlines(around.limits.handler_timeout)
         self._probe_seconds = around.limits.probe
         self._metrics = around.metrics
@@ -91,8 +93,8 @@ class Attempts:
         """Take `route` to its end for this event.
 
         `key_of_order` is the claim that keeps other replicas from the event's key. Raises
-        InboxUnavailable or BusUnavailable if the end was not reached: nothing is settled then, and
-        the claim is given up if possible. CancelledError likewise.
+        InboxUnavailable, BusUnavailable or SetupFault if the end was not reached: nothing is
+        settled then, and the claim is given up if possible. CancelledError likewise.
         """
         try:
             key, digest = self._identified(case, route)
@@ -263,6 +265,9 @@ class Attempts:
             return self._lost()
         if case.task.cancelling():
             raise asyncio.CancelledError from error
+        if isinstance(error, SetupFault):
+            self._setup.report(error)
+            raise error
         if isinstance(error, BusUnavailable | InboxUnavailable):
             raise error
         if cut_off:
@@ -270,7 +275,7 @@ class Attempts:
                 f"the store failed in a handler's transaction: {class_and_place(error)}"
             ) from error
         route.metrics.failures.inc()
-        if isinstance(error, Unpublishable):
+        if isinstance(error, Unpublishable | NotAnEvent):
             return self._judge.dead(case.delivery, "unpublishable", str(error), error, route.name)
         forgiven = not isinstance(error, Reject) and self._failures.failed(
             case.task,

@@ -13,6 +13,7 @@ from chassis.handling.intake import Intake
 from chassis.handling.leases import LeaseKeeper
 from chassis.handling.outage import StoreOutage
 from chassis.handling.pauses import Pauses
+from chassis.handling.setup import SetupFault, SetupPause
 from chassis.inbox import InboxUnavailable
 from chassis.telemetry.metrics import Metrics
 
@@ -34,6 +35,7 @@ class Consumer:
         leases: LeaseKeeper,
         outage: StoreOutage,
         failures: FailurePause,
+        setup: SetupPause,
         pauses: Pauses,
         metrics: Metrics,
         cancel_seconds: float,
@@ -44,6 +46,7 @@ class Consumer:
         self._leases = leases
         self._outage = outage
         self._failures = failures
+        self._setup = setup
         self._pauses = pauses
         self._abandoned = metrics.abandoned
         self._cancel_seconds = cancel_seconds
@@ -59,12 +62,18 @@ class Consumer:
 
     @property
     def consuming(self) -> bool:
-        """True while the bus delivers, and while the consumer pauses because most events fail.
+        """True while the bus delivers, and while the consumer pauses for what its handlers met.
 
         Failing events show the state of a dependency, not of this replica: a release that mends
         them must become ready.
         """
-        return self._bus.connected if self._failures.active else self._bus.consuming
+        paused_by_events = self._failures.active or self._setup.fault is not None
+        return self._bus.connected if paused_by_events else self._bus.consuming
+
+    @property
+    def setup_fault(self) -> SetupFault | None:
+        """The fault of the service's set-up that a handler met, if any."""
+        return self._setup.fault
 
     def start(self) -> None:
         """Begin to keep leases alive. Call once the inbox is open, before the bus starts."""
@@ -117,6 +126,8 @@ class Consumer:
             raise
         except InboxUnavailable as error:
             self._outage.report(error)
+            await intake.settling.hand_back(delivery)
+        except SetupFault:
             await intake.settling.hand_back(delivery)
         except BusUnavailable as error:
             await intake.settling.hold_off(delivery, error)

@@ -6,13 +6,13 @@ Judges no reason.
 
 import asyncio
 from contextvars import Context
-from typing import Literal
+from typing import Literal, get_args
 
 from prometheus_client import Gauge
 
 from chassis.bus import Bus
 
-Reason = Literal["store", "failures"]
+Reason = Literal["store", "failures", "setup"]
 
 
 class Pauses:
@@ -24,8 +24,7 @@ class Pauses:
     def __init__(self, bus: Bus, paused: Gauge) -> None:
         self._bus = bus
         self._gauges: dict[Reason, Gauge] = {
-            "store": paused.labels("store"),
-            "failures": paused.labels("failures"),
+            reason: paused.labels(reason) for reason in get_args(Reason)
         }
         self._reasons: set[Reason] = set()
         self._closed = False

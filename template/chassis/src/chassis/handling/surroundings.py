@@ -6,6 +6,7 @@ from chassis.handling.breaker import FailurePause
 from chassis.handling.endings import Judge
 from chassis.handling.leases import LeaseKeeper
 from chassis.handling.outage import StoreOutage
+from chassis.handling.setup import SetupPause
 from chassis.handling.turns import HOLD_SECONDS
 from chassis.inbox import Inbox
 from chassis.publishing.publisher import Publisher
@@ -42,6 +43,7 @@ class Surroundings:
     publisher: Publisher
     outage: StoreOutage
     failures: FailurePause
+    setup: SetupPause
     limits: Limits
     metrics: Metrics
     traces: Traces

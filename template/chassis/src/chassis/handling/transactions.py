@@ -5,17 +5,22 @@ from typing import TYPE_CHECKING, Any
 
 from chassis.contracts.envelope import EncodedEvent
 from chassis.handling.leases import LeaseKeeper, Phase, Work
+from chassis.handling.setup import SetupFault
 from chassis.inbox import Inbox, Lease, LeaseLost, Transaction, TransactionalInbox
 
 if TYPE_CHECKING:
     from psycopg import AsyncConnection
 
 
-_TOO_LATE = "ctx.transaction() was called after its handler had returned"
+class NoTransaction(SetupFault):
+    """`ctx.transaction()` needs a store that has transactions."""
 
 
-class NoTransaction(RuntimeError):
-    """`ctx.transaction()` cannot give one; the message says why."""
+class HandlerReturned(RuntimeError):
+    """A task that outlived its handler asked for a transaction."""
+
+    def __init__(self) -> None:
+        super().__init__("ctx.transaction() was called after its handler had returned")
 
 
 class Transactions:
@@ -34,17 +39,18 @@ class Transactions:
     async def connection(self, work: Work) -> "AsyncConnection[tuple[Any, ...]]":
         """The connection of the one transaction of `work`.
 
-        Raises NoTransaction, LeaseLost, InboxUnavailable.
+        Raises NoTransaction, HandlerReturned, LeaseLost, InboxUnavailable.
         """
         if self._transactional is None:
             raise NoTransaction(
                 "ctx.transaction() needs the inbox in the same PostgreSQL database as the "
                 "handler's tables: set CHASSIS_INBOX_URL=postgresql://… and depend on "
                 "dockyard-chassis[postgres]; in a test, give the harness a database. Handlers with "
-                "delivery='every_replica' have none"
+                "delivery='every_replica' have none. Declare transaction=True at the handler, and "
+                "a wrong set-up stops the start"
             )
         if work.phase is Phase.RETURNED:
-            raise NoTransaction(_TOO_LATE)
+            raise HandlerReturned
         async with work.beginning:
             if work.transaction is None:
                 work.transaction = await self._begin(self._transactional, work)
@@ -72,5 +78,5 @@ class Transactions:
             raise
         if work.phase is Phase.RETURNED:
             await transaction.roll_back()
-            raise NoTransaction(_TOO_LATE)
+            raise HandlerReturned
         return transaction

@@ -17,6 +17,7 @@ from chassis.handling.intake import Entry, Intake
 from chassis.handling.leases import LeaseKeeper
 from chassis.handling.outage import StoreOutage
 from chassis.handling.pauses import Pauses
+from chassis.handling.setup import SetupPause
 from chassis.handling.surroundings import Limits, Surroundings
 from chassis.handling.turns import HOLD_SECONDS, Slots, Turns
 from chassis.inbox import Inbox, InboxUnavailable, TransactionalInbox
@@ -26,7 +27,7 @@ from chassis.registration import Registered
 from chassis.replica.relay import Relay
 from chassis.retry import RetryPolicy
 from chassis.service import Service, installed_version
-from chassis.settings import Settings
+from chassis.settings import Settings, SettingsError
 from chassis.telemetry.metrics import Metrics
 from chassis.telemetry.traces import Traces, open_traces
 
@@ -59,11 +60,24 @@ def parts(service: Service, settings: Settings) -> Parts:
         messaging_system=bus.system,
     )
     relay = None
-    if isinstance(inbox, TransactionalInbox):
+    if not isinstance(inbox, TransactionalInbox):
+        _require_no_transaction(service)
+    else:
         publisher = Publisher(bus, metrics, traces, settings.max_body_bytes)
         relay = Relay(inbox, service.name, bus, publisher, metrics)
     consumer = consumer_of(service, settings, bus, inbox, metrics=metrics, traces=traces)
     return Parts(bus, inbox, consumer, relay, metrics, traces)
+
+
+def _require_no_transaction(service: Service) -> None:
+    """Raises SettingsError, before any event is taken."""
+    for handler in service.registry.handlers:
+        if handler.options.transaction:
+            raise SettingsError(
+                f"handler {handler.name} is declared with transaction=True, which needs the inbox "
+                "in the PostgreSQL database of the handler's tables: set "
+                "CHASSIS_INBOX_URL=postgresql://…"
+            )
 
 
 def metrics_of(service: Service) -> Metrics:
@@ -149,6 +163,7 @@ def wire(
         publisher=publisher,
         outage=outage,
         failures=failures,
+        setup=SetupPause(pauses),
         limits=limits,
         metrics=metrics,
         traces=traces,
@@ -161,6 +176,7 @@ def wire(
         leases=leases,
         outage=outage,
         failures=failures,
+        setup=around.setup,
         pauses=pauses,
         metrics=metrics,
         cancel_seconds=limits.cancel,

@@ -85,6 +85,7 @@ def _watch(parts: Parts, lifecycle: Lifecycle, drain_seconds: float) -> None:
     consumer, metrics = parts.consumer, parts.metrics
     lifecycle.require("bus", lambda: consumer.consuming)
     lifecycle.require("inbox", lambda: consumer.store_reachable)
+    lifecycle.require("setup", lambda: consumer.setup_fault is None)
     metrics.ready.set_function(lambda: float(lifecycle.readiness().ok))
     metrics.inbox_reachable.set_function(lambda: float(consumer.store_reachable))
     metrics.drain_deadline.set(drain_seconds)
