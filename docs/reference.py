@@ -76,6 +76,7 @@ def metrics() -> Iterator[str]:
     bound = Metrics("service", "version", "version")
     bound.for_type("…")
     bound.for_handler("…", "…")
+    bound.show_limits("…", "…", {"…": 0})
     for outcome in ("confirmed", "failed"):
         bound.published("…", outcome)
     yield from table(

@@ -33,8 +33,8 @@ CHASSIS: Table = {
     "chassis": "service context retry",
     "replica": "service registration adapters handling publishing inbox.unclaimed inbox bus"
     " contracts retry backoff cancellation settings telemetry",
-    "service": "registration context contracts bus",
-    "registration": "context contracts bus",
+    "service": "registration policy context contracts bus",
+    "registration": "policy context contracts bus",
     "handling": "context publishing inbox bus contracts retry backoff telemetry reasons psycopg",
     "context": "contracts psycopg",
     "deadletters": "bus",
@@ -57,6 +57,7 @@ CHASSIS: Table = {
     "settings": "urls",
     "urls": "",
     "retry": "backoff reasons",
+    "policy": "",
     "backoff": "",
     "cancellation": "",
     "reasons": "",

@@ -1,6 +1,7 @@
 """What a team may register, and what a service knows of it."""
 
 import re
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -63,6 +64,18 @@ def test_two_handlers_of_one_type_need_two_names() -> None:
         ({"delivery": "all"}, "delivery='all' must be 'shared' or 'every_replica'"),
         ({"delivery": "every_replica", "key": str}, "key= says what is handled once"),
         ({"delivery": "every_replica", "transaction": True}, "transaction=True needs a claim"),
+        ({"timeout": 0}, "timeout=0 must be a time above 0, in seconds or as a timedelta"),
+        ({"timeout": timedelta(seconds=-1)}, "must be a time above 0"),
+        ({"timeout": "5s"}, "timeout='5s' must be a time above 0"),
+        ({"attempts": 0}, "attempts=0 must be a whole number, at least 1, at most 100"),
+        ({"attempts": True}, "attempts=True must be a whole number"),
+        ({"attempts": 101}, "attempts=101 must be a whole number"),
+        ({"backoff": -1}, "backoff=-1 must be a time above 0"),
+        ({"backoff": (1,)}, "backoff=(1,) must be a time, or the first and the longest one"),
+        ({"backoff": (5, 1)}, "the first time must not be above the longest"),
+        ({"rate": 10}, 'rate=10 must be written like "10/s", "90/m" or "500/h"'),
+        ({"rate": "0/s"}, "rate='0/s' must be written like"),
+        ({"rate": "10/day"}, "rate='10/day' must be written like"),
     ],
 )
 def test_options_that_mean_nothing_are_refused_with_a_sentence(

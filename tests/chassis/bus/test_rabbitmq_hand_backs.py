@@ -20,9 +20,9 @@ from chassis.bus.rabbitmq.link import Link
 from chassis.bus.rabbitmq.topology import DELIVERY_LIMIT
 from chassis.contracts.event_types import to_event
 from chassis.handling import outage
+from chassis.handling.appointments import NoTurn
 from chassis.handling.endings import Ending
 from chassis.handling.in_turn import InTurn
-from chassis.handling.turns import NoTurn
 from chassis.inbox import InboxUnavailable, LeaseLost
 from chassis.inbox.memory import MemoryInbox
 from chassis.replica.assemble import consumer_of, metrics_of, subscribe

@@ -50,6 +50,18 @@ def test_config_shows_every_setting_and_marks_what_was_set(
     assert "  CHASSIS_PREFETCH=100" in said.out
 
 
+def test_config_shows_what_holds_for_each_handler(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CHASSIS_MAX_ATTEMPTS", "7")
+    said = run("config", "--handlers")
+    assert said.code == 0
+    assert said.out.splitlines() == [
+        "  open_account of acme.signup.v1.UserSignedUp",
+        "      timeout_seconds=30 attempts=7 backoff_seconds=1 backoff_max_seconds=300",
+    ]
+
+
 def test_config_masks_secrets(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CHASSIS_BUS_URL", f"amqp://user:{SECRET}@rabbitmq")
     monkeypatch.setenv("CHASSIS_INBOX_URL", f"postgresql://pg/db?password={SECRET}")

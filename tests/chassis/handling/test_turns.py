@@ -4,7 +4,8 @@ import asyncio
 
 import pytest
 
-from chassis.handling.turns import LONGEST_SECONDS, Lines, NoTurn, Slots
+from chassis.handling.appointments import LONGEST_SECONDS, NoTurn
+from chassis.handling.turns import Lines, Slots
 from tests.waiting import PATIENCE, eventually
 
 

@@ -14,6 +14,7 @@ from chassis.bus import DeliveryMode
 from chassis.context import Context
 from chassis.contracts.event_types import event_type
 from chassis.contracts.upcasters import Reading, RegistrationError, Upcasters
+from chassis.policy import Policy, Wanted
 
 __all__ = ["Options", "Registered", "RegistrationError", "Registry"]
 
@@ -26,7 +27,8 @@ class Options:
     concurrency: int | None
     ordered_by: Callable[[Any], str | None] | None
     delivery: DeliveryMode
-    transaction: bool = False
+    transaction: bool
+    wanted: Wanted
 
     def check(self, whose: str) -> None:
         """Raises RegistrationError for an option that means nothing."""
@@ -65,6 +67,7 @@ class Registered:
     name: str
     call: Callable[[Any, Context], Awaitable[None]]
     options: Options
+    policy: Policy
 
 
 class Registry:
@@ -97,16 +100,24 @@ class Registry:
                 f"handler {name} of {event_type(message)} must take two arguments, the event and "
                 "its Context"
             ) from None
-        options.check(f"handler {name} of {event_type(message)}")
+        whose = f"handler {name} of {event_type(message)}"
+        options.check(whose)
+        try:
+            policy = options.wanted.read()
+        except ValueError as mistake:
+            raise RegistrationError(f"{whose}: {mistake}") from None
         registered = self._handlers.setdefault(message, [])
         if any(other.name == name for other in registered):
             raise RegistrationError(f"{event_type(message)} has a handler called {name} already")
-        registered.append(Registered(name, handler, options))
+        registered.append(Registered(name, handler, options, policy))
 
     @property
     def messages(self) -> tuple[type[Message], ...]:
         """The message classes that have a handler."""
         return tuple(self._handlers)
+
+    def handlers_of(self, message: type[Message]) -> tuple[Registered, ...]:
+        return tuple(self._handlers[message])
 
     @property
     def handlers(self) -> list[Registered]:

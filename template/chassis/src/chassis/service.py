@@ -9,6 +9,7 @@ from google.protobuf.message import Message
 from chassis.bus import DeliveryMode
 from chassis.context import Context
 from chassis.contracts.upcasters import New, Old
+from chassis.policy import Seconds, Wanted
 from chassis.registration import Options, RegistrationError, Registry
 
 __all__ = ["Event", "Handler", "RegistrationError", "Service"]
@@ -38,6 +39,10 @@ class Service:
         ordered_by: Callable[[Event], str | None] | None = None,
         delivery: DeliveryMode = "shared",
         transaction: bool = False,
+        timeout: Seconds | None = None,
+        attempts: int | None = None,
+        backoff: Seconds | tuple[Seconds, Seconds] | None = None,
+        rate: str | None = None,
     ) -> Callable[[Handler[Event]], Handler[Event]]:
         """Register an async function as a handler of `message`. Raises RegistrationError.
 
@@ -52,8 +57,15 @@ class Service:
         replica handles each event, at least once and without a claim. `transaction=True` says that
         the handler calls `ctx.transaction()`: without the inbox in PostgreSQL the service does not
         start.
+
+        The service's settings hold for what is left out of the following. `timeout` is the time of
+        one attempt, in seconds or as a timedelta, below CHASSIS_LEASE_SECONDS. `attempts` is the
+        number of failures after which an event goes to the dead letters. `backoff` is the delay
+        before the second attempt, or a pair of that and the longest delay. `rate`, such as "10/s",
+        "90/m" or "500/h", bounds the attempts of this handler in a replica, evenly spaced.
         """
-        options = Options(key, concurrency, ordered_by, delivery, transaction)
+        wanted = Wanted(timeout, attempts, backoff, rate)
+        options = Options(key, concurrency, ordered_by, delivery, transaction, wanted)
 
         def register(handler: Handler[Event]) -> Handler[Event]:
             self.registry.add(message, handler, options)

@@ -6,7 +6,8 @@ The harness needs no broker and no waiting:
         assert await harness.send(UserSignedUp(user_id="u-1")) == "done"
         assert harness.published == [AccountOpened(account_id="a-1")]
 
-Retries follow at once; `harness.delays` keeps the seconds that they would have waited. Handlers
+Retries follow at once; `harness.delays` keeps the seconds that they would have waited. A handler's
+`rate=` does not hold. Handlers
 that write with `ctx.transaction()` need a PostgreSQL: `Harness(service,
 database="postgresql://…")`.
 """
@@ -109,6 +110,7 @@ class Harness:
                 metrics=assemble.metrics_of(self._service),
                 traces=NoTraces(),
                 hold_seconds=0,
+                paced=False,
             )
             self._consumer.start()
             self._stack = stack.pop_all()

@@ -57,15 +57,35 @@ def migrate(session: Session) -> Callable[..., None]:
     return command
 
 
-def config(_: Session) -> Callable[..., None]:
-    def command() -> None:
+def config(session: Session) -> Callable[..., None]:
+    def command(
+        handlers: Annotated[
+            bool, typer.Option("--handlers", help="Show what holds for each handler instead.")
+        ] = False,
+    ) -> None:
         """Show the effective settings, secrets masked. `*` marks a value other than the default."""
-        for variable, value, is_default, meaning in settings_module.effective(
-            settings_module.load()
-        ):
+        settings = settings_module.load()
+        if handlers:
+            _show_handlers(session, settings)
+            return
+        for variable, value, is_default, meaning in settings_module.effective(settings):
             say(f"{' ' if is_default else '*'} {variable}={value}\n      {meaning}")
 
     return command
+
+
+def _show_handlers(session: Session, settings: Settings) -> None:
+    """A handler a line; `*` marks a policy of its own."""
+    from chassis.contracts.event_types import event_type
+    from chassis.replica.policies import holding
+
+    registry = session.service.registry
+    for message in registry.messages:
+        for handler in registry.handlers_of(message):
+            held = holding(handler, settings)
+            limits = " ".join(f"{name}={bound:g}" for name, bound in held.limits().items())
+            mark = "*" if held.own else " "
+            say(f"{mark} {handler.name} of {event_type(message)}\n      {limits}")
 
 
 def _with_logs(session: Session) -> Settings:

@@ -32,7 +32,7 @@ from chassis.inbox import (
     inbox_key,
     payload_digest,
 )
-from chassis.retry import Reject
+from chassis.retry import Reject, RetryPolicy
 from chassis.telemetry.logs import handling
 from chassis.telemetry.metrics import HandlerMetrics
 from chassis.telemetry.traces import Carrier
@@ -59,6 +59,9 @@ class Route:
     event_key: Callable[[Any], object] | None
     metrics: HandlerMetrics
     turns: Turns | None = None
+    policy: RetryPolicy | None = None
+    deadlines: Deadlines | None = None
+    """None, as with `policy`: the handler has the service's own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,16 +189,16 @@ class Attempts:
 
         Returns the events that are to be stored with the completion instead.
         """
-        deadline = self._deadlines.begin(case.task)
+        deadlines = route.deadlines or self._deadlines
+        deadline = deadlines.begin(case.task)
         try:
             await route.call(case.event, context)
         finally:
             self._leases.returned(work)
-            self._deadlines.lift(deadline)
+            deadlines.lift(deadline)
             if deadline.expired:  # also when the handler swallowed the cancellation
                 raise HandlerTimeout(
-                    f"the handler took longer than {self._deadlines.seconds:g} s "
-                    "(CHASSIS_HANDLER_TIMEOUT_SECONDS)"
+                    f"the handler took longer than {deadlines.seconds:g} s ({deadlines.named})"
                 )
         if work.lost:
             raise LeaseLost(work.lease.key)
@@ -283,7 +286,9 @@ class Attempts:
             case.delivery.history.attempt,
             error,
         )
-        ending = self._judge.failed(case.delivery, error, route.name, forgiven=forgiven)
+        ending = self._judge.failed(
+            case.delivery, error, route.name, policy=route.policy, forgiven=forgiven
+        )
         if isinstance(ending, Retry):
             _log.warning(
                 "handling failed, trying again",

@@ -1,4 +1,4 @@
-"""A deadline for each running handler, and one timer for all of them.
+"""A deadline for each running handler, and one timer for all with the same time.
 
 A timer of its own for every event would cost more CPU than the rest of the pipeline. Handlers have
 the same time, so they come due in the order they began.
@@ -19,10 +19,11 @@ class Deadline:
 
 
 class Deadlines:
-    """`seconds` is the time each handler has."""
+    """`seconds` is the time each handler has; `named` says what sets it."""
 
-    def __init__(self, seconds: float) -> None:
+    def __init__(self, seconds: float, named: str = "CHASSIS_HANDLER_TIMEOUT_SECONDS") -> None:
         self.seconds = seconds
+        self.named = named
         self._running: dict[Deadline, None] = {}
         self._timer: asyncio.TimerHandle | None = None
 

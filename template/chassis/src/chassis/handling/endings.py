@@ -59,14 +59,20 @@ class Judge:
         self._policy = policy
 
     def failed(
-        self, delivery: Delivery, error: BaseException, handler: str = "", *, forgiven: bool = False
+        self,
+        delivery: Delivery,
+        error: BaseException,
+        handler: str = "",
+        *,
+        policy: RetryPolicy | None = None,
+        forgiven: bool = False,
     ) -> Retry | Failure:
         """The retry or dead letter that follows from an attempt that raised `error`.
 
-        A `forgiven` attempt is not counted.
+        `policy` is the handler's own, if it has one. A `forgiven` attempt is not counted.
         """
         age = age_since(delivery.history.first_failure, datetime.now(UTC))
-        decision = self._policy.decide(
+        decision = (policy or self._policy).decide(
             error, delivery.history.attempt, age, random, forgiven=forgiven
         )
         if isinstance(decision, Later):

@@ -1,4 +1,4 @@
-"""Attempts of handlers with `concurrency=` or `ordered_by=`: they wait for their turn, then claim.
+"""Attempts of handlers with `concurrency=`, `rate=` or `ordered_by=`: first the turn, then a claim.
 
 An event with an order is kept in hand until it has ended, failures and all. If the broker kept it,
 events behind it would overtake it. A claim of its own in the inbox keeps other replicas from its
@@ -19,11 +19,13 @@ from chassis.backoff import backoff
 from chassis.bus import BusUnavailable, Delivery, Failure
 from chassis.bus.history import History
 from chassis.contracts.envelope import Envelope
+from chassis.handling.appointments import NoTurn
 from chassis.handling.attempts import Attempts, Case, Route
 from chassis.handling.endings import End, Ending, Retry
 from chassis.handling.leases import Work
+from chassis.handling.pace import Pace
 from chassis.handling.surroundings import Surroundings
-from chassis.handling.turns import NoTurn, Place, Turns
+from chassis.handling.turns import Place, Turns
 from chassis.inbox import InboxUnavailable, LeaseLost, Refused, inbox_key, payload_digest
 
 _log = structlog.get_logger(__name__)
@@ -149,7 +151,7 @@ class InTurn:
     ) -> Ending:
         slots = turns.slots
         if slots is None:
-            return await self._attempts.make(case, route, key)
+            return await self._at_pace(case, route, turns.pace, key, patient=patient)
         waited = not slots.available
         if waited:  # an event that waits is no probe of whether events work again
             self._failures.ended(case.task)
@@ -159,9 +161,23 @@ class InTurn:
         try:
             if waited and not self._failures.admit(case.task):
                 return Retry(self._limits.put_off, counted=False, failed=False)
-            return await self._attempts.make(case, route, key)
+            return await self._at_pace(case, route, turns.pace, key, patient=True)
         finally:
             slots.free(monotonic() - started)
+
+    async def _at_pace(
+        self, case: Case, route: Route, pace: Pace | None, key: Work | None, *, patient: bool
+    ) -> Ending:
+        if pace is None:
+            return await self._attempts.make(case, route, key)
+        waited = not pace.available
+        if waited:
+            self._failures.ended(case.task)
+        if come_back := await pace.take(patient=patient):
+            return Retry(come_back, counted=False, failed=False)
+        if waited and not self._failures.admit(case.task):
+            return Retry(self._limits.put_off, counted=False, failed=False)
+        return await self._attempts.make(case, route, key)
 
     async def _hold_key(self, case: Case, route: Route, stand: "Stand") -> float:
         """0 if no other replica has an event of this key in hand, from now until `leave`.

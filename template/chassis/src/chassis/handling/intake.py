@@ -16,12 +16,13 @@ from chassis.bus import Delivery
 from chassis.contracts.envelope import EnvelopeError
 from chassis.contracts.event_types import unknown_type_reason
 from chassis.contracts.upcasters import UpcastFailed
+from chassis.handling.appointments import NoTurn
 from chassis.handling.attempts import Attempts, Case, Route
 from chassis.handling.endings import End, Ending
 from chassis.handling.in_turn import InTurn
 from chassis.handling.settling import Settling
 from chassis.handling.surroundings import Surroundings
-from chassis.handling.turns import NoTurn, Turns
+from chassis.handling.turns import Turns
 from chassis.reasons import Reason
 from chassis.telemetry.metrics import TypeMetrics
 

@@ -2,12 +2,12 @@
 
 from dataclasses import dataclass
 
+from chassis.handling.appointments import HOLD_SECONDS
 from chassis.handling.breaker import FailurePause
 from chassis.handling.endings import Judge
 from chassis.handling.leases import LeaseKeeper
 from chassis.handling.outage import StoreOutage
 from chassis.handling.setup import SetupPause
-from chassis.handling.turns import HOLD_SECONDS
 from chassis.inbox import Inbox
 from chassis.publishing.publisher import Publisher
 from chassis.telemetry.metrics import Metrics

@@ -11,21 +11,8 @@ from dataclasses import dataclass, field
 from time import monotonic
 from typing import Any
 
-HOLD_SECONDS = 600.0
-"""Seconds that an event is kept in hand before it is handled.
-
-RabbitMQ ends a channel after 30 minutes without an acknowledgement.
-"""
-
-SOON_SECONDS = 1.0
-"""A caller whose turn comes within this time waits for it here, however many others wait."""
-
-LONGEST_SECONDS = 300.0
-"""No appointment is later than this."""
-
-
-class NoTurn(Exception):
-    """The turn will not come in this replica: the event is to be handed back."""
+from chassis.handling.appointments import HOLD_SECONDS, SOON_SECONDS, Appointments, NoTurn
+from chassis.handling.pace import Pace
 
 
 class Slots:
@@ -46,7 +33,7 @@ class Slots:
         self._waiting: dict[asyncio.Future[None], None] = {}
         self._closed = False
         self._took = 0.0  # seconds that one turn takes, a moving average
-        self._booked = 0.0  # the clock's time of the last appointment
+        self._appointments = Appointments()
 
     @property
     def available(self) -> bool:
@@ -109,14 +96,10 @@ class Slots:
         )
 
     def _appointment(self) -> float:
-        """Seconds until the next appointment.
-
-        Each turn gets two: an idle slot costs more than a second try.
-        """
+        """Seconds until the next appointment."""
         now = self._clock()
-        free = max(self._booked, now + len(self._waiting) * self._between) + self._between / 2
-        self._booked = min(free, now + LONGEST_SECONDS)
-        return max(SOON_SECONDS, self._booked - now)
+        free = now + len(self._waiting) * self._between
+        return self._appointments.make(now, free, self._between)
 
     @property
     def _between(self) -> float:
@@ -225,14 +208,19 @@ class Place:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Turns:
-    """The turns of a handler: `slots` for `concurrency=`, `ordered_by` and its `lines`."""
+    """The turns of a handler: `slots` for `concurrency=`, `pace` for `rate=`, `ordered_by` and its
+    `lines`.
+    """
 
     slots: Slots | None = None
     ordered_by: Callable[[Any], object] | None = None
     lines: Lines = field(default_factory=Lines)
+    pace: Pace | None = None
 
     def close(self) -> None:
         """The service drains: events that wait are to be handed back."""
         if self.slots is not None:
             self.slots.close()
+        if self.pace is not None:
+            self.pace.close()
         self.lines.close()

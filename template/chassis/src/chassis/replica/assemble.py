@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 
 from chassis import adapters
 from chassis.bus import Bus, DeliveryMode, OnDelivery, Subscription
-from chassis.contracts.event_types import event_type, require_fast_protobuf
-from chassis.handling.attempts import Route
+from chassis.contracts.event_types import require_fast_protobuf
+from chassis.handling.appointments import HOLD_SECONDS
 from chassis.handling.breaker import Breaker, FailurePause
 from chassis.handling.consumer import Consumer
 from chassis.handling.endings import Identity, Judge
@@ -19,12 +19,11 @@ from chassis.handling.outage import StoreOutage
 from chassis.handling.pauses import Pauses
 from chassis.handling.setup import SetupPause
 from chassis.handling.surroundings import Limits, Surroundings
-from chassis.handling.turns import HOLD_SECONDS, Slots, Turns
 from chassis.inbox import Inbox, InboxUnavailable, TransactionalInbox
 from chassis.inbox.unclaimed import Unclaimed
 from chassis.publishing.publisher import Publisher
-from chassis.registration import Registered
 from chassis.replica.relay import Relay
+from chassis.replica.routes import Routes
 from chassis.retry import RetryPolicy
 from chassis.service import Service, installed_version
 from chassis.settings import Settings, SettingsError
@@ -93,13 +92,17 @@ def consumer_of(
     metrics: Metrics,
     traces: Traces,
     hold_seconds: float = HOLD_SECONDS,
+    paced: bool = True,
 ) -> Consumer:
-    """The way from `bus` through the handlers of `service`. `hold_seconds`: see Limits."""
-    turns = _turns(service, settings.prefetch)
+    """The way from `bus` through the handlers of `service`. `hold_seconds`: see Limits.
+
+    Unless `paced`, rates do not hold. Raises SettingsError.
+    """
+    routes = Routes(service, settings, metrics, paced=paced)
     return wire(
         Identity(service.name, service.version),
-        _entries(service, "shared", turns, metrics),
-        _entries(service, "every_replica", turns, metrics),
+        routes.entries("shared"),
+        routes.entries("every_replica"),
         bus=bus,
         inbox=inbox,
         publisher=Publisher(bus, metrics, traces, settings.max_body_bytes),
@@ -192,35 +195,3 @@ def subscribe(service: Service, bus: Bus, consumer: Consumer, prefetch: int) -> 
     for mode, on_delivery in ways:
         if types := service.registry.types_of(mode):
             bus.subscribe(Subscription(service.name, types, prefetch, mode), on_delivery)
-
-
-def _entries(
-    service: Service, mode: DeliveryMode, turns: Mapping[Registered, Turns], metrics: Metrics
-) -> dict[str, Entry]:
-    entries = {}
-    for reading, handlers in service.registry.readings(mode):
-        type_ = event_type(reading.sent)
-        routes = tuple(
-            Route(h.call, h.name, h.options.key, metrics.for_handler(type_, h.name), turns.get(h))
-            for h in handlers
-        )
-        entries[type_] = Entry(reading.parse, routes, metrics.for_type(type_))
-    return entries
-
-
-def _turns(service: Service, prefetch: int) -> dict[Registered, Turns]:
-    """The turns of each handler that asks for any.
-
-    Turns are the same for all types that upcasters lead to the handler. Handlers with
-    `concurrency=` share half of the prefetch for waiting. A service with a single handler needs no
-    such bound.
-    """
-    handlers = service.registry.handlers
-    limited = sum(handler.options.concurrency is not None for handler in handlers)
-    room = max(1, prefetch // (2 * limited)) if limited and len(handlers) > 1 else None
-    return {
-        handler: Turns(None if limit is None else Slots(limit, room), handler.options.ordered_by)
-        for handler in handlers
-        if (limit := handler.options.concurrency) is not None
-        or handler.options.ordered_by is not None
-    }

@@ -5,7 +5,7 @@ Children are bound once at start, so that counting costs the hot path no lookup.
 Source of names: OpenTelemetry semantic conventions 1.44, messaging metrics, in Prometheus spelling.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from copy import copy
 from dataclasses import dataclass
 from math import nan
@@ -114,6 +114,13 @@ class Metrics:
             "chassis_handler_failures",
             "Attempts that raised or timed out.",
             ("type", "handler"),
+            registry=registry,
+        )
+
+        self._limits = Gauge(
+            "chassis_handler_limit",
+            "What holds for a handler, by the name of the limit; limits that it lacks are absent.",
+            ("type", "handler", "limit"),
             registry=registry,
         )
 
@@ -262,6 +269,10 @@ class Metrics:
         return HandlerMetrics(
             self._duration.labels(type_, handler), self._failures.labels(type_, handler)
         )
+
+    def show_limits(self, type_: str, handler: str, limits: Mapping[str, float]) -> None:
+        for limit, value in limits.items():
+            self._limits.labels(type_, handler, limit).set(value)
 
     def dead(self, reason: str) -> None:
         """Count a dead letter; `reason` is one of the chassis' own few words."""

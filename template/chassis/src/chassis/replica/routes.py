@@ -1,0 +1,83 @@
+"""The routes of a service: each event type that it takes, bound to its handlers and their policies.
+
+Starts nothing. Knows no broker and no store.
+"""
+
+from collections.abc import Mapping
+
+from chassis.bus import DeliveryMode
+from chassis.contracts.event_types import event_type
+from chassis.handling.attempts import Route
+from chassis.handling.intake import Entry
+from chassis.handling.pace import Pace
+from chassis.handling.turns import Slots, Turns
+from chassis.registration import Registered
+from chassis.replica.policies import Own, holding, own_policies
+from chassis.service import Service
+from chassis.settings import Settings
+from chassis.telemetry.metrics import Metrics
+
+_SERVICES_OWN = Own(retry=None, deadlines=None)
+
+
+class Routes:
+    """Binds the handlers of `service` once. Unless `paced`, rates do not hold.
+
+    Raises SettingsError if a handler's policy and the settings do not fit.
+    """
+
+    def __init__(
+        self, service: Service, settings: Settings, metrics: Metrics, *, paced: bool
+    ) -> None:
+        self._registry = service.registry
+        self._settings = settings
+        self._metrics = metrics
+        self._turns = _turns(service, settings.prefetch, paced=paced)
+        self._own = own_policies(service, settings)
+
+    def entries(self, mode: DeliveryMode) -> dict[str, Entry]:
+        """How each event type is handled that a handler takes with this `delivery`."""
+        entries = {}
+        for reading, handlers in self._registry.readings(mode):
+            type_ = event_type(reading.sent)
+            routes = tuple(self._route(type_, handler) for handler in handlers)
+            entries[type_] = Entry(reading.parse, routes, self._metrics.for_type(type_))
+        return entries
+
+    def _route(self, type_: str, handler: Registered) -> Route:
+        limits = holding(handler, self._settings).limits()
+        self._metrics.show_limits(type_, handler.name, limits)
+        own = self._own.get(handler, _SERVICES_OWN)
+        return Route(
+            handler.call,
+            handler.name,
+            handler.options.key,
+            self._metrics.for_handler(type_, handler.name),
+            self._turns.get(handler),
+            policy=own.retry,
+            deadlines=own.deadlines,
+        )
+
+
+def _turns(service: Service, prefetch: int, *, paced: bool) -> Mapping[Registered, Turns]:
+    """The turns of each handler that asks for any.
+
+    Turns are the same for all types that upcasters lead to the handler. Handlers with
+    `concurrency=` or `rate=` share half of the prefetch for waiting. A service with a single
+    handler needs no such bound.
+    """
+    handlers = service.registry.handlers
+    rates = {handler: handler.policy.rate if paced else None for handler in handlers}
+    limited = sum(
+        handler.options.concurrency is not None or rates[handler] is not None
+        for handler in handlers
+    )
+    room = max(1, prefetch // (2 * limited)) if limited and len(handlers) > 1 else None
+    turns = {}
+    for handler in handlers:
+        limit, rate, order = handler.options.concurrency, rates[handler], handler.options.ordered_by
+        if limit is not None or rate is not None or order is not None:
+            slots = None if limit is None else Slots(limit, room)
+            pace = None if rate is None else Pace(rate, room)
+            turns[handler] = Turns(slots, order, pace=pace)
+    return turns
