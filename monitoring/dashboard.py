@@ -27,7 +27,8 @@ from grafana_foundation_sdk.models.dashboard import (
     VariableRefresh,
 )
 
-from monitoring.panels import ROWS, Panel
+from monitoring.panel import THIS_SERVICE, Panel
+from monitoring.panels import NEW_VERSION, ROWS
 
 ROOT = Path(__file__).parents[1]
 FILE = ROOT / "template" / "deploy" / "chart" / "files" / "dashboard.json"
@@ -36,6 +37,7 @@ TITLE = "Event-driven service"
 UID = "event-driven-service"
 
 SOURCE = DataSourceRef(type_val="prometheus", uid="${datasource}")
+FLEET = "/d/platform-fleet"
 LINKS = {
     "RabbitMQ": "https://grafana.com/grafana/dashboards/10991-rabbitmq-overview/",
     "NATS JetStream": "https://grafana.com/grafana/dashboards/14725-nats-jetstream/",
@@ -61,13 +63,33 @@ def render() -> str:
         .variables(
             [
                 dashboard.DatasourceVariable("datasource").label("Data source").type("prometheus"),
-                query_variable("job", "Job", "label_values(chassis_build_info, job)"),
+                query_variable(
+                    "namespace",
+                    "Namespace",
+                    "label_values(chassis_build_info, namespace)",
+                    every=".*",  # outside of Kubernetes there is none
+                ),
+                query_variable(
+                    "job",
+                    "Job",
+                    'label_values(chassis_build_info{namespace=~"$namespace"}, job)',
+                ),
                 query_variable(
                     "instance",
                     "Instance",
-                    'label_values(chassis_build_info{job=~"$job"}, instance)',
+                    f"label_values(chassis_build_info{{{THIS_SERVICE}}}, instance)",
                 ),
             ]
+        )
+        .annotation(
+            dashboard.AnnotationQuery()
+            .name("Releases")
+            .datasource(SOURCE)
+            .enable(True)
+            .icon_color("blue")
+            .expr(NEW_VERSION)
+            .step("60s")
+            .title_format("Version {{version}}")
         )
         .links(
             [
@@ -79,6 +101,12 @@ def render() -> str:
             ]
         )
     )
+    board.link(
+        dashboard.DashboardLink("All services")
+        .type(DashboardLinkType.LINK)
+        .url(FLEET)
+        .keep_time(True)
+    )
     number = 0
     for title, panels in ROWS.items():
         number += 1
@@ -89,7 +117,9 @@ def render() -> str:
     return JSONEncoder(sort_keys=True, indent=2).encode(board.build()) + "\n"
 
 
-def query_variable(name: str, label: str, query: str) -> dashboard.QueryVariable:
+def query_variable(
+    name: str, label: str, query: str, *, every: str = ".+"
+) -> dashboard.QueryVariable:
     """A choice of several values, all of them at first."""
     return (
         dashboard.QueryVariable(name)
@@ -99,7 +129,7 @@ def query_variable(name: str, label: str, query: str) -> dashboard.QueryVariable
         .refresh(VariableRefresh.ON_TIME_RANGE_CHANGED)
         .multi(True)
         .include_all(True)
-        .all_value(".+")
+        .all_value(every)
         .current(VariableOption(selected=True, text="All", value="$__all"))
     )
 

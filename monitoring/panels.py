@@ -1,49 +1,16 @@
-"""The questions of a service's dashboard: rows of panels, each a question in words and in PromQL.
+"""The questions of a service's dashboard: rows of panels.
 
-Knows the metrics of the chassis. Of Grafana it knows only the names of the units.
+Knows the metrics of the chassis, nothing of Grafana.
 """
 
-from dataclasses import dataclass
-from typing import Literal
+from monitoring.panel import HERE, THIS_SERVICE, Panel, counter, gauge, increase, quantile
 
 BATCHES = "chassis_bus_ack_batch_size"
-HERE = 'job=~"$job", instance=~"$instance"'
-"""Part of every selector: the variables of the dashboard."""
-
-
-@dataclass(frozen=True, slots=True)
-class Panel:
-    """One question.
-
-    `queries` are pairs of legend and PromQL, `unit` is one of Grafana's, `width` counts in 24ths.
-    """
-
-    title: str
-    description: str
-    unit: str
-    queries: tuple[tuple[str, str], ...]
-    kind: Literal["lines", "stack", "number"] = "lines"
-    width: int = 8
-
-
-def counter(name: str, *by: str, more: str = "") -> str:
-    """Rate per second, summed over the replicas, by the labels given."""
-    grouped = f" by ({', '.join(by)})" if by else ""
-    return f"sum{grouped} (rate({name}{{{HERE}{more}}}[$__rate_interval]))"
-
-
-def increase(name: str, *by: str) -> str:
-    """Growth within an interval of the panel, summed over the replicas, by the labels given."""
-    return f"sum by ({', '.join(by)}) (increase({name}{{{HERE}}}[$__rate_interval]))"
-
-
-def quantile(q: float, name: str, *by: str) -> str:
-    return f"histogram_quantile({q:g}, {counter(f'{name}_bucket', 'le', *by)})"
-
-
-def gauge(how: str, name: str, *by: str) -> str:
-    grouped = f" by ({', '.join(by)})" if by else ""
-    return f"{how}{grouped} ({name}{{{HERE}}})"
+NEW_VERSION = (
+    f"count by (version) (chassis_build_info{{{HERE}}}) "
+    f"unless count by (version) (chassis_build_info{{{HERE}}} offset 5m)"
+)
+"""Versions that were not there five minutes ago: a release."""
 
 
 def tried(*by: str, failed: bool = False) -> str:
@@ -109,6 +76,21 @@ ROWS: dict[str, tuple[Panel, ...]] = {
             (("waiting", gauge("max", "chassis_dead_letters_waiting")),),
             "number",
             4,
+        ),
+    ),
+    "Alerts": (
+        Panel(
+            "Firing alerts",
+            "Alerts of this service that fire. The annotation `runbook_url` says what to do.",
+            "short",
+            (
+                (
+                    "{{alertname}} ({{severity}})",
+                    f'sum by (alertname, severity) (ALERTS{{alertstate="firing", {THIS_SERVICE}}})',
+                ),
+            ),
+            "stack",
+            24,
         ),
     ),
     "Golden signals": (
@@ -190,9 +172,12 @@ ROWS: dict[str, tuple[Panel, ...]] = {
         ),
         Panel(
             "Failures",
-            "Attempts that raised or timed out.",
+            "Attempts that raised or timed out, and events that failed for the first time.",
             "ops",
-            (("{{handler}}", counter("chassis_handler_failures_total", "handler")),),
+            (
+                ("{{handler}}", counter("chassis_handler_failures_total", "handler")),
+                ("events: {{type}}", counter("chassis_failed_events_total", "type")),
+            ),
         ),
     ),
     "Inbox": (
@@ -238,9 +223,12 @@ ROWS: dict[str, tuple[Panel, ...]] = {
         ),
         Panel(
             "Waiting",
-            "Dead letters at the broker. It keeps 100,000; beyond that, events stay queued.",
+            "Dead letters at the broker, and how many it keeps; beyond that, events stay queued.",
             "short",
-            (("waiting", gauge("max", "chassis_dead_letters_waiting")),),
+            (
+                ("waiting", gauge("max", "chassis_dead_letters_waiting")),
+                ("bound", gauge("max", "chassis_dead_letters_bound")),
+            ),
             width=12,
         ),
     ),
@@ -301,14 +289,18 @@ ROWS: dict[str, tuple[Panel, ...]] = {
             "Events in the outbox. Only a service with its inbox in PostgreSQL has one.",
             "short",
             (("waiting", gauge("max", "chassis_outbox_messages")),),
-            width=12,
         ),
         Panel(
             "Age of the oldest",
             "Time that the oldest event in the outbox has waited for a relay.",
             "s",
             (("oldest", gauge("max", "chassis_outbox_age_seconds")),),
-            width=12,
+        ),
+        Panel(
+            "Replicas that publish it",
+            "Workers or relays. At 0, events stay in the outbox: the runbook RelayMissing helps.",
+            "short",
+            (("relaying", gauge("sum", "chassis_outbox_relaying")),),
         ),
     ),
     "Cached network calls": (

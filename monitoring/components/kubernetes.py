@@ -1,6 +1,6 @@
 """What the dashboard of Kubernetes and KEDA asks."""
 
-from monitoring.panels import Panel
+from monitoring.panel import Panel
 
 ROWS: dict[str, tuple[Panel, ...]] = {
     "Services": (

@@ -1,7 +1,7 @@
 """What the dashboard of Redis asks."""
 
 from monitoring.components.queries import rate
-from monitoring.panels import Panel
+from monitoring.panel import Panel
 
 ROWS: dict[str, tuple[Panel, ...]] = {
     "Nodes": (

@@ -21,6 +21,7 @@ from tests.template import lab
 
 ROOT = Path(__file__).parents[2]
 FILE = ROOT / "template/deploy/chart/files/dashboard.json"
+OF_THE_FLEET = ROOT / "platform/chart/files/dashboards/fleet.json"
 DASHBOARD: dict[str, Any] = json.loads(FILE.read_text("utf-8"))
 PANELS = [panel for panel in DASHBOARD["panels"] if panel["type"] != "row"]
 VARIABLES = {variable["name"]: variable for variable in DASHBOARD["templating"]["list"]}
@@ -68,13 +69,14 @@ def test_the_data_source_is_a_variable() -> None:
     assert VARIABLES["datasource"]["label"] == "Data source"
 
 
-@pytest.mark.parametrize("name", ["job", "instance"])
+@pytest.mark.parametrize("name", ["namespace", "job", "instance"])
 def test_what_is_looked_at_can_be_chosen(name: str) -> None:
     variable = VARIABLES[name]
     assert variable["type"] == "query"
     assert variable["datasource"] == SOURCE
     assert variable["label"] == name.title()
-    assert (variable["multi"], variable["includeAll"], variable["allValue"]) == (True, True, ".+")
+    every = ".*" if name == "namespace" else ".+"
+    assert (variable["multi"], variable["includeAll"], variable["allValue"]) == (True, True, every)
     assert variable["refresh"] == 2, "asked again when the time range changes"
     selector = re.fullmatch(r"label_values\((.+), (\w+)\)", variable["query"])
     assert selector is not None
@@ -113,10 +115,10 @@ def test_panels_have_an_id_of_their_own_and_fill_their_rows() -> None:
 @pytest.mark.parametrize(("title", "expr"), TARGETS)
 def test_a_query_is_about_what_was_chosen_and_fits_the_time_range(title: str, expr: str) -> None:
     selectors = re.findall(r"\{([^}]*)\}", expr)
-    assert len(selectors) == sum(expr.count(name) for name in metrics_of(expr))
+    assert len(selectors) == sum(expr.count(name) for name in metrics_of(expr) | {"ALERTS"})
     for selector in selectors:
-        assert 'job=~"$job"' in selector
-        assert 'instance=~"$instance"' in selector
+        assert 'job=~"$job", namespace=~"$namespace"' in selector
+        assert ('instance=~"$instance"' in selector) == ("alertstate" not in selector)
     for window in re.findall(r"\[([^\]]*)\]", expr):
         assert window == "$__rate_interval"
     for name in metrics_of(expr):
@@ -127,7 +129,8 @@ def test_a_query_is_about_what_was_chosen_and_fits_the_time_range(title: str, ex
 
 
 def test_queries_ask_for_what_the_chassis_shows() -> None:
-    assert {name for _, expr in TARGETS for name in metrics_of(expr)} <= exported()
+    named = {name for _, expr in TARGETS for name in metrics_of(expr)}
+    assert named - {"ALERTS"} <= exported()
 
 
 def test_prometheus_can_read_every_query(tmp_path: Path) -> None:
@@ -158,21 +161,27 @@ def test_every_metric_of_the_chassis_is_on_it() -> None:
 
 
 def test_the_brokers_and_stores_own_dashboards_are_linked() -> None:
-    assert {link["title"] for link in DASHBOARD["links"]} == {
+    *others, fleet = DASHBOARD["links"]
+    assert {link["title"] for link in others} == {
         "RabbitMQ",
         "NATS JetStream",
         "Redis",
         "PostgreSQL",
     }
-    assert all(
-        link["url"].startswith("https://") and link["targetBlank"] for link in DASHBOARD["links"]
-    )
+    assert all(link["url"].startswith("https://") and link["targetBlank"] for link in others)
+    assert fleet["url"] == f"/d/{json.loads(OF_THE_FLEET.read_text('utf-8'))['uid']}"
+
+
+def test_a_release_is_marked_when_its_version_is_first_seen() -> None:
+    (releases,) = DASHBOARD["annotations"]["list"]
+    assert metrics_of(releases["expr"]) == {"chassis_build_info"}
+    assert releases["expr"].count('job=~"$job", namespace=~"$namespace"') == 2
 
 
 def test_the_chart_finds_what_it_makes_the_releases_own() -> None:
     template = (ROOT / "template/deploy/chart/templates/dashboard.yaml").read_text("utf-8")
     replaced = re.findall(r"\| replace `([^`]+)`", template)
-    assert len(replaced) == 4
+    assert len(replaced) == 5
     text = FILE.read_text("utf-8")
-    assert [text.count(once) for once in replaced[:3]] == [1, 1, 1]
-    assert text.count(replaced[3]) > len(TARGETS)
+    assert [text.count(once) for once in replaced[:4]] == [1, 1, 1, 1]
+    assert text.count(replaced[4]) > len(TARGETS)

@@ -151,7 +151,8 @@ def shortened(rules: str) -> str:
         return f"{found['before']}{seconds}s{found['after']}"
 
     return re.sub(
-        r"(?P<before>\[|offset |for: )(?P<number>\d+)(?P<unit>[mhd])(?P<after>:?\]|\)|\s)",
+        r"(?P<before>\[|offset |for: |interval: )(?P<number>\d+)(?P<unit>[mhd])"
+        r"(?P<after>:?\]|\)|\s)",
         shorter,
         rules,
     )
@@ -205,6 +206,7 @@ async def test_every_query_of_the_dashboard_and_of_the_fleets_has_data(world: Wo
         for file in files
         for panel in json.loads(file.read_text("utf-8"))["panels"]
         for target in panel.get("targets", ())
+        if "chassis_outbox_" not in target["expr"]  # of a service on PostgreSQL alone
     }
     assert len(queries) > 30
     missing = set(queries)

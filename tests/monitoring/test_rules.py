@@ -1,5 +1,6 @@
 """The rules are valid. Every alert is explained, of this chassis, and tested in both directions."""
 
+import json
 import re
 import shutil
 from pathlib import Path
@@ -12,6 +13,9 @@ from tests.monitoring.rules import Rules, exported, metrics_of
 from tests.template import lab
 
 UNIT_TESTS = sorted((Path(__file__).parent / "alerts").glob("*.yaml"))
+DASHBOARD = json.loads(
+    (Path(__file__).parents[2] / "template/deploy/chart/files/dashboard.json").read_text("utf-8")
+)
 OF_KUBERNETES = {
     "kube_horizontalpodautoscaler_spec_max_replicas",
     "kube_horizontalpodautoscaler_status_current_replicas",
@@ -53,9 +57,12 @@ def test_an_alert_says_how_bad_it_is_what_happens_and_where_to_read_on(
     rules: Rules, rendered: Path
 ) -> None:
     for alert in rules.alerts.values():
-        assert alert.labels == {"severity": alert.labels["severity"], "service": "billing-svc"}
+        whose = {"service": "billing-svc", "job": "billing-svc", "team": "platform"}
+        assert alert.labels == whose | {"owner": "platform", "severity": alert.labels["severity"]}
         assert alert.labels["severity"] in {"critical", "warning"}
-        assert alert.annotations.keys() == {"summary", "description", "runbook_url"}
+        words = {"summary", "description", "runbook_url", "dashboard_url"}
+        assert alert.annotations.keys() == words
+        assert alert.annotations["dashboard_url"] == f"/d/{DASHBOARD['uid']}?var-job=billing-svc"
         assert "billing-svc" in alert.annotations["summary"]
         link = f"https://git.example.com/acme/billing-svc/blob/main/docs/runbooks/{alert.name}.md"
         assert alert.annotations["runbook_url"] == link

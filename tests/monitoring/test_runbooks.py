@@ -16,7 +16,9 @@ from chassis.inbox.postgres.inbox import PostgresInbox
 from chassis.service import Service
 from chassis.settings import PREFIX, VARIABLES
 from tests.brokers.binaries import find
+from tests.brokers.nats import nats
 from tests.brokers.postgres import postgres_server
+from tests.brokers.rabbitmq import shared_rabbitmq
 from tests.monitoring.rules import Rules, exported, metrics_of
 from tests.template import lab
 
@@ -51,6 +53,8 @@ def test_a_runbook_says_what_it_means_how_to_look_and_how_to_mend(
             "What it means",
             "How to look",
             "How to mend",
+            "What changed last",
+            "Whom to call",
         ]
         assert f"Severity: {rules.alerts[name].labels['severity']}." in text
         assert blocks(text, "promql") or blocks(text, "sh"), name
@@ -103,6 +107,36 @@ def test_a_command_says_in_which_namespace_and_waits_for_nothing_in_the_backgrou
         if "kubectl" in text:
             assert "NAMESPACE is the alert's label `namespace`" in text, name
         assert ("DEPLOYMENT is" in text) == ("deploy/DEPLOYMENT" in text), name
+
+
+@pytest.mark.skipif(
+    os.environ.get("ALERTS") != "long", reason="each command starts an Erlang node: make alerts"
+)
+def test_the_commands_on_rabbitmqs_side_run_there() -> None:
+    node = shared_rabbitmq()
+    programs = find("rabbitmqctl").parent
+    with node.vhost("runbooks"):
+        for line in on_the_brokers_side("rabbitmq"):
+            program, *arguments = shlex.split(line.replace("VHOST", "runbooks"))
+            lab.run([programs / program, *arguments], Path.cwd(), os.environ | node.server.env)
+
+
+def test_the_commands_on_natss_side_run_there(tmp_path: Path) -> None:
+    lines = on_the_brokers_side("curl")
+    with nats(tmp_path, monitored=True) as server:
+        monitoring = server.monitoring.removeprefix("http://")
+        for line in lines:
+            lab.run(shlex.split(line.replace("MONITORING", monitoring)), tmp_path)
+
+
+def on_the_brokers_side(program: str) -> list[str]:
+    """Lines of all runbooks, whichever broker a service has."""
+    runbooks = Path(__file__).parents[2] / "template/docs/runbooks"
+    text = "\n".join(path.read_text("utf-8") for path in runbooks.iterdir())
+    lines = {line for line in text.splitlines() if line.startswith(program)}
+    lines = {line for line in lines if "localhost" not in line}
+    assert len(lines) > 2
+    return sorted(lines)
 
 
 def test_what_a_stopped_pod_said_is_looked_for_where_it_still_is(runbooks: dict[str, str]) -> None:

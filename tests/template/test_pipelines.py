@@ -230,6 +230,7 @@ def test_an_image_is_scanned_before_it_is_released_and_every_week(rendered: Path
     [
         (0, "Name: registry.example.com/acme/billing-svc:1.4.0", "is published already"),
         (1, "ERROR: registry.example.com/acme/billing-svc:1.4.0: not found", None),
+        (1, "ERROR: failed to authorize: failed to fetch oauth token: denied: denied", None),
         (1, "ERROR: unexpected status: 404 Not Found: manifest unknown", None),
         (1, '{"errors":[{"code":"NAME_UNKNOWN"}]}', None),
         (1, "ERROR: failed to authorize: unexpected status: 401 Unauthorized", "401 Unauthorized"),
@@ -380,6 +381,11 @@ def record(service: Path, source: str, commit: str) -> None:
     ("source", "commit", "asked"),
     [
         ("gh:acme/dockyard", "v1.2.0", "git+https://github.com/acme/dockyard@v1.2.0"),
+        (
+            "git+https://git.example.com/acme/dockyard",
+            "v1.2.0",
+            "git+https://git.example.com/acme/dockyard@v1.2.0",
+        ),
         ("gl:acme/dockyard.git", "v1.2.0", "git+https://gitlab.com/acme/dockyard.git@v1.2.0"),
         (
             "https://git.example.com/acme/dockyard",

@@ -6,7 +6,7 @@ A new adapter is one entry in LABS.
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Self
@@ -388,9 +388,11 @@ async def test_the_backlog_is_what_waits_for_the_service_and_what_died(
     stack.push_async_callback(bus.close)
     await asyncio.wait_for(bus.wait_ready(), PATIENCE)
 
+    bound = None if lab.url == "memory://" else 100_000
+
     async def told(expected: Backlog) -> None:
         async with asyncio.timeout(PATIENCE):
-            while await bus.backlog("billing-svc") != expected:
+            while replace(await bus.backlog("billing-svc"), most_dead=None) != expected:
                 await asyncio.sleep(0.05)
 
     await told(Backlog(0, 0))  # nothing is there yet, not even the queue
@@ -399,6 +401,7 @@ async def test_the_backlog_is_what_waits_for_the_service_and_what_died(
         await publish(event(b"1"))
         await replica.until(1)
         await told(Backlog(0, 1))
+        assert (await bus.backlog("billing-svc")).most_dead == bound
     for number in range(3):
         await publish(event(id_=f"waiting-{number}"))
     await told(Backlog(3, 1))

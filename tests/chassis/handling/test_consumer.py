@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import pytest
 from acme.billing.v1.account_opened_pb2 import AccountOpened
@@ -10,7 +11,8 @@ from acme.signup.v1.user_signed_up_pb2 import UserSignedUp
 
 from chassis import Context, Reject, RetryAfter
 from chassis.bus import BusUnavailable, Unpublishable
-from chassis.contracts.envelope import EncodedEvent
+from chassis.bus.history import History
+from chassis.contracts.envelope import EncodedEvent, format_time
 from chassis.handling.attempts import BUSY_SECONDS
 from chassis.inbox import InboxUnavailable, Lease, LeaseLost
 from tests.chassis.conftest import LogLines
@@ -22,6 +24,7 @@ pytestmark = pytest.mark.usefixtures("log_lines")
 SECRET = "payload-nobody-may-log"  # noqa: S105 - a payload, not a password
 EVENT = UserSignedUp(user_id="u-1", email=SECRET)
 BROKEN = OSError("the ledger is closed")
+TYPE = "acme.signup.v1.UserSignedUp"
 
 
 class Probe:
@@ -215,6 +218,27 @@ async def test_a_handler_that_rejects_does_not_condemn_the_event_while_another_r
     line = pipeline(rejecting, flaky)
     assert (await line.take(delivered(EVENT))).outcome == "later"
     assert (await line.take(delivered(EVENT, attempt=2))).buried.handler == "rejecting"
+
+
+@pytest.mark.parametrize(("most", "last"), [(3, "dead"), (5, "later")])
+async def test_an_event_that_fails_again_and_again_counts_as_one_failed_event(
+    most: int, last: str
+) -> None:
+    line = pipeline(Probe(BROKEN), max_attempts=most)
+    delivery = delivered(EVENT)
+    for attempt in range(1, 4):
+        delivery = delivered(EVENT, attempt=attempt)
+        if attempt > 1:
+            delivery.history = History(attempt, format_time(datetime.now(UTC)))
+        await line.take(delivery)
+    assert delivery.outcome == last
+    assert line.metric("chassis_failed_events_total", type=TYPE, delivery="shared") == 1
+
+
+async def test_an_event_that_is_rejected_at_once_counts_as_a_failed_event() -> None:
+    line = pipeline(Probe(Reject("never")))
+    await line.take(delivered(EVENT))
+    assert line.metric("chassis_failed_events_total", type=TYPE, delivery="shared") == 1
 
 
 # Dead before any claim.

@@ -17,7 +17,7 @@ from tests.waiting import eventually
 class Bus(MemoryBus):
     """A bus that gives, or raises, what it is told to."""
 
-    answer: Backlog | Exception = Backlog(7, 2)
+    answer: Backlog | Exception = Backlog(7, 2, most_dead=10)
 
     async def backlog(self, service: str) -> Backlog:
         if isinstance(self.answer, Exception):
@@ -56,6 +56,13 @@ async def test_the_gauges_are_what_the_bus_says(watched: Watched) -> None:
     await eventually(watched.known)
     assert watched.value("chassis_backlog_messages") == 7
     assert watched.value("chassis_dead_letters_waiting") == 2
+    assert watched.value("chassis_dead_letters_bound") == 10
+
+
+async def test_dead_letters_without_a_bound_have_no_number_for_it(watched: Watched) -> None:
+    watched.bus.answer = Backlog(7, 2)
+    await eventually(lambda: watched.value("chassis_dead_letters_waiting") == 2)
+    await eventually(lambda: isnan(watched.value("chassis_dead_letters_bound")))
 
 
 async def test_without_a_broker_the_backlog_is_not_known_until_it_is_back(watched: Watched) -> None:

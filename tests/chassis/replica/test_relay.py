@@ -4,6 +4,7 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
+from math import isnan
 
 import pytest
 from acme.billing.v1.account_opened_pb2 import AccountOpened
@@ -231,10 +232,27 @@ async def test_the_outbox_is_measured_also_by_who_does_not_publish(
         await eventually(lambda: one.metric("chassis_outbox_messages") == 3)
         await eventually(lambda: 100 <= one.metric("chassis_outbox_age_seconds") < 1000)
         assert one.relay.working
+        assert one.metric("chassis_outbox_relaying") == 0
         await db.admin.execute("DELETE FROM chassis_outbox")
         await eventually(lambda: one.metric("chassis_outbox_messages") == 0)
         await eventually(lambda: one.metric("chassis_outbox_age_seconds") == 0)
     assert one.broker.ids == []
+
+
+async def test_an_outbox_that_cannot_be_measured_has_no_number(
+    inbox: PostgresInbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("chassis.replica.relay.WATCH_SECONDS", 0.01)
+    async with relaying(inbox) as one:
+        await eventually(lambda: one.metric("chassis_outbox_age_seconds") == 0)
+        assert one.metric("chassis_outbox_relaying") == 1
+
+        async def away(outbox: PostgresOutbox) -> Backlog:
+            raise InboxUnavailable("away")
+
+        monkeypatch.setattr(PostgresOutbox, "backlog", away)
+        await eventually(lambda: isnan(one.metric("chassis_outbox_age_seconds")))
+        assert isnan(one.metric("chassis_outbox_messages"))
 
 
 async def test_a_relay_of_the_same_process_is_woken(

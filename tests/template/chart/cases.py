@@ -3,10 +3,9 @@
 from collections.abc import Mapping, Sequence
 from itertools import product
 
-from tests.template.chart.charts import ADDRESSES, BUSES, ENVIRONMENTS, INBOXES, Chart, Values
+from tests.template.chart.charts import BUSES, ENVIRONMENTS, INBOXES, Chart, Values
 
 EVERYTHING: Values = {
-    **ADDRESSES,
     "secretEnv": {"STRIPE_KEY": {"name": "stripe", "key": "api-key"}},
     "externalSecret": {
         "enabled": True,
@@ -22,6 +21,18 @@ EVERYTHING: Values = {
         }
     },
     "relay": {"replicas": 2},
+    "updateStrategy": {"maxSurge": "25%", "maxUnavailable": 1},
+    "extraObjects": [
+        {
+            "apiVersion": "v1",
+            "kind": "ConfigMap",
+            "metadata": {
+                "name": "{{ .Release.Name }}-extra",
+                "namespace": "{{ .Release.Namespace }}",
+            },
+            "data": {"a": "b"},
+        }
+    ],
     "pod": {
         "annotations": {"a": "b"},
         "labels": {"c": "d"},
@@ -29,6 +40,20 @@ EVERYTHING: Values = {
         "nodeSelector": {"disk": "ssd"},
         "tolerations": [{"key": "spot", "operator": "Exists"}],
         "affinity": {"nodeAffinity": {}},
+        "runtimeClassName": "gvisor",
+        "dnsConfig": {"options": [{"name": "ndots", "value": "1"}]},
+        "initContainers": [
+            {
+                "name": "wait",
+                "image": "registry.example.com/wait:1.0.0@sha256:" + "0" * 64,
+                "imagePullPolicy": "Always",
+                "args": ["vault:8200"],
+                "resources": {
+                    "requests": {"cpu": "10m", "memory": "16Mi"},
+                    "limits": {"memory": "16Mi"},
+                },
+            }
+        ],
         "volumes": [{"name": "ca", "secret": {"secretName": "ca"}}],
         "volumeMounts": [{"name": "ca", "mountPath": "/etc/ca", "readOnly": True}],
     },
@@ -42,17 +67,19 @@ EVERYTHING: Values = {
     },
     "monitoring": {
         "podMonitor": {"labels": {"release": "prometheus"}},
-        "rules": {"labels": {"release": "prometheus"}},
+        "rules": {
+            "labels": {"release": "prometheus"},
+            "alerts": {"NotReady": {"for": "30m", "labels": {"page": "no"}}},
+        },
         "dashboard": {"annotations": {"folder": "services"}},
     },
 }
-"""Every value that adds something to the manifests."""
+"""Every value that adds something to the manifests, but for the addresses."""
 
 VARIANTS: Mapping[str, Values] = {
     "everything": EVERYTHING,
-    "hpa": {**ADDRESSES, "autoscaling": {"hpa": {"enabled": True}}},
+    "hpa": {"autoscaling": {"hpa": {"enabled": True}}},
     "workers-alone": {
-        **ADDRESSES,
         "replicas": 1,
         "relay": {"enabled": False},
         "migration": {"enabled": False},
@@ -66,4 +93,6 @@ CASES: Sequence[tuple[str, str, str]] = list(product(BUSES, INBOXES, (*ENVIRONME
 
 
 def values_of(chart: Chart, case: str) -> Values:
-    return VARIANTS[case] if case in VARIANTS else chart.environment(case)
+    if case not in VARIANTS:
+        return chart.environment(case)
+    return {**chart.addresses, **VARIANTS[case]}

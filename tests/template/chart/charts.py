@@ -25,8 +25,28 @@ OPERATORS = ("monitoring.coreos.com/v1", "keda.sh/v1alpha1", "external-secrets.i
 Manifest = dict[str, Any]
 Values = Mapping[str, Any]
 
-ADDRESSES = {"env": {"CHASSIS_BUS_URL": "amqp://rabbitmq", "CHASSIS_INBOX_URL": "redis://redis"}}
-"""The least that the chart wants to be told."""
+SCHEMES = {
+    "rabbitmq": "amqp",
+    "nats": "nats",
+    "nats-kv": "nats",
+    "redis": "redis",
+    "postgres": "postgresql",
+}
+
+
+def addresses(bus: str, inbox: str) -> Values:
+    """The least that the chart wants to be told: where broker and store are."""
+    return {
+        "env": {
+            "CHASSIS_BUS_URL": f"{SCHEMES[bus]}://{bus}",
+            "CHASSIS_INBOX_URL": f"{SCHEMES[inbox]}://{inbox}",
+        }
+    }
+
+
+ADDRESSES = addresses("rabbitmq", "redis")
+ON_NATS = addresses("nats", "nats-kv")
+ON_POSTGRES = addresses("rabbitmq", "postgres")
 
 
 @dataclass(frozen=True)
@@ -38,6 +58,12 @@ class Chart:
     @property
     def path(self) -> Path:
         return self.service / "deploy/chart"
+
+    @property
+    def addresses(self) -> Values:
+        """The least that this chart wants to be told."""
+        values = yaml.safe_load((self.path / "values.yaml").read_text("utf-8"))
+        return addresses(values["bus"]["kind"], values["inbox"]["kind"])
 
     def environment(self, name: str) -> Values:
         """The team's values for an environment, as the template seeds them."""

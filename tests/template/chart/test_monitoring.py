@@ -10,7 +10,7 @@ import yaml
 
 from tests.brokers.binaries import find
 from tests.template import lab
-from tests.template.chart.charts import ADDRESSES, Chart, Manifest, one
+from tests.template.chart.charts import ADDRESSES, ON_POSTGRES, Chart, Manifest, one
 
 OBJECTIVES = {
     "chassis:objective:age_seconds": "ageSeconds",
@@ -48,9 +48,12 @@ def test_the_alerts_are_those_of_the_file_in_the_namespace_of_the_release(
     file = yaml.safe_load((chart.path / "files/rules.yaml").read_text("utf-8"))
     plain = [rule for group in file["groups"] for rule in group["rules"]]
     rendered = rules_of(manifests)
-    assert [rule.get("annotations") for rule in rendered] == [
-        rule.get("annotations") for rule in plain
-    ]
+    _, dashboard = dashboard_of(manifests)
+    link = {"dashboard_url": f"/d/{dashboard['uid']}"}
+    for rule, before in zip(rendered, plain, strict=True):
+        if "alert" in rule:
+            assert rule["annotations"] == before["annotations"] | link
+            assert rule["labels"] == before["labels"] | {"namespace": "prod"}
     for rule, before in zip(rendered, plain, strict=True):
         if rule.get("record") not in OBJECTIVES:
             assert rule["expr"] == before["expr"].replace(
@@ -67,7 +70,7 @@ def test_the_alerts_are_those_of_the_file_in_the_namespace_of_the_release(
 def test_the_alerts_know_the_pods_and_the_autoscaler_of_the_release_by_their_names(
     postgres_chart: Chart, release: str
 ) -> None:
-    values = ADDRESSES | {"autoscaling": {"keda": {"enabled": True}}}
+    values = ON_POSTGRES | {"autoscaling": {"keda": {"enabled": True}}}
     manifests = postgres_chart.render(values, name=release)
     text = "".join(rule["expr"] for rule in rules_of(manifests))
     (pods,), (scaler,) = (
@@ -108,6 +111,44 @@ def test_the_objectives_of_the_values_are_those_of_the_file_until_a_service_sets
     ] * 3
 
 
+def test_two_releases_in_a_namespace_write_no_series_and_no_alert_of_each_other(
+    chart: Chart,
+) -> None:
+    mine, others = (chart.render(ADDRESSES, name=name) for name in ("billing-svc", "canary"))
+    for manifests, job in ((mine, "billing-svc"), (others, "canary-billing-svc")):
+        endpoint = one(manifests, "PodMonitor", job)["spec"]["podMetricsEndpoints"][0]
+        assert endpoint["relabelings"] == [{"targetLabel": "job", "replacement": job}]
+        for rule in rules_of(manifests):
+            assert set(re.findall(r'\bjob="([^"]*)"', rule["expr"])) <= {job}
+            if "labels" in rule:
+                assert rule["labels"]["job"] == job
+            if "record" in rule:
+                assert job in rule["expr"] or rule["labels"]["job"] == job
+
+
+def test_a_single_alert_can_be_changed(chart: Chart) -> None:
+    changed = {
+        "NotReady": {"for": "1h", "severity": "critical", "labels": {"team": "sre", "page": "no"}},
+        "CrashLoop": {"enabled": False},
+    }
+    monitoring = {
+        "rules": {"team": "team-a", "alerts": changed},
+        "dashboard": {"grafanaUrl": "https://grafana.example.com/"},
+    }
+    before = {rule.get("alert"): rule for rule in rules_of(chart.render(ADDRESSES))}
+    manifests = chart.render(ADDRESSES | {"monitoring": monitoring})
+    after = {rule.get("alert"): rule for rule in rules_of(manifests)}
+    assert before.keys() - after.keys() == {"CrashLoop"}
+    assert (after["NotReady"]["for"], before["NotReady"]["for"]) == ("1h", "10m")
+    labels = after["NotReady"]["labels"]
+    assert (labels["severity"], labels["team"], labels["page"]) == ("critical", "sre", "no")
+    assert after["DrainOverrun"]["labels"]["team"] == "team-a"
+    assert after["DrainOverrun"]["labels"]["owner"] == "team-payments"
+    assert after["DrainOverrun"]["annotations"]["dashboard_url"].startswith(
+        "https://grafana.example.com/d/billing-svc-"
+    )
+
+
 def test_the_dashboard_is_the_releases_own(chart: Chart) -> None:
     file, dashboard = dashboard_of(chart.render(ADDRESSES))
     other_file, other = dashboard_of(chart.render(ADDRESSES, name="canary"), "canary-billing-svc")
@@ -116,13 +157,17 @@ def test_the_dashboard_is_the_releases_own(chart: Chart) -> None:
     assert len(dashboard["uid"]) <= 40, "Grafana takes no more"
     assert dashboard["title"] == "billing-svc in prod"
     queries = {variable["name"]: variable["query"] for variable in dashboard["templating"]["list"]}
-    assert (
-        queries["job"]
-        == 'label_values(chassis_build_info{service="billing-svc", namespace="prod"}, job)'
-    )
+    assert queries["job"] == 'label_values(chassis_build_info{job="billing-svc"}, job)'
     for panel in dashboard["panels"]:
         for target in panel.get("targets", ()):
-            assert target["expr"].count('namespace="prod"') == target["expr"].count("$instance")
+            assert "$job" not in target["expr"]
+            assert 'job="billing-svc", namespace=~"$namespace"' in target["expr"]
+    (chosen,) = (
+        each["current"]["value"]
+        for each in dashboard["templating"]["list"]
+        if each["name"] == "namespace"
+    )
+    assert chosen == ["prod"]
 
 
 def test_nobody_is_called_for_workers_that_are_not_wanted(chart: Chart) -> None:

@@ -6,6 +6,7 @@ from itertools import product, starmap
 
 import pytest
 import typer
+from helm_python import HelmError
 from nats.aio.client import DEFAULT_FLUSH_TIMEOUT
 
 import chassis.cli
@@ -22,7 +23,18 @@ from chassis.replica import probes, relay
 from chassis.service import Service
 from chassis.settings import VARIABLES, load
 from chassis.telemetry import traces
-from tests.template.chart.charts import ADDRESSES, BUSES, ENVIRONMENTS, INBOXES, Chart, one, pods
+from tests.template.chart.charts import (
+    ADDRESSES,
+    BUSES,
+    ENVIRONMENTS,
+    INBOXES,
+    ON_POSTGRES,
+    Chart,
+    Values,
+    one,
+    pods,
+)
+from tests.template.chart.schemas import KUBERNETES, check
 
 
 def answer_seconds(adapter: type) -> float:
@@ -53,7 +65,7 @@ def closing_seconds(bus: str, inbox: str) -> float:
 
 @pytest.mark.parametrize("component", ["worker", "relay", "migrate", "test"])
 def test_a_pod_is_restricted(postgres_chart: Chart, component: str) -> None:
-    pod = pods(postgres_chart.render(ADDRESSES))[component]
+    pod = pods(postgres_chart.render(ON_POSTGRES))[component]
     (container,) = pod["containers"]
     assert pod["automountServiceAccountToken"] is False
     assert pod["securityContext"] == {
@@ -75,8 +87,69 @@ def test_a_pod_is_restricted(postgres_chart: Chart, component: str) -> None:
     assert not {"hostNetwork", "hostPID", "hostIPC"} & pod.keys()
 
 
+SIDECAR: Values = {
+    "name": "proxy",
+    "image": "registry.example.com/proxy:1",
+    "restartPolicy": "Always",
+    "securityContext": {"runAsUser": 65532},
+    "resources": {"requests": {"cpu": "10m"}, "limits": {"memory": "64Mi"}},
+}
+
+
+def test_a_sidecar_runs_in_every_pod_under_the_same_restrictions(postgres_chart: Chart) -> None:
+    values = {**ON_POSTGRES, "pod": {"initContainers": [SIDECAR]}}
+    manifests = postgres_chart.render(values)
+    for pod in pods(manifests).values():
+        (sidecar,) = pod["initContainers"]
+        assert sidecar == {**SIDECAR, "securityContext": sidecar["securityContext"]}
+        restricted = pod["containers"][0]["securityContext"]
+        assert sidecar["securityContext"] == restricted | {"runAsUser": 65532}
+    for manifest in manifests:
+        for kubernetes in KUBERNETES[2:]:  # from 1.29 on
+            check(manifest, kubernetes)
+
+
+def test_a_sidecar_is_refused_where_kubernetes_has_none(chart: Chart) -> None:
+    values = {**ADDRESSES, "pod": {"initContainers": [SIDECAR]}}
+    with pytest.raises(HelmError, match="proxy has a restartPolicy"):
+        chart.render(values, kubernetes="1.28")
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"securityContext": {"privileged": True}},
+        {"securityContext": {"allowPrivilegeEscalation": True}},
+        {"securityContext": {"runAsUser": 0}},
+        {"securityContext": {"capabilities": {"add": ["NET_ADMIN"]}}},
+        {"restartPolicy": "Never"},
+    ],
+)
+def test_a_container_of_the_values_gets_no_further_rights(chart: Chart, more: Values) -> None:
+    values = {**ADDRESSES, "pod": {"initContainers": [{**SIDECAR, **more}]}}
+    with pytest.raises(HelmError, match="initContainers/0"):
+        chart.render(values)
+
+
+def test_further_objects_know_the_release(chart: Chart) -> None:
+    named = {"name": "{{ .Release.Name }}-ca", "namespace": "{{ .Release.Namespace }}"}
+    extra = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": named}
+    found = one(chart.render({**ADDRESSES, "extraObjects": [extra]}), "ConfigMap", "billing-svc-ca")
+    assert found["metadata"] == {"name": "billing-svc-ca", "namespace": "prod"}
+
+
+def test_pods_may_all_stop_before_new_ones_start(chart: Chart) -> None:
+    deployment = one(chart.render(ADDRESSES), "Deployment")
+    assert deployment["spec"]["strategy"] == {
+        "type": "RollingUpdate",
+        "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0},
+    }
+    values = {**ADDRESSES, "updateStrategy": {"type": "Recreate"}}
+    assert one(chart.render(values), "Deployment")["spec"]["strategy"] == {"type": "Recreate"}
+
+
 def test_a_relay_has_memory_for_a_batch_of_the_largest_events(postgres_chart: Chart) -> None:
-    (container,) = pods(postgres_chart.render(ADDRESSES))["relay"]["containers"]
+    (container,) = pods(postgres_chart.render(ON_POSTGRES))["relay"]["containers"]
     mebibytes = int(container["resources"]["limits"]["memory"].removesuffix("Mi"))
     imported = 72  # measured, in MiB
     batch = relay.BATCH * load({}).max_body_bytes / 2**20
@@ -122,18 +195,19 @@ def test_the_grace_period_is_the_drain_and_the_time_to_close(
 def test_the_replicas_in_nats_are_a_value_where_nats_is_used(
     chart_of: Callable[[str, str], Chart],
 ) -> None:
-    given = {**ADDRESSES, "bus": {"natsReplicas": 3}}
     for bus, inbox, replicas in [
         ("nats", "postgres", "3"),
         ("rabbitmq", "nats-kv", "3"),
         ("rabbitmq", "postgres", None),
     ]:
-        config = one(chart_of(bus, inbox).render(given), "ConfigMap")["data"]
+        chart = chart_of(bus, inbox)
+        given = {**chart.addresses, "bus": {"natsReplicas": 3}}
+        config = one(chart.render(given), "ConfigMap")["data"]
         assert config.get("CHASSIS_NATS_REPLICAS") == replicas
 
 
 def test_one_value_moves_both_the_drain_and_the_grace_period(postgres_chart: Chart) -> None:
-    manifests = postgres_chart.render({**ADDRESSES, "drainSeconds": 100})
+    manifests = postgres_chart.render({**ON_POSTGRES, "drainSeconds": 100})
     assert one(manifests, "ConfigMap")["data"]["CHASSIS_DRAIN_SECONDS"] == "100"
     assert {
         pods(manifests)[name]["terminationGracePeriodSeconds"] for name in ("worker", "relay")
@@ -141,7 +215,7 @@ def test_one_value_moves_both_the_drain_and_the_grace_period(postgres_chart: Cha
 
 
 def test_probes_ask_what_the_chassis_answers(postgres_chart: Chart) -> None:
-    manifests = postgres_chart.render(ADDRESSES)
+    manifests = postgres_chart.render(ON_POSTGRES)
     port = int(one(manifests, "ConfigMap")["data"]["CHASSIS_HTTP_PORT"])
     for component in ("worker", "relay"):
         (container,) = pods(manifests)[component]["containers"]
@@ -164,7 +238,7 @@ def test_a_pod_runs_a_command_that_the_service_has(
 ) -> None:
     command = typer.main.get_command(chassis.cli.app(Service("billing-svc", version="0")))
     for chart in (postgres_chart, nats_chart):
-        for pod in pods(chart.render(ADDRESSES)).values():
+        for pod in pods(chart.render(chart.addresses)).values():
             found = command
             for word in pod["containers"][0]["args"]:
                 found = found.commands[word]
@@ -189,7 +263,7 @@ def test_a_change_of_a_variable_rolls_the_pods_and_a_change_of_replicas_does_not
     postgres_chart: Chart,
 ) -> None:
     def template(**values: object) -> dict[str, object]:
-        manifests = postgres_chart.render({**ADDRESSES, **values})
+        manifests = postgres_chart.render({**ON_POSTGRES, **values})
         return {
             name: one(manifests, "Deployment", name)["spec"]["template"]
             for name in ("billing-svc", "billing-svc-relay")
@@ -197,7 +271,7 @@ def test_a_change_of_a_variable_rolls_the_pods_and_a_change_of_replicas_does_not
 
     before = template()
     assert template(replicas=7) == before
-    changed = template(env=ADDRESSES["env"] | {"CHASSIS_LOG_LEVEL": "debug"})
+    changed = template(env=ON_POSTGRES["env"] | {"CHASSIS_LOG_LEVEL": "debug"})
     assert all(changed[name] != before[name] for name in before)
 
 
@@ -214,7 +288,7 @@ def test_the_digest_wins_over_the_tag(chart: Chart) -> None:
 
 @pytest.mark.parametrize("name", ["billing-svc", "canary", "b" * 53])
 def test_selectors_match_their_own_pods_only(postgres_chart: Chart, name: str) -> None:
-    manifests = postgres_chart.render(ADDRESSES, name=name)
+    manifests = postgres_chart.render(ON_POSTGRES, name=name)
     selected = {}
     for deployment in (each for each in manifests if each["kind"] == "Deployment"):
         selector = deployment["spec"]["selector"]["matchLabels"]

@@ -109,12 +109,31 @@ def test_the_schema_refuses(chart: Chart, values: Values, message: str) -> None:
             "externalSecret.store.name is not",
         ),
         ({"env": {"CHASSIS_LOG_LEVEL": "debug"}}, "CHASSIS_BUS_URL is not set"),
+        ({"env": URL}, "CHASSIS_INBOX_URL is not set, and inbox.kind is redis"),
+        (
+            {"env": ADDRESSES["env"] | {"CHASSIS_BUS_URL": "nats://user:s3cret@nats"}},
+            "CHASSIS_BUS_URL begins with nats://, but bus.kind is rabbitmq: change one of them",
+        ),
+        (
+            {"inbox": {"kind": "postgres"}},
+            "CHASSIS_INBOX_URL begins with redis://, but inbox.kind is postgres",
+        ),
+        (
+            {"monitoring": {"rules": {"alerts": {"NoReplicasReady": {"enabled": False}}}}},
+            "monitoring.rules.alerts.NoReplicasReady is no alert: there are BrokerUnreachable, ",
+        ),
     ],
 )
 def test_what_does_not_go_together_is_refused(chart: Chart, values: Values, message: str) -> None:
     with pytest.raises(HelmError) as refused:
         chart.render({**ADDRESSES, **values})
     assert message in str(refused.value)
+
+
+def test_an_external_secret_without_its_operator_is_refused(chart: Chart) -> None:
+    external = FROM_STORE | {"env": {"TOKEN": {"key": "a"}}}
+    with pytest.raises(HelmError, match=r"does not know external-secrets.io/v1: install"):
+        chart.render({**ADDRESSES, "externalSecret": external}, apis=())
 
 
 def test_a_chart_with_nothing_but_its_defaults_says_what_is_missing(chart: Chart) -> None:

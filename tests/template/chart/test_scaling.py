@@ -1,13 +1,17 @@
 """The number of workers: replicas, one of two autoscalers, and how many may leave at a time."""
 
+import shutil
+from pathlib import Path
 from typing import Any
 
 import pytest
+from helm_python import Config, HelmError
 
 from chassis.bus.nats.lane import EVENTS
 from chassis.bus.rabbitmq.topology import shared_queue
 from chassis.service import Service
-from tests.template.chart.charts import ADDRESSES, Chart, Values, kinds, one
+from tests.template.chart.charts import ADDRESSES, ON_POSTGRES, Chart, Values, kinds, one
+from tests.template.chart.cluster import cluster
 
 KEDA: Values = {
     **ADDRESSES,
@@ -17,7 +21,8 @@ HPA: Values = {**ADDRESSES, "autoscaling": {"hpa": {"enabled": True}}}
 
 
 def trigger(chart: Chart, **keda: object) -> dict[str, Any]:
-    values = {**KEDA, "autoscaling": {"keda": {**KEDA["autoscaling"]["keda"], **keda}}}
+    more = {"autoscaling": {"keda": {**KEDA["autoscaling"]["keda"], **keda}}}
+    values = {**KEDA, **chart.addresses, **more}
     (found,) = one(chart.render(values), "ScaledObject")["spec"]["triggers"]
     return dict(found)
 
@@ -92,6 +97,38 @@ def test_the_workers_have_replicas_unless_an_autoscaler_has_them(chart: Chart) -
         assert "replicas" not in one(chart.render(values), "Deployment")["spec"]
 
 
+def test_an_autoscaler_that_is_turned_on_keeps_the_replicas_that_run(
+    chart: Chart, tmp_path: Path
+) -> None:
+    """A manifest without the number would reset it to 1: Helm takes out what it had put in."""
+    there = {"apiVersion": "apps/v1", "kind": "Deployment", "spec": {"replicas": 7}}
+    shutil.copytree(chart.path, tmp_path / "chart")
+    # Helm shows no manifest that it cannot validate: the number is read from a refusal.
+    (tmp_path / "chart/templates/zz.yaml").write_text(
+        '{{ $it := include (print .Template.BasePath "/worker.yaml") . | fromYaml }}'
+        '{{ fail (printf "replicas are %v" $it.spec.replicas) }}'
+    )
+    values = {**HPA, "podDisruptionBudget": {"enabled": False}}
+    with (
+        cluster({"/apis/apps/v1/namespaces/prod/deployments/billing-svc": there}) as kubeconfig,
+        Config(kubeconfig_content=kubeconfig, namespace="prod", storage_driver="memory") as config,
+        pytest.raises(HelmError, match="replicas are 7"),
+    ):
+        config.install(str(tmp_path / "chart"), "billing-svc", dict(values), dry_run="server")
+
+
+def test_a_service_that_has_just_been_installed_does_not_start_at_the_maximum(
+    nats_chart: Chart,
+) -> None:
+    """KEDA takes the whole stream for the lag of a consumer that does not exist yet.
+
+    The first workers make the consumer while the scaler still waits.
+    """
+    scaled = one(nats_chart.render({**KEDA, **nats_chart.addresses}), "ScaledObject")["spec"]
+    behavior = scaled["advanced"]["horizontalPodAutoscalerConfig"]["behavior"]
+    assert behavior["scaleUp"] == {"stabilizationWindowSeconds": 60}
+
+
 def test_the_other_autoscaler_goes_by_cpu(chart: Chart) -> None:
     manifests = chart.render(HPA)
     assert "ScaledObject" not in kinds(manifests)
@@ -114,7 +151,7 @@ def test_without_keda_in_the_cluster_the_replicas_hold_and_the_notes_say_so(char
 
 
 def test_a_budget_paces_evictions_and_never_blocks_them(postgres_chart: Chart) -> None:
-    values = {**ADDRESSES, "relay": {"replicas": 2}}
+    values = {**ON_POSTGRES, "relay": {"replicas": 2}}
     for name in ("billing-svc", "billing-svc-relay"):
         manifests = postgres_chart.render(values)
         spec = one(manifests, "PodDisruptionBudget", name)["spec"]
@@ -140,7 +177,7 @@ def test_a_single_replica_has_no_budget(chart: Chart, values: Values, budgets: i
 
 
 def test_replicas_are_spread_over_zones_and_nodes(postgres_chart: Chart) -> None:
-    manifests = postgres_chart.render({**ADDRESSES, "topologySpread": {"zone": "DoNotSchedule"}})
+    manifests = postgres_chart.render({**ON_POSTGRES, "topologySpread": {"zone": "DoNotSchedule"}})
     for name in ("billing-svc", "billing-svc-relay"):
         deployment = one(manifests, "Deployment", name)["spec"]
         spread = deployment["template"]["spec"]["topologySpreadConstraints"]

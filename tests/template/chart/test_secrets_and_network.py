@@ -7,9 +7,11 @@ import pytest
 from tests.template.chart.charts import (
     ADDRESSES,
     ENVIRONMENTS,
+    ON_POSTGRES,
     Chart,
     Manifest,
     Values,
+    addresses,
     kinds,
     one,
     pods,
@@ -17,6 +19,7 @@ from tests.template.chart.charts import (
 
 SECRET = {
     "CHASSIS_BUS_URL": {"name": "urls", "key": "bus"},
+    "CHASSIS_INBOX_URL": {"name": "urls", "key": "inbox"},
     "TOKEN": {"name": "stripe", "key": "token"},
 }
 REMOTE: Values = {
@@ -49,7 +52,8 @@ def test_a_secret_is_referred_to_by_every_pod_and_is_not_in_the_config_map(
 
 
 def test_an_external_secret_makes_the_secret_that_the_pods_read(chart: Chart) -> None:
-    manifests = chart.render({"externalSecret": REMOTE})
+    inbox = {"CHASSIS_INBOX_URL": "redis://redis"}
+    manifests = chart.render({"env": inbox, "externalSecret": REMOTE})
     spec = one(manifests, "ExternalSecret")["spec"]
     assert spec["secretStoreRef"] == {"name": "vault", "kind": "ClusterSecretStore"}
     assert spec["data"] == [
@@ -62,9 +66,7 @@ def test_an_external_secret_makes_the_secret_that_the_pods_read(chart: Chart) ->
 
 
 def test_the_notes_tell_of_an_operator_that_is_missing(chart: Chart) -> None:
-    said = chart.notes({"externalSecret": REMOTE})
-    assert "does not know external-secrets.io/v1" in said
-    assert "does not know monitoring.coreos.com/v1" in said
+    assert "does not know monitoring.coreos.com/v1" in chart.notes(ADDRESSES)
 
 
 def test_a_migration_needs_nothing_that_is_installed_after_it(postgres_chart: Chart) -> None:
@@ -101,7 +103,7 @@ def test_a_migration_needs_nothing_that_is_installed_after_it(postgres_chart: Ch
 
 def test_a_migration_fails_before_helm_gives_up(postgres_chart: Chart) -> None:
     assert (
-        one(postgres_chart.render(ADDRESSES), "Job", "billing-svc-migrate")["spec"][
+        one(postgres_chart.render(ON_POSTGRES), "Job", "billing-svc-migrate")["spec"][
             "activeDeadlineSeconds"
         ]
         < 300
@@ -131,7 +133,7 @@ def test_a_migration_fails_before_helm_gives_up(postgres_chart: Chart) -> None:
 def test_workers_leave_to_others_what_others_do(
     postgres_chart: Chart, values: Values, settings: dict[str, str], components: set[str]
 ) -> None:
-    manifests = postgres_chart.render({**ADDRESSES, **values})
+    manifests = postgres_chart.render({**ON_POSTGRES, **values})
     data: dict[str, Any] = one(manifests, "ConfigMap")["data"]
     told = {
         name: data[name] for name in ("CHASSIS_OUTBOX_RELAY", "CHASSIS_MIGRATE") if name in data
@@ -168,7 +170,9 @@ def test_stores_other_than_postgresql_have_no_relay_and_no_migration(chart: Char
 def test_only_what_the_service_needs_can_be_reached(
     chart: Chart, values: Values, reachable: set[int]
 ) -> None:
-    policy = one(chart.render({**ADDRESSES, **values}), "NetworkPolicy")
+    inbox = values.get("inbox", {}).get("kind", "redis")
+    given = addresses(values.get("bus", {}).get("kind", "rabbitmq"), inbox)
+    policy = one(chart.render({**given, **values}), "NetworkPolicy")
     assert policy["spec"]["policyTypes"] == ["Ingress", "Egress"]
     assert ports(policy) == reachable
     assert [rule["ports"] for rule in policy["spec"]["ingress"]] == [
@@ -188,7 +192,7 @@ def test_names_are_asked_for_by_udp_and_tcp(chart: Chart) -> None:
 
 
 def test_the_policy_holds_for_every_pod_of_the_release(postgres_chart: Chart) -> None:
-    manifests = postgres_chart.render(ADDRESSES)
+    manifests = postgres_chart.render(ON_POSTGRES)
     selector = one(manifests, "NetworkPolicy")["spec"]["podSelector"]["matchLabels"]
     labels = [each["metadata"]["labels"] for each in manifests if each["kind"] == "Pod"]
     labels += [

@@ -13,7 +13,7 @@
 {{- fail (printf "autoscaling.keda.fallback.replicas (%d) is above autoscaling.maxReplicas (%d)" (int .keda.fallback.replicas) (int .maxReplicas)) -}}
 {{- end -}}
 {{- if and .keda.enabled (eq $values.bus.kind "nats") (not .keda.natsMonitoring) -}}
-{{- fail "autoscaling.keda.natsMonitoring is not set: say where KEDA reaches the monitoring of NATS, such as nats.messaging.svc.cluster.local:8222" -}}
+{{- fail "autoscaling.keda.natsMonitoring is not set: say where KEDA reaches the monitoring of NATS, such as nats-headless.messaging.svc.cluster.local:8222" -}}
 {{- end -}}
 {{- end -}}
 {{- $given := concat (keys $values.env) (keys $values.secretEnv) -}}
@@ -21,6 +21,9 @@
 {{- $given = concat $given (keys $values.externalSecret.env) -}}
 {{- if not $values.externalSecret.store.name -}}
 {{- fail "externalSecret.store.name is not set: name the store that externalSecret.env is read from" -}}
+{{- end -}}
+{{- if not (.Capabilities.APIVersions.Has "external-secrets.io/v1") -}}
+{{- fail "externalSecret.enabled is true, but this cluster does not know external-secrets.io/v1: install the External Secrets Operator, or take the variables from existing Secrets by secretEnv" -}}
 {{- end -}}
 {{- if not $values.externalSecret.env -}}
 {{- fail "externalSecret.enabled is true and externalSecret.env is empty: list the variables that come from the store" -}}
@@ -41,6 +44,22 @@
 {{- end -}}
 {{- if not (has "CHASSIS_BUS_URL" $given) -}}
 {{- fail "CHASSIS_BUS_URL is not set: say where the broker is: in env, or in secretEnv or externalSecret.env if the URL has a password" -}}
+{{- end -}}
+{{- if and (not (has "CHASSIS_INBOX_URL" $given)) (not (and (eq $values.bus.kind "nats") (eq $values.inbox.kind "nats-kv"))) -}}
+{{- fail (printf "CHASSIS_INBOX_URL is not set, and inbox.kind is %s: say where the store is: in env, or in secretEnv or externalSecret.env if the URL has a password" $values.inbox.kind) -}}
+{{- end -}}
+{{- $schemes := dict "rabbitmq" "amqps?" "nats" "nats|tls" "nats-kv" "nats|tls" "redis" "rediss?" "postgres" "postgresql" -}}
+{{- range $name, $kind := dict "CHASSIS_BUS_URL" (list "bus.kind" $values.bus.kind) "CHASSIS_INBOX_URL" (list "inbox.kind" $values.inbox.kind) -}}
+{{- with get $values.env $name -}}
+{{- if not (regexMatch (printf "^(%s)://" (get $schemes (last $kind))) .) -}}
+{{- fail (printf "%s begins with %s://, but %s is %s: change one of them" $name (splitList "://" . | first) (first $kind) (last $kind)) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- range $values.pod.initContainers -}}
+{{- if and .restartPolicy (semverCompare "<1.29-0" $.Capabilities.KubeVersion.Version) -}}
+{{- fail (printf "pod.initContainers: %s has a restartPolicy, which makes it a sidecar; this needs Kubernetes 1.29" .name) -}}
+{{- end -}}
 {{- end -}}
 {{- if and .Values.autoscaling.keda.enabled (eq $values.bus.kind "rabbitmq") -}}
 {{- with .Values.autoscaling.keda -}}

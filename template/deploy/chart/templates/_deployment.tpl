@@ -19,10 +19,14 @@ spec:
       {{- include "service.selector" .root | nindent 6 }}
       app.kubernetes.io/component: {{ .component }}
   strategy:
-    type: RollingUpdate
+    {{- with .root.Values.updateStrategy }}
+    type: {{ .type }}
+    {{- if eq .type "RollingUpdate" }}
     rollingUpdate:
-      maxSurge: 1
-      maxUnavailable: 0
+      maxSurge: {{ .maxSurge }}
+      maxUnavailable: {{ .maxUnavailable }}
+    {{- end }}
+    {{- end }}
   template:
     metadata:
       labels:

@@ -26,6 +26,11 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 }}
 {{- end -}}
 
+{{- /* Differs from the ids of other releases' dashboards in the same Grafana, and has at most 40 characters. */ -}}
+{{- define "service.dashboardUid" -}}
+{{- printf "%s-%s" (trunc 27 .Chart.Name) (printf "%s/%s" .Release.Namespace (include "service.fullname" .) | sha256sum | trunc 12) -}}
+{{- end -}}
+
 {{- define "service.serviceAccountName" -}}
 {{- .Values.serviceAccount.name | default (ternary (include "service.fullname" .) "default" .Values.serviceAccount.create) -}}
 {{- end -}}
@@ -51,7 +56,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 {{- end -}}
 
 {{- define "service.hasExternalSecret" -}}
-{{- if and .Values.externalSecret.enabled (.Capabilities.APIVersions.Has "external-secrets.io/v1") }}true{{ end -}}
+{{- if .Values.externalSecret.enabled }}true{{ end -}}
 {{- end -}}
 
 {{- define "service.scaledByKeda" -}}

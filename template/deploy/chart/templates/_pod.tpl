@@ -18,6 +18,14 @@ broker, 7 to close the store and meanwhile flush the traces, 4 for everything el
 {{- merge $env .Values.env | toYaml -}}
 {{- end -}}
 
+{{- /* What no container of a pod may do. */ -}}
+{{- define "service.restricted" -}}
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: true
+capabilities:
+  drop: [ALL]
+{{- end -}}
+
 {{- define "service.probe" -}}
 httpGet:
   path: {{ .path }}
@@ -73,6 +81,12 @@ restartPolicy: Never
 {{- with .pod.priorityClassName }}
 priorityClassName: {{ . }}
 {{- end }}
+{{- with .pod.runtimeClassName }}
+runtimeClassName: {{ . }}
+{{- end }}
+{{- with .pod.dnsConfig }}
+dnsConfig: {{- toYaml . | nindent 2 }}
+{{- end }}
 {{- with .pod.nodeSelector }}
 nodeSelector: {{- toYaml . | nindent 2 }}
 {{- end }}
@@ -81,6 +95,12 @@ tolerations: {{- toYaml . | nindent 2 }}
 {{- end }}
 {{- with .pod.affinity }}
 affinity: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .pod.initContainers }}
+initContainers:
+  {{- range . }}
+  - {{- merge (dict "securityContext" (merge (fromYaml (include "service.restricted" $root)) (.securityContext | default dict))) . | toYaml | nindent 4 }}
+  {{- end }}
 {{- end }}
 containers:
   - name: {{ $.component }}
@@ -125,10 +145,7 @@ containers:
     resources: {{- toYaml $.resources | nindent 6 }}
     terminationMessagePolicy: FallbackToLogsOnError
     securityContext:
-      allowPrivilegeEscalation: false
-      readOnlyRootFilesystem: true
-      capabilities:
-        drop: [ALL]
+      {{- include "service.restricted" $root | nindent 6 }}
     volumeMounts:
       - name: tmp
         mountPath: /tmp

@@ -65,11 +65,13 @@ class Subscription:
 class Backlog:
     """What the broker holds for a service: events that no replica has taken, and dead letters.
 
-    Neither number includes events that wait for a later attempt.
+    Neither number includes events that wait for a later attempt. `most_dead` is the broker's bound
+    of the dead letters, None if there is none.
     """
 
     waiting: int
     dead: int
+    most_dead: int | None = None
 
 
 class Verdict(Enum):

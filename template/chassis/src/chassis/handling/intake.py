@@ -41,7 +41,7 @@ class Intake:
 
     def __init__(self, entries: Mapping[str, Entry], around: Surroundings, *, buries: bool) -> None:
         self._entries = entries
-        self._unknown = around.metrics.for_type("unknown")
+        self._unknown = around.metrics.for_type("unknown", "shared" if buries else "every_replica")
         self._attempts = Attempts(around)
         self._in_turn = InTurn(self._attempts, around)
         self.settling = Settling(entries, self._unknown, around, buries=buries)

@@ -81,6 +81,7 @@ class Settling:
     ) -> None:
         """Try again later; an event that has no room for that is a dead letter."""
         counted = any(retry.counted for retry in retries)
+        failed_before = bool(delivery.history.first_failure)
         try:
             settled = await delivery.later(max(retry.delay for retry in retries), counted=counted)
         except Unpublishable as refusal:
@@ -91,11 +92,16 @@ class Settling:
             return
         if settled:
             (metrics.retried if any(retry.failed for retry in retries) else metrics.busy).inc()
+            if counted and not failed_before:
+                metrics.began_to_fail.inc()
 
     async def bury(self, delivery: Delivery, metrics: TypeMetrics, failure: Failure) -> None:
         """Move the delivery to the dead letters."""
+        failed_before = bool(delivery.history.first_failure)
         if not await delivery.dead(failure):
             return
+        if not failed_before:
+            metrics.began_to_fail.inc()
         if self._buries:
             metrics.dead.inc()
             self._count_dead(failure.reason)

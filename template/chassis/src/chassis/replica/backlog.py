@@ -26,6 +26,8 @@ async def watch(bus: Bus, service: str, metrics: Metrics, period: float = PERIOD
         backlog = await _ask(bus, service)
         metrics.backlog.set(nan if backlog is None else backlog.waiting)
         metrics.dead_letters_waiting.set(nan if backlog is None else backlog.dead)
+        bound = None if backlog is None else backlog.most_dead
+        metrics.dead_letters_bound.set(nan if bound is None else bound)
         await asyncio.sleep(period)
 
 

@@ -7,6 +7,7 @@ again under the same ids, and the next inbox drops them.
 
 import asyncio
 from collections.abc import Sequence
+from math import nan
 
 import structlog
 
@@ -69,6 +70,7 @@ class Relay:
         Call once the inbox is open. Without `listening`, events that other processes store are
         found by polling.
         """
+        self._metrics.relaying.set(publishing)
         self._others.append(asyncio.create_task(self._measure()))
         if publishing:
             self._inbox.on_stored(self._bell.set)
@@ -147,6 +149,8 @@ class Relay:
                 backlog = await self._outbox.backlog()
             except InboxUnavailable as error:
                 _log.debug("the outbox could not be measured", error=str(error))
+                self._metrics.outbox_messages.set(nan)
+                self._metrics.outbox_age.set(nan)
             else:
                 self._metrics.outbox_messages.set(backlog.messages)
                 self._metrics.outbox_age.set(backlog.age)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from copy import copy
 from dataclasses import dataclass
 from math import nan
+from typing import Literal
 
 from prometheus_client import (
     CollectorRegistry,
@@ -59,6 +60,7 @@ class TypeMetrics:
     dead: Counter
     given_up: Counter
     handed_back: Counter
+    began_to_fail: Counter
     age: Histogram
 
 
@@ -101,6 +103,12 @@ class Metrics:
             "From the time an event happened to the end of its handling.",
             ("type",),
             buckets=AGE_BUCKETS,
+            registry=registry,
+        )
+        self._began_to_fail = Counter(
+            "chassis_failed_events",
+            "Events that failed, each counted once: at its first failure.",
+            ("type", "delivery"),
             registry=registry,
         )
         self._duration = Histogram(
@@ -167,12 +175,18 @@ class Metrics:
         )
         self.outbox_messages = Gauge(
             "chassis_outbox_messages",
-            "Events in the outbox that wait to be published.",
+            "Events in the outbox that wait to be published; NaN while not known.",
             registry=registry,
         )
         self.outbox_age = Gauge(
             "chassis_outbox_age_seconds",
-            "Age of the oldest event in the outbox; 0 when there is none.",
+            "Age of the oldest event in the outbox; 0 when there is none, NaN while not known.",
+            registry=registry,
+        )
+        self.relaying = Gauge(
+            "chassis_outbox_relaying",
+            "1 if this replica publishes the outbox, 0 if it leaves that to a relay; "
+            "NaN without an outbox.",
             registry=registry,
         )
 
@@ -205,7 +219,20 @@ class Metrics:
             "NaN while not known.",
             registry=registry,
         )
-        for unknown in (self.bus_connected, self.backlog, self.dead_letters_waiting):
+        self.dead_letters_bound = Gauge(
+            "chassis_dead_letters_bound",
+            "Most dead letters that the broker keeps; NaN while not known or without a bound.",
+            registry=registry,
+        )
+        for unknown in (
+            self.bus_connected,
+            self.backlog,
+            self.dead_letters_waiting,
+            self.dead_letters_bound,
+            self.outbox_messages,
+            self.outbox_age,
+            self.relaying,
+        ):
             unknown.set(nan)
         self.paused = Gauge(
             "chassis_consumer_paused",
@@ -246,7 +273,9 @@ class Metrics:
             registry=registry,
         )
 
-    def for_type(self, type_: str) -> TypeMetrics:
+    def for_type(
+        self, type_: str, delivery: Literal["shared", "every_replica"] = "shared"
+    ) -> TypeMetrics:
         count = self._consumed.labels
         return TypeMetrics(
             done=count(type_, "done"),
@@ -256,6 +285,7 @@ class Metrics:
             dead=count(type_, "dead"),
             given_up=count(type_, "given_up"),
             handed_back=count(type_, "handed_back"),
+            began_to_fail=self._began_to_fail.labels(type_, delivery),
             age=self._age.labels(type_),
         )
 

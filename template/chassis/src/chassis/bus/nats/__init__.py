@@ -206,8 +206,11 @@ class NatsBus:
             await self._count(f"CONSUMER.INFO.{EVENTS}.{name}", "num_pending")
             for name in _shared(service)
         ]
+        letters = f"STREAM.INFO.DLQ_{service}"
         return Backlog(
-            sum(waiting), await self._count(f"STREAM.INFO.DLQ_{service}", "state", "messages")
+            sum(waiting),
+            await self._count(letters, "state", "messages"),
+            max(await self._count(letters, "config", "max_msgs"), 0) or None,
         )
 
     async def close(self) -> None:

@@ -23,7 +23,7 @@ from chassis.bus import (
 from chassis.bus.rabbitmq.link import Link
 from chassis.bus.rabbitmq.messages import event_properties
 from chassis.bus.rabbitmq.sweep import Decide, sweep
-from chassis.bus.rabbitmq.topology import EXCHANGE, Version, dead_letter_name
+from chassis.bus.rabbitmq.topology import DEAD_LETTERS_AT_MOST, EXCHANGE, Version, dead_letter_name
 from chassis.cancellation import cancel
 from chassis.contracts.envelope import EncodedEvent
 from chassis.telemetry.connections import ConnectionLog
@@ -121,7 +121,11 @@ class RabbitBus:
 
     async def backlog(self, service: str) -> Backlog:
         link = self._current()
-        return Backlog(await link.length(service), await link.length(dead_letter_name(service)))
+        return Backlog(
+            await link.length(service),
+            await link.length(dead_letter_name(service)),
+            DEAD_LETTERS_AT_MOST,
+        )
 
     async def close(self) -> None:
         if self._supervisor is not None:
