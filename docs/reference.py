@@ -77,6 +77,7 @@ def metrics() -> Iterator[str]:
     bound.for_type("…")
     bound.for_handler("…", "…")
     bound.show_limits("…", "…", {"…": 0})
+    bound.for_batches("…")
     for outcome in ("confirmed", "failed"):
         bound.published("…", outcome)
     yield from table(

@@ -27,14 +27,15 @@ ROOT = Path(__file__).parents[1]
 CHASSIS: Table = {
     "cli": "tools replica service adapters deadletters publishing inbox bus contracts settings"
     " telemetry urls reasons",
-    "testing": "replica service bus.memory inbox.memory inbox.postgres inbox bus contracts"
-    " settings telemetry",
+    "testing": "replica service bus.memory inbox.memory inbox.telling inbox.postgres inbox bus"
+    " contracts settings telemetry",
     "tools": "replica service publishing bus contracts settings urls",
-    "chassis": "service context retry",
-    "replica": "service registration adapters handling publishing inbox.unclaimed inbox bus"
-    " contracts retry backoff cancellation settings telemetry",
-    "service": "registration policy context contracts bus",
-    "registration": "policy context contracts bus",
+    "chassis": "service batches context retry",
+    "replica": "service registration policy batches adapters handling publishing inbox.unclaimed"
+    " inbox bus contracts retry backoff cancellation settings telemetry",
+    "service": "registration policy batches context contracts bus",
+    "registration": "policy contracts bus",
+    "batches": "handling context retry telemetry psycopg",
     "handling": "context publishing inbox bus contracts retry backoff telemetry reasons psycopg",
     "context": "contracts psycopg",
     "deadletters": "bus",
@@ -48,6 +49,7 @@ CHASSIS: Table = {
     "inbox.postgres": "inbox contracts retry backoff psycopg psycopg_pool",
     "inbox.redis": "inbox backoff redis",
     "inbox.unclaimed": "inbox",
+    "inbox.telling": "inbox contracts",
     "jetstream": "telemetry urls backoff cancellation nats",
     "inbox": "contracts psycopg",
     "bus": "contracts",

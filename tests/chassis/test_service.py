@@ -22,7 +22,7 @@ def test_a_handler_must_be_async() -> None:
 
 def test_a_handler_takes_an_event_and_its_context() -> None:
     service = Service("billing-svc")
-    with pytest.raises(RegistrationError, match="must take two arguments, the event and its"):
+    with pytest.raises(RegistrationError, match="must take two arguments, event and Context"):
 
         @service.on(UserSignedUp)  # type: ignore[arg-type]
         async def open_account(event: UserSignedUp) -> None: ...

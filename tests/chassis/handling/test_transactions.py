@@ -400,13 +400,14 @@ async def test_a_rejected_event_leaves_nothing_behind(db: Database) -> None:
     assert await db.effects() == []
 
 
-async def test_another_inbox_says_which_one_is_needed() -> None:
+async def test_another_inbox_pauses_and_says_which_one_is_needed() -> None:
     async def open_account(event: UserSignedUp, ctx: Context) -> None:
         await ctx.transaction()
 
     pipeline = Pipeline({UserSignedUp: [open_account]}, max_attempts=1)
-    failure = (await pipeline.take(delivered(EVENT))).buried
-    assert "CHASSIS_INBOX_URL=postgresql://" in failure.message
+    assert (await pipeline.take(delivered(EVENT))).outcome == "hand_back"
+    assert "CHASSIS_INBOX_URL=postgresql://" in str(pipeline.consumer.setup_fault)
+    assert pipeline.metric("chassis_consumer_paused", reason="setup") == 1
 
 
 async def test_a_server_that_refuses_writes_in_the_middle_costs_no_attempt(db: Database) -> None:

@@ -7,11 +7,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from chassis.batches.batch import Batch
     from chassis.context import Context
     from chassis.retry import Reject, RetryAfter
     from chassis.service import Service
 else:
     _HOMES = {
+        "Batch": "chassis.batches.batch",
         "Context": "chassis.context",
         "Reject": "chassis.retry",
         "RetryAfter": "chassis.retry",
@@ -25,4 +27,4 @@ else:
         return globals()[name]
 
 
-__all__ = ["Context", "Reject", "RetryAfter", "Service"]
+__all__ = ["Batch", "Context", "Reject", "RetryAfter", "Service"]

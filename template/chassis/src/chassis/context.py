@@ -1,8 +1,8 @@
 """The context that a handler gets beside the event."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import structlog
 from google.protobuf.message import Message
@@ -14,6 +14,15 @@ from chassis.contracts.event_types import to_event
 if TYPE_CHECKING:
     from psycopg import AsyncConnection
 
+
+class Transactions(Protocol):
+    """Gives the handlings of a way in their transactions; `work` is what holds a claim."""
+
+    async def connection(self, work: Any) -> "AsyncConnection[tuple[Any, ...]]": ...
+
+    async def shared(self, works: Sequence[Any]) -> "AsyncConnection[tuple[Any, ...]]": ...
+
+
 _log: BoundLogger = structlog.get_logger("handler")
 
 
@@ -23,7 +32,8 @@ class Context:
     __slots__ = (
         "_outgoing",
         "_source",
-        "_transaction",
+        "_transactions",
+        "_work",
         "attempt",
         "envelope",
         "fence",
@@ -41,7 +51,8 @@ class Context:
         idempotency_key: str,
         fence: int,
         source: str,
-        transaction: "Callable[[], Awaitable[AsyncConnection[tuple[Any, ...]]]]",
+        transactions: Transactions,
+        work: Any,
     ) -> None:
         self.envelope = envelope
         """CloudEvents attributes of the event."""
@@ -64,7 +75,8 @@ class Context:
         It is the publisher's context, or the context of the span around the handler.
         """
         self._source = source
-        self._transaction = transaction
+        self._transactions = transactions
+        self._work = work
         self._outgoing: list[EncodedEvent] = []
 
     @property
@@ -100,7 +112,7 @@ class Context:
         Needs the inbox in PostgreSQL, else raises NoTransaction. Let LeaseLost and InboxUnavailable
         pass.
         """
-        return await self._transaction()
+        return await self._transactions.connection(self._work)
 
     @property
     def outgoing(self) -> tuple[EncodedEvent, ...]:
@@ -118,3 +130,10 @@ class Context:
         if self.traceparent is not None:
             fields["trace_id"] = self.traceparent[3:35]
         return fields
+
+
+async def shared_transaction(
+    contexts: Sequence[Context],
+) -> "AsyncConnection[tuple[Any, ...]]":
+    """One transaction for all handlings of `contexts`; the same one at every call."""
+    return await contexts[0]._transactions.shared([context._work for context in contexts])  # noqa: SLF001 - of the same module

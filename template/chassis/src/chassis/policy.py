@@ -71,6 +71,25 @@ class Wanted:
         return first, longest
 
 
+@dataclass(frozen=True, slots=True)
+class Batching:
+    """At most `size` events, the first of which waits for at most `wait` seconds."""
+
+    size: int
+    wait: Seconds
+
+    @property
+    def seconds(self) -> float:
+        return duration("wait", self.wait)
+
+    def check(self) -> None:
+        """Raises ValueError with a sentence that names the option."""
+        size: object = self.size
+        if not isinstance(size, int) or isinstance(size, bool) or size < 2:
+            raise ValueError(f"size={size!r} must be a whole number of at least 2")
+        duration("wait", self.wait)
+
+
 def duration(option: str, given: object) -> float:
     """Seconds. Raises ValueError for anything but a time above 0."""
     seconds = given.total_seconds() if isinstance(given, timedelta) else given

@@ -11,10 +11,9 @@ from typing import Any, get_args
 from google.protobuf.message import Message
 
 from chassis.bus import DeliveryMode
-from chassis.context import Context
 from chassis.contracts.event_types import event_type
 from chassis.contracts.upcasters import Reading, RegistrationError, Upcasters
-from chassis.policy import Policy, Wanted
+from chassis.policy import Batching, Policy, Wanted
 
 __all__ = ["Options", "Registered", "RegistrationError", "Registry"]
 
@@ -29,6 +28,7 @@ class Options:
     delivery: DeliveryMode
     transaction: bool
     wanted: Wanted
+    batch: Batching | None = None
 
     def check(self, whose: str) -> None:
         """Raises RegistrationError for an option that means nothing."""
@@ -53,6 +53,11 @@ class Options:
                 f"{whose}: key= says what is handled once, delivery='every_replica' handles it in "
                 "each replica: leave one out"
             )
+        if self.batch is not None:
+            try:
+                self.batch.check()
+            except ValueError as mistake:
+                raise RegistrationError(f"{whose}: {mistake}") from None
         if self.delivery == "every_replica" and self.transaction:
             raise RegistrationError(
                 f"{whose}: transaction=True needs a claim, and delivery='every_replica' has none: "
@@ -65,7 +70,7 @@ class Registered:
     """A handler as it was registered."""
 
     name: str
-    call: Callable[[Any, Context], Awaitable[None]]
+    call: Callable[..., Awaitable[None]]
     options: Options
     policy: Policy
 
@@ -80,7 +85,7 @@ class Registry:
     def add(
         self,
         message: type[Message],
-        handler: Callable[[Any, Context], Awaitable[None]],
+        handler: Callable[..., Awaitable[None]],
         options: Options,
     ) -> None:
         """Register `handler` for `message`. Raises RegistrationError."""
@@ -93,14 +98,13 @@ class Registry:
                 f"handler {name}: {message!r} is no message of a contract; give a class that "
                 "`make contracts` generated"
             )
-        try:
-            inspect.signature(handler).bind(None, None)
-        except TypeError:
-            raise RegistrationError(
-                f"handler {name} of {event_type(message)} must take two arguments, the event and "
-                "its Context"
-            ) from None
         whose = f"handler {name} of {event_type(message)}"
+        batches = options.batch is not None
+        try:
+            inspect.signature(handler).bind(*([None] if batches else [None, None]))
+        except TypeError:
+            takes = "one argument, the Batch" if batches else "two arguments, event and Context"
+            raise RegistrationError(f"{whose} must take {takes}") from None
         options.check(whose)
         try:
             policy = options.wanted.read()

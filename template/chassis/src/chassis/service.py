@@ -2,20 +2,24 @@
 
 from collections.abc import Awaitable, Callable
 from importlib.metadata import PackageNotFoundError, version
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from google.protobuf.message import Message
 
 from chassis.bus import DeliveryMode
 from chassis.context import Context
 from chassis.contracts.upcasters import New, Old
-from chassis.policy import Seconds, Wanted
+from chassis.policy import Batching, Seconds, Wanted
 from chassis.registration import Options, RegistrationError, Registry
 
 __all__ = ["Event", "Handler", "RegistrationError", "Service"]
 
 Event = TypeVar("Event", bound=Message)
 Handler = Callable[[Event, Context], Awaitable[None]]
+if TYPE_CHECKING:
+    from chassis.batches.batch import Batch
+
+    BatchHandler = Callable[[Batch[Event]], Awaitable[None]]
 
 
 class Service:
@@ -68,6 +72,35 @@ class Service:
         options = Options(key, concurrency, ordered_by, delivery, transaction, wanted)
 
         def register(handler: Handler[Event]) -> Handler[Event]:
+            self.registry.add(message, handler, options)
+            return handler
+
+        return register
+
+    def on_batch(
+        self,
+        message: type[Event],
+        *,
+        size: int = 50,
+        wait: Seconds = 0.2,
+        key: Callable[[Event], str] | None = None,
+        transaction: bool = False,
+        timeout: Seconds | None = None,
+        attempts: int | None = None,
+        backoff: Seconds | tuple[Seconds, Seconds] | None = None,
+    ) -> "Callable[[BatchHandler[Event]], BatchHandler[Event]]":
+        """Register an async function that takes a Batch of `message`. Raises RegistrationError.
+
+        A batch has at most `size` events, at most CHASSIS_PREFETCH. It begins when it is full, or
+        when its first event has waited for `wait`. Each event has a claim, attempts and an outcome
+        of its own; an event that has failed before comes alone. `timeout` is the time of a batch.
+        The other options are those of `on`.
+        """
+        wanted = Wanted(timeout, attempts, backoff)
+        batch = Batching(size, wait)
+        options = Options(key, None, None, "shared", transaction, wanted, batch)
+
+        def register(handler: "BatchHandler[Event]") -> "BatchHandler[Event]":
             self.registry.add(message, handler, options)
             return handler
 

@@ -13,7 +13,7 @@ database="postgresql://…")`.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Iterable, Mapping
 from contextlib import AsyncExitStack
 from contextvars import ContextVar
 from datetime import UTC, datetime
@@ -27,15 +27,17 @@ from chassis.bus.history import History
 from chassis.bus.memory import MemoryBus
 from chassis.contracts.envelope import (
     AMQP_PREFIX,
-    EncodedEvent,
     Envelope,
     from_headers,
     to_headers,
 )
 from chassis.contracts.event_types import message_class, to_event
 from chassis.contracts.golden import golden
-from chassis.inbox import Lease, Transaction, TransactionalInbox
+from chassis.inbox import (
+    Lease,
+)
 from chassis.inbox.memory import MemoryInbox
+from chassis.inbox.telling import TellingInbox
 from chassis.replica import assemble
 from chassis.service import Service
 from chassis.settings import load
@@ -92,7 +94,7 @@ class Harness:
         settings = self._settings
         bus = _Recorder(self.published)
         async with AsyncExitStack() as stack:
-            inbox: _Inbox | _TransactionalInbox
+            inbox: _Inbox | TellingInbox
             if self._database is None:
                 inbox = _Inbox(settings.lease_seconds, settings.retention_seconds)
             else:
@@ -101,7 +103,9 @@ class Harness:
                 opened = scratch_inbox(
                     self._database, settings.lease_seconds, settings.retention_seconds
                 )
-                inbox = _TransactionalInbox(await stack.enter_async_context(opened), bus.publish)
+                inbox = TellingInbox(
+                    await stack.enter_async_context(opened), _current.get, bus.publish
+                )
             self._consumer = assemble.consumer_of(
                 self._service,
                 settings,
@@ -112,6 +116,7 @@ class Harness:
                 hold_seconds=0,
                 paced=False,
             )
+            self._batches = _Batches(self._consumer.gatherings)
             self._consumer.start()
             self._stack = stack.pop_all()
         return self
@@ -141,6 +146,13 @@ class Harness:
         message = to_event(event, source="test", id_=id)
         return await self.send_raw(to_headers(message.envelope, AMQP_PREFIX), message.body)
 
+    async def send_all(self, *events: Message) -> list[Outcome]:
+        """Give `events` to the service at once, and return their outcomes in the same order.
+
+        A handler of batches gets them together, `size` at a time.
+        """
+        return list(await asyncio.gather(*(self.send(event) for event in events)))
+
     async def send_raw(self, headers: Mapping[str, object], body: bytes) -> Outcome:
         """Give the service a message exactly as it would come from the broker."""
         delivery = _Delivery(headers, body, self)
@@ -155,15 +167,38 @@ class Harness:
         outcome = await self._end(own, self._consumer.on_delivery_for_each)
         return outcome if shared is None or outcome == "dead" else shared
 
-    @staticmethod
-    async def _end(delivery: "_Delivery", on_delivery: OnDelivery) -> Outcome:
+    async def _end(self, delivery: "_Delivery", on_delivery: OnDelivery) -> Outcome:
         token = _current.set(delivery)
         try:
             while delivery.outcome is None:
-                await asyncio.create_task(_await(on_delivery(delivery)))
+                await self._batches.handled(asyncio.create_task(_await(on_delivery(delivery))))
         finally:
             _current.reset(token)
         return delivery.outcome
+
+
+class _Batches:
+    """Begins the batches in `gatherings` as soon as no other event can join them."""
+
+    def __init__(self, gatherings: Iterable[Any]) -> None:
+        self._gatherings = list(gatherings)
+        self._under_way = 0
+        for gathering in self._gatherings:
+            gathering.on_join = self._look
+
+    async def handled(self, handling: asyncio.Task[None]) -> None:
+        """Return when `handling` has ended."""
+        self._under_way += 1
+        try:
+            await handling
+        finally:
+            self._under_way -= 1
+            self._look()
+
+    def _look(self) -> None:
+        if sum(gathering.in_hand for gathering in self._gatherings) == self._under_way:
+            for gathering in self._gatherings:
+                gathering.flush()
 
 
 class _Recorder(MemoryBus):
@@ -231,52 +266,3 @@ class _Inbox(MemoryInbox):
     async def complete(self, lease: Lease) -> None:
         await super().complete(lease)
         _current.get().handled = True
-
-
-class _TransactionalInbox:
-    """As `inbox`, but it publishes a relay's events at once, and tells deliveries like `_Inbox`."""
-
-    def __init__(
-        self, inbox: TransactionalInbox, publish: Callable[[EncodedEvent], Awaitable[None]]
-    ) -> None:
-        self._inbox = inbox
-        self._publish = publish
-        self.open, self.close, self.ping = inbox.open, inbox.close, inbox.ping
-        self.claim, self.extend, self.release = inbox.claim, inbox.extend, inbox.release
-        self.migrate, self.outbox, self.on_stored = inbox.migrate, inbox.outbox, inbox.on_stored
-
-    async def complete(self, lease: Lease) -> None:
-        await self.complete_with(lease, ())
-
-    async def complete_with(self, lease: Lease, events: Sequence[EncodedEvent]) -> None:
-        await self._inbox.complete_with(lease, events)
-        await self._completed(events)
-
-    async def begin(self, lease: Lease) -> Transaction:
-        return _Transaction(await self._inbox.begin(lease), self._completed)
-
-    async def _completed(self, events: Sequence[EncodedEvent]) -> None:
-        _current.get().handled = True
-        for event in events:
-            await self._publish(event)
-
-
-class _Transaction:
-    """As `transaction`; `completed` is called after its commit."""
-
-    def __init__(
-        self,
-        transaction: Transaction,
-        completed: Callable[[Sequence[EncodedEvent]], Awaitable[None]],
-    ) -> None:
-        self._transaction = transaction
-        self._completed = completed
-        self.connection, self.roll_back = transaction.connection, transaction.roll_back
-
-    @property
-    def broken(self) -> bool:
-        return self._transaction.broken
-
-    async def complete(self, events: Sequence[EncodedEvent]) -> None:
-        await self._transaction.complete(events)
-        await self._completed(events)

@@ -6,9 +6,8 @@ Says how the attempt ended; settles nothing.
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from time import monotonic
-from typing import Any
+from typing import Any, Protocol
 
 import structlog
 from google.protobuf.message import Message
@@ -18,7 +17,7 @@ from chassis.context import Context
 from chassis.contracts.envelope import EncodedEvent, Envelope
 from chassis.contracts.event_types import NotAnEvent, event_type, event_without_version
 from chassis.handling.deadlines import Deadlines
-from chassis.handling.endings import End, Ending, Retry, class_and_place
+from chassis.handling.endings import End, Ending, Interrupted, Retry, class_and_place
 from chassis.handling.leases import Work
 from chassis.handling.setup import SetupFault
 from chassis.handling.surroundings import Surroundings
@@ -50,6 +49,13 @@ class HandlerTimeout(TimeoutError):
     """The handler did not return in time; the message names the setting."""
 
 
+class Gathering(Protocol):
+    """Events that wait for others of their handler."""
+
+    def close(self) -> None:
+        """The service drains: nothing further is waited for."""
+
+
 @dataclass(frozen=True, slots=True)
 class Route:
     """A handler, bound at start to everything that handling needs."""
@@ -62,6 +68,8 @@ class Route:
     policy: RetryPolicy | None = None
     deadlines: Deadlines | None = None
     """None, as with `policy`: the handler has the service's own."""
+    gathering: Gathering | None = None
+    """What `call` waits in, for a handler of batches."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +130,8 @@ class Attempts:
             idempotency_key=key,
             fence=claim.fence,
             source=self._service,
-            transaction=partial(self._transactions.connection, work),
+            transactions=self._transactions,
+            work=work,
         )
         handling.set(context)
         started = monotonic()
@@ -268,6 +277,8 @@ class Attempts:
             return self._lost()
         if case.task.cancelling():
             raise asyncio.CancelledError from error
+        if isinstance(error, Interrupted):
+            return Retry(BUSY_SECONDS, counted=False, failed=False)
         if isinstance(error, SetupFault):
             self._setup.report(error)
             raise error

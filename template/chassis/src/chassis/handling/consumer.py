@@ -8,6 +8,7 @@ import asyncio
 from typing import Any
 
 from chassis.bus import Bus, BusUnavailable, Delivery
+from chassis.handling.attempts import Gathering
 from chassis.handling.breaker import FailurePause
 from chassis.handling.intake import Intake
 from chassis.handling.leases import LeaseKeeper
@@ -75,6 +76,11 @@ class Consumer:
         """The fault of the service's set-up that a handler met, if any."""
         return self._setup.fault
 
+    @property
+    def gatherings(self) -> set[Gathering]:
+        """Where events wait to be handled together."""
+        return self._shared.gatherings
+
     def start(self) -> None:
         """Begin to keep leases alive. Call once the inbox is open, before the bus starts."""
         self._keeping = asyncio.create_task(self._leases.run())
@@ -91,6 +97,8 @@ class Consumer:
         await self._pauses.close()
         for turns in self._shared.turns | self._for_each.turns:
             turns.close()
+        for gathering in self.gatherings:
+            gathering.close()
         late: set[asyncio.Task[Any]] = set()
         if self._in_flight:
             left = ends_at - asyncio.get_running_loop().time()

@@ -43,6 +43,10 @@ class Retry:
 Ending = End | Retry | Failure
 
 
+class Interrupted(Exception):
+    """The attempt ended for a reason that is not the event's fault: it comes again soon."""
+
+
 @dataclass(frozen=True, slots=True)
 class Identity:
     """Who writes the dead letters."""

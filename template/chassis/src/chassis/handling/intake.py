@@ -17,7 +17,7 @@ from chassis.contracts.envelope import EnvelopeError
 from chassis.contracts.event_types import unknown_type_reason
 from chassis.contracts.upcasters import UpcastFailed
 from chassis.handling.appointments import NoTurn
-from chassis.handling.attempts import Attempts, Case, Route
+from chassis.handling.attempts import Attempts, Case, Gathering, Route
 from chassis.handling.endings import End, Ending
 from chassis.handling.in_turn import InTurn
 from chassis.handling.settling import Settling
@@ -58,6 +58,12 @@ class Intake:
         """The turns of all handlers that have any."""
         routes = (route for entry in self._entries.values() for route in entry.routes)
         return {route.turns for route in routes if route.turns is not None}
+
+    @property
+    def gatherings(self) -> set[Gathering]:
+        """Where events wait to be handled together."""
+        routes = (route for entry in self._entries.values() for route in entry.routes)
+        return {route.gathering for route in routes if route.gathering is not None}
 
     async def take(self, task: asyncio.Task[Any], delivery: Delivery) -> None:
         """Run the handlers of the event, and settle the delivery.

@@ -4,8 +4,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from chassis.contracts.envelope import EncodedEvent
+from chassis.handling.endings import Interrupted
 from chassis.handling.leases import LeaseKeeper, Phase, Work
 from chassis.handling.setup import SetupFault
+from chassis.handling.shared import Group, Share
 from chassis.inbox import Inbox, Lease, LeaseLost, Transaction, TransactionalInbox
 
 if TYPE_CHECKING:
@@ -21,6 +23,16 @@ class HandlerReturned(RuntimeError):
 
     def __init__(self) -> None:
         super().__init__("ctx.transaction() was called after its handler had returned")
+
+
+class MixedTransactions(RuntimeError):
+    """A handler of batches asked for both kinds of transactions."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "an event of the batch has a transaction of its own: use batch.transaction() or "
+            "item.ctx.transaction(), not both"
+        )
 
 
 class Transactions:
@@ -41,6 +53,43 @@ class Transactions:
 
         Raises NoTransaction, HandlerReturned, LeaseLost, InboxUnavailable.
         """
+        inbox = self._required()
+        if work.phase is Phase.RETURNED:
+            raise HandlerReturned
+        async with work.beginning:
+            if work.transaction is None:
+                work.transaction = await self._begin(inbox, work)
+        return work.transaction.connection
+
+    async def shared(self, works: Sequence[Work]) -> "AsyncConnection[tuple[Any, ...]]":
+        """The connection of one transaction for all `works`, which end together.
+
+        Raises NoTransaction, HandlerReturned, Interrupted if a claim is lost, InboxUnavailable.
+        """
+        inbox = self._required()
+        first = works[0]
+        if any(work.phase is Phase.RETURNED for work in works):
+            raise HandlerReturned
+        async with first.beginning:
+            if all(work.transaction is None for work in works):
+                await self._begin_shared(inbox, works)
+        if not isinstance(first.transaction, Share):
+            raise MixedTransactions
+        return first.transaction.connection
+
+    async def _begin_shared(self, inbox: TransactionalInbox, works: Sequence[Work]) -> None:
+        try:
+            leases = [await self._leases.let_go(work) for work in works]
+            group = Group(await inbox.begin_all(leases), works)
+        except LeaseLost as lost:
+            for work in works:
+                if work.lease.key == lost.args[0]:
+                    self._leases.lose(work)
+            raise Interrupted("the lease of an event of the batch was lost") from lost
+        for work in works:
+            work.transaction = Share(group, work)
+
+    def _required(self) -> TransactionalInbox:
         if self._transactional is None:
             raise NoTransaction(
                 "ctx.transaction() needs the inbox in the same PostgreSQL database as the "
@@ -49,12 +98,7 @@ class Transactions:
                 "delivery='every_replica' have none. Declare transaction=True at the handler, and "
                 "a wrong set-up stops the start"
             )
-        if work.phase is Phase.RETURNED:
-            raise HandlerReturned
-        async with work.beginning:
-            if work.transaction is None:
-                work.transaction = await self._begin(self._transactional, work)
-        return work.transaction.connection
+        return self._transactional
 
     async def complete(self, work: Work, lease: Lease, events: Sequence[EncodedEvent]) -> None:
         """Mark as done, in one transaction with the handler's writes and `events`.

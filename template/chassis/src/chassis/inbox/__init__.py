@@ -116,12 +116,30 @@ class Transaction(Protocol):
         """
 
 
+class SharedTransaction(Protocol):
+    """As Transaction, for several claims at once."""
+
+    @property
+    def connection(self) -> "AsyncConnection[tuple[Any, ...]]": ...
+
+    @property
+    def broken(self) -> bool: ...
+
+    async def complete_all(self, leases: Sequence[Lease], events: Sequence[EncodedEvent]) -> None:
+        """Store `events`, mark `leases` as done, commit. The other claims stay as they were."""
+
+    async def roll_back(self) -> None: ...
+
+
 @runtime_checkable
 class TransactionalInbox(Inbox, Protocol):
     """An inbox in a database that also stores a handler's writes and its outgoing events."""
 
     async def begin(self, lease: Lease) -> Transaction:
         """A transaction that holds the claim. Raises LeaseLost, InboxUnavailable."""
+
+    async def begin_all(self, leases: Sequence[Lease]) -> SharedTransaction:
+        """A transaction that holds all claims. Raises LeaseLost, InboxUnavailable."""
 
     async def complete_with(self, lease: Lease, events: Sequence[EncodedEvent]) -> None:
         """As `complete`; `events` are stored for a relay in the same transaction."""

@@ -96,7 +96,7 @@ def consumer_of(
 ) -> Consumer:
     """The way from `bus` through the handlers of `service`. `hold_seconds`: see Limits.
 
-    Unless `paced`, rates do not hold. Raises SettingsError.
+    `paced`: see Routes. Raises SettingsError.
     """
     routes = Routes(service, settings, metrics, paced=paced)
     return wire(

@@ -7,10 +7,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from chassis.handling.deadlines import Deadlines
+from chassis.policy import Batching
 from chassis.registration import Registered
 from chassis.retry import RetryPolicy
 from chassis.service import Service
 from chassis.settings import Settings, SettingsError
+
+_LATE_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +26,7 @@ class Holding:
     backoff_max: float
     rate: float | None
     concurrency: int | None
+    batch: Batching | None
     own: frozenset[str]
 
     def limits(self) -> dict[str, float]:
@@ -34,6 +38,8 @@ class Holding:
             "backoff_max_seconds": self.backoff_max,
             "rate_per_second": self.rate,
             "concurrency": self.concurrency,
+            "batch_size": None if self.batch is None else self.batch.size,
+            "batch_wait_seconds": None if self.batch is None else self.batch.seconds,
         }
         return {name: bound for name, bound in bounds.items() if bound is not None}
 
@@ -56,12 +62,25 @@ def holding(handler: Registered, settings: Settings) -> Holding:
         _or(policy.backoff_max, settings.backoff_max_seconds),
         policy.rate,
         handler.options.concurrency,
+        handler.options.batch,
         frozenset(
             option
             for option in ("timeout", "attempts", "backoff", "rate")
             if getattr(policy, option) is not None
         ),
     )
+    batch = held.batch
+    if batch is not None and batch.size > settings.prefetch:
+        raise SettingsError(
+            f"handler {handler.name}: size={batch.size} must not be above "
+            f"CHASSIS_PREFETCH={settings.prefetch}: a batch is made of deliveries in hand"
+        )
+    if batch is not None and held.timeout + batch.seconds >= settings.lease_seconds:
+        raise SettingsError(
+            f"handler {handler.name}: timeout={held.timeout:g} s and wait={batch.seconds:g} s must "
+            f"together be below CHASSIS_LEASE_SECONDS={settings.lease_seconds:g}: an event is "
+            "claimed before it waits for its batch"
+        )
     if held.timeout >= settings.lease_seconds:
         raise SettingsError(
             f"handler {handler.name}: timeout={held.timeout:g} s must be below "
@@ -93,16 +112,22 @@ def own_policies(service: Service, settings: Settings) -> Mapping[Registered, Ow
     for handler in service.registry.handlers:
         held = holding(handler, settings)
         timed, retried = "timeout" in held.own, bool(held.own & {"attempts", "backoff"})
+        seconds = held.timeout
+        if held.batch is not None:  # its collector keeps the time; this is for a handler that hangs
+            timed, seconds = True, held.timeout + held.batch.seconds + _LATE_SECONDS
         if timed:
-            deadlines.setdefault(held.timeout, Deadlines(held.timeout, "timeout= of the handler"))
+            deadlines.setdefault(seconds, Deadlines(seconds, named(held)))
         if timed or retried:
             retry = RetryPolicy(
                 held.attempts, held.backoff, held.backoff_max, settings.max_age_seconds
             )
-            found[handler] = Own(
-                retry if retried else None, deadlines[held.timeout] if timed else None
-            )
+            found[handler] = Own(retry if retried else None, deadlines[seconds] if timed else None)
     return found
+
+
+def named(held: Holding) -> str:
+    """What sets the handler's time."""
+    return "timeout= of the handler" if "timeout" in held.own else "CHASSIS_HANDLER_TIMEOUT_SECONDS"
 
 
 def _or(wanted: float | None, setting: float) -> float:

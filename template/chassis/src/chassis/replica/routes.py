@@ -4,6 +4,7 @@ Starts nothing. Knows no broker and no store.
 """
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from chassis.bus import DeliveryMode
 from chassis.contracts.event_types import event_type
@@ -12,16 +13,20 @@ from chassis.handling.intake import Entry
 from chassis.handling.pace import Pace
 from chassis.handling.turns import Slots, Turns
 from chassis.registration import Registered
-from chassis.replica.policies import Own, holding, own_policies
+from chassis.replica.policies import Own, holding, named, own_policies
 from chassis.service import Service
 from chassis.settings import Settings
 from chassis.telemetry.metrics import Metrics
+
+if TYPE_CHECKING:
+    from chassis.batches.collector import Collector
 
 _SERVICES_OWN = Own(retry=None, deadlines=None)
 
 
 class Routes:
-    """Binds the handlers of `service` once. Unless `paced`, rates do not hold.
+    """Binds the handlers of `service` once. Unless `paced`, rates do not hold, and batches wait
+    until they are flushed.
 
     Raises SettingsError if a handler's policy and the settings do not fit.
     """
@@ -34,6 +39,12 @@ class Routes:
         self._metrics = metrics
         self._turns = _turns(service, settings.prefetch, paced=paced)
         self._own = own_policies(service, settings)
+        self._paced = paced
+        self._collectors = {
+            handler: self._collector(handler)
+            for handler in service.registry.handlers
+            if handler.options.batch is not None
+        }
 
     def entries(self, mode: DeliveryMode) -> dict[str, Entry]:
         """How each event type is handled that a handler takes with this `delivery`."""
@@ -48,14 +59,31 @@ class Routes:
         limits = holding(handler, self._settings).limits()
         self._metrics.show_limits(type_, handler.name, limits)
         own = self._own.get(handler, _SERVICES_OWN)
+        collector = self._collectors.get(handler)
         return Route(
-            handler.call,
+            handler.call if collector is None else collector.join,
             handler.name,
             handler.options.key,
             self._metrics.for_handler(type_, handler.name),
             self._turns.get(handler),
             policy=own.retry,
             deadlines=own.deadlines,
+            gathering=collector,
+        )
+
+    def _collector(self, handler: Registered) -> "Collector":
+        from chassis.batches.collector import Collector  # noqa: PLC0415 - only a service with batches needs it
+
+        held = holding(handler, self._settings)
+        assert held.batch is not None  # noqa: S101 - asked by the caller
+        return Collector(
+            handler.call,
+            handler.name,
+            size=held.batch.size,
+            wait=held.batch.seconds if self._paced else None,
+            timeout=held.timeout,
+            named=named(held),
+            observe=self._metrics.for_batches(handler.name),
         )
 
 

@@ -132,6 +132,14 @@ class Metrics:
             registry=registry,
         )
 
+        self._batches = Histogram(
+            "chassis_batch_size",
+            "Events that a handler of batches got at a time.",
+            ("handler",),
+            buckets=(1, 2, 5, 10, 20, 50, 100, 200, 500, 1000),
+            registry=registry,
+        )
+
     def _count_claims(self) -> None:
         registry = self.registry
         self._claims = Counter(
@@ -303,6 +311,10 @@ class Metrics:
     def show_limits(self, type_: str, handler: str, limits: Mapping[str, float]) -> None:
         for limit, value in limits.items():
             self._limits.labels(type_, handler, limit).set(value)
+
+    def for_batches(self, handler: str) -> Callable[[float], None]:
+        observe: Callable[[float], None] = self._batches.labels(handler).observe
+        return observe
 
     def dead(self, reason: str) -> None:
         """Count a dead letter; `reason` is one of the chassis' own few words."""

@@ -13,12 +13,20 @@ import psycopg
 import structlog
 
 from chassis.contracts.envelope import EncodedEvent
-from chassis.inbox import Lease, LeaseLost, Refusal, Refused, Transaction, probe_key
+from chassis.inbox import (
+    Lease,
+    LeaseLost,
+    Refusal,
+    Refused,
+    SharedTransaction,
+    Transaction,
+    probe_key,
+)
 from chassis.inbox.outbox import Outbox
 from chassis.inbox.postgres import schema
 from chassis.inbox.postgres.database import Connection, Database
 from chassis.inbox.postgres.outbox import STORE, Bell, PostgresOutbox, stored
-from chassis.inbox.postgres.transaction import begin
+from chassis.inbox.postgres.transaction import begin, begin_all
 
 _log = structlog.get_logger(__name__)
 
@@ -146,6 +154,9 @@ class PostgresInbox:
 
     async def begin(self, lease: Lease) -> Transaction:
         return await begin(self._database, lease, self._terms, self._bell)
+
+    async def begin_all(self, leases: Sequence[Lease]) -> SharedTransaction:
+        return await begin_all(self._database, leases, self._terms, self._bell)
 
     def outbox(self, source: str) -> Outbox:
         return PostgresOutbox(self._database, source)

@@ -7,7 +7,7 @@ and unlocks the row.
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from typing import LiteralString
+from typing import LiteralString, cast
 
 import psycopg
 from psycopg.pq import TransactionStatus
@@ -36,6 +36,26 @@ _COMPLETE: LiteralString = """
 """
 _COMPLETE_AND_STORE: LiteralString = f"WITH completed AS ({_COMPLETE}), {STORE}"
 
+
+_BEGIN_ALL: LiteralString = """
+    SELECT pg_current_xact_id()::text,
+           set_config('idle_in_transaction_session_timeout', %(idle)s, true), key
+    FROM chassis_inbox
+    WHERE (key, fence) IN (SELECT * FROM unnest(%(keys)s::text[], %(fences)s::bigint[]))
+        AND NOT done AND until > clock_timestamp()
+    FOR UPDATE
+"""
+_COMPLETE_ALL: LiteralString = f"""
+    WITH updated AS (
+        UPDATE chassis_inbox
+        SET done = true, until = clock_timestamp() + make_interval(secs => %(retention)s)
+        WHERE (key, fence) IN (SELECT * FROM unnest(%(keys)s::text[], %(fences)s::bigint[]))
+            AND NOT done AND pg_current_xact_id() = %(transaction)s::xid8
+        RETURNING key
+    ),
+    completed AS (SELECT 1 FROM updated HAVING count(*) = cardinality(%(keys)s::text[])),
+    {STORE}
+"""  # noqa: S608 - of constants
 
 _TRY_WRITE: LiteralString = "UPDATE chassis_inbox SET digest = digest WHERE key = %(key)s"
 
@@ -85,17 +105,29 @@ class PostgresTransaction:
         Raises InboxUnavailable without an answer: the server may have committed or not. A refusal,
         such as by a deferred constraint, raises psycopg's own error.
         """
+        await self._finish(_COMPLETE_AND_STORE if events else _COMPLETE, {}, events)
+
+    async def complete_all(self, leases: Sequence[Lease], events: Sequence[EncodedEvent]) -> None:
+        """As `complete`, for these of the claims that the transaction holds."""
+        nothing = {"sources": [], "headers": [], "bodies": [], "notify": False}
+        await self._finish(_COMPLETE_ALL, {**nothing, **_held(leases)}, events)
+
+    async def _finish(
+        self,
+        statement: LiteralString,
+        further: Mapping[str, object],
+        events: Sequence[EncodedEvent],
+    ) -> None:
         if self._connection.info.transaction_status is TransactionStatus.INERROR:
             raise TransactionFailed(
                 "a statement in the handler's transaction failed, the handler went on, and "
                 "PostgreSQL commits nothing: let the error be raised, or try inside "
                 "`async with connection.transaction()`"
             )
-        statement = _COMPLETE_AND_STORE if events else _COMPLETE
         try:
             async with asyncio.timeout(self._database.timeout):
                 completed = await self._connection.execute(
-                    statement, {**self._parameters, **stored(events, self._bell)}
+                    statement, {**self._parameters, **further, **stored(events, self._bell)}
                 )
                 if completed.rowcount != 1:
                     raise TransactionEnded(
@@ -154,15 +186,36 @@ async def begin(
 ) -> PostgresTransaction:
     """A transaction that holds the row of `lease`. Raises LeaseLost, InboxUnavailable."""
     parameters = {"key": lease.key, "fence": lease.fence, **terms}
+    return await _begin(database, _BEGIN, [lease], parameters, bell)
+
+
+async def begin_all(
+    database: Database, leases: Sequence[Lease], terms: Mapping[str, float], bell: Bell
+) -> PostgresTransaction:
+    """A transaction that holds the rows of all `leases`. Raises LeaseLost, InboxUnavailable."""
+    parameters = {"key": leases[0].key, **_held(leases), **terms}
+    return await _begin(database, _BEGIN_ALL, leases, parameters, bell)
+
+
+async def _begin(
+    database: Database,
+    statement: LiteralString,
+    leases: Sequence[Lease],
+    parameters: Mapping[str, object],
+    bell: Bell,
+) -> PostgresTransaction:
     connection = await database.take()
     try:
         async with asyncio.timeout(database.timeout):
             block = psycopg.AsyncTransaction(connection)
             await block.__aenter__()
-            idle = str(round(terms["lease"] * 1000))
-            held = await (await connection.execute(_BEGIN, {**parameters, "idle": idle})).fetchone()
-        if held is None:
-            raise LeaseLost(lease.key)
+            idle = str(round(cast("float", parameters["lease"]) * 1000))
+            held = await (
+                await connection.execute(statement, {**parameters, "idle": idle})
+            ).fetchall()
+        if len(held) < len(leases):
+            keys = {row[2] for row in held if len(row) > 2}
+            raise LeaseLost(next(lease.key for lease in leases if lease.key not in keys))
     except BaseException as error:
         await connection.close()
         await database.give_back(connection)
@@ -170,5 +223,12 @@ async def begin(
             raise await database.failed(error) from error
         raise
     return PostgresTransaction(
-        database, connection, block, {**parameters, "transaction": held[0]}, bell
+        database, connection, block, {**parameters, "transaction": held[0][0]}, bell
     )
+
+
+def _held(leases: Sequence[Lease]) -> Mapping[str, object]:
+    return {
+        "keys": [lease.key for lease in leases],
+        "fences": [lease.fence for lease in leases],
+    }
