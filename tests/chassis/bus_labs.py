@@ -89,7 +89,10 @@ class RabbitLab:
         async with aiormq.connect(self.url) as connection:
             channel = await connection.channel()
             table: dict[str, Any] = dict(headers)
-            properties = Basic.Properties(headers=table) if table else None
+            content_type = table.pop("content-type", None)  # AMQP has a property for it
+            properties = (
+                Basic.Properties(headers=table, content_type=content_type) if table else None
+            )
             await channel.basic_publish(
                 body, exchange=EXCHANGE, routing_key=type_, properties=properties
             )

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from google.protobuf.message import Message as Body
@@ -13,6 +14,7 @@ from chassis.bus.history import History
 from chassis.bus.memory import MemoryBus
 from chassis.contracts.envelope import AMQP_PREFIX, EncodedEvent, Envelope, from_headers, to_headers
 from chassis.contracts.event_types import event_type, to_event
+from chassis.contracts.json_body import parse_json
 from chassis.handling.attempts import Route
 from chassis.handling.breaker import Breaker
 from chassis.handling.endings import Identity
@@ -224,7 +226,12 @@ class Pipeline:
             name = handler.__name__
             measured = self.metrics.for_handler(type_, name)
             routes.append(Route(handler, name, self.keys.get(name), measured, self.turns.get(name)))
-        return Entry(message.FromString, tuple(routes), self.metrics.for_type(type_))
+        return Entry(
+            message.FromString,
+            tuple(routes),
+            self.metrics.for_type(type_),
+            partial(parse_json, message),
+        )
 
     def begin(self, delivery: Delivered) -> asyncio.Task[None]:
         """Take `delivery` in a task of its own, as a bus does."""

@@ -7,9 +7,12 @@ from acme.billing.v1.account_opened_pb2 import AccountOpened
 from acme.signup.v1.user_signed_up_pb2 import UserSignedUp
 
 from chassis import Context, Reject, RetryAfter, Service
+from chassis.contracts.envelope import AMQP_PREFIX, to_headers
+from chassis.contracts.event_types import to_event
 from chassis.handling.transactions import NoTransaction
 from chassis.settings import SettingsError
 from chassis.testing import Harness
+from tests.chassis.conftest import LogLines
 from tests.chassis.postgres_lab import Database
 
 pytestmark = pytest.mark.usefixtures("log_lines")
@@ -99,6 +102,37 @@ async def test_a_raw_message_goes_in_as_it_is() -> None:
     async with Harness(billing()) as harness:
         assert await harness.send_raw({}, b"\xff") == "dead"
         assert harness.dead_letters[0].reason == "bad_envelope"
+
+
+def as_json(id_: str = "e-1") -> dict[str, str]:
+    envelope = to_event(UserSignedUp(), source="shop", id_=id_).envelope
+    return to_headers(envelope, AMQP_PREFIX) | {"content-type": "application/json"}
+
+
+async def test_json_of_a_foreign_publisher_is_an_event_like_any_other() -> None:
+    async with Harness(billing()) as harness:
+        body = b'{"userId": "1", "of another version": [1]}'
+        assert await harness.send_raw(as_json(), body) == "done"
+        assert harness.published == [AccountOpened(account_id="a-1")]
+        assert await harness.send_raw(as_json(), body) == "duplicate"
+
+
+async def test_the_same_id_with_other_bytes_of_json_is_a_mismatch() -> None:
+    async with Harness(billing()) as harness:
+        assert await harness.send_raw(as_json(), b'{"userId": "1"}') == "done"
+        assert await harness.send_raw(as_json(), b'{"userId":"1"}') == "dead"
+        assert harness.dead_letters[0].reason == "payload_mismatch"
+
+
+async def test_json_that_is_no_event_is_dead_and_its_contents_are_in_no_log(
+    log_lines: LogLines,
+) -> None:
+    async with Harness(billing()) as harness:
+        assert await harness.send_raw(as_json(), b'{"userId": {"secret": 1}}') == "dead"
+        [failure] = harness.dead_letters
+        assert failure.reason == "undecodable"
+        assert failure.message.startswith("not a acme.signup.v1.UserSignedUp in JSON: Failed to")
+    assert "secret" not in str(log_lines())
 
 
 async def test_events_sent_side_by_side_each_have_their_own_outcome() -> None:

@@ -200,6 +200,36 @@ async def test_a_foreign_publisher_with_cloudevents_headers_is_understood(
     assert replica.got[0].envelope().id == "e-9"
 
 
+async def later_then_bury(delivery: Delivery) -> None:
+    if delivery.history.attempt == 1:
+        await delivery.later(0.01, counted=True)
+    else:
+        await delivery.dead(Failure("rejected", service="billing-svc"))
+
+
+async def test_json_of_a_foreign_publisher_is_known_as_such_also_after_a_retry_and_when_dead(
+    lab: Lab, stack: AsyncExitStack
+) -> None:
+    replica = await stack.enter_async_context(Replica(lab, settle=later_then_bury))
+    headers = lab.cloudevents_headers("e-9", SIGNED_UP)
+    headers["content-type"] = "application/json; charset=utf-8"
+    await lab.publish_foreign(SIGNED_UP, headers, b"{}")
+    await replica.until(2)
+    assert [delivery.envelope().json for delivery in replica.got] == [True, True]
+    assert [letter.json for letter in await patient_letters(lab, 1)] == [True]
+
+
+async def test_structured_mode_is_no_envelope_and_says_what_to_do(
+    lab: Lab, stack: AsyncExitStack
+) -> None:
+    replica = await stack.enter_async_context(Replica(lab))
+    headers = {"content-type": "application/cloudevents+json", "x": "y"}
+    await lab.publish_foreign(SIGNED_UP, headers, b"{}")
+    await replica.until(1)
+    with pytest.raises(EnvelopeError, match="structured mode; publish in binary mode"):
+        replica.got[0].envelope()
+
+
 async def test_the_control_headers_of_a_foreign_publisher_have_no_power(
     lab: Lab, stack: AsyncExitStack
 ) -> None:

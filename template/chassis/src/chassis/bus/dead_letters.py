@@ -43,6 +43,8 @@ class DeadLetter:
     type: str
     failure: Failure
     replays: int = 0
+    json: bool = False
+    """Whether the body is JSON."""
 
 
 PREFIX = "dead-letter-"

@@ -20,6 +20,7 @@ from chassis.contracts.envelope import (
     EncodedEvent,
     Envelope,
     from_headers,
+    is_json,
     to_headers,
 )
 
@@ -135,7 +136,8 @@ class MemoryDelivery:
             item = self._item
             replays = item.history.replays
             id_ = letter_id(failure.service, item.headers, item.body, replays)
-            letter = DeadLetter(id_, item.headers, item.body, item.type, failure, replays)
+            json = is_json(item.headers.get("content-type"))
+            letter = DeadLetter(id_, item.headers, item.body, item.type, failure, replays, json)
             self._broker.dead.setdefault(failure.service, {}).setdefault(id_, letter)
         return True
 

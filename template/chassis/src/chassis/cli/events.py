@@ -135,7 +135,7 @@ def _described(delivery: "Delivery") -> str:
         return f"not a CloudEvent ({harmless_line(str(error))}), {len(delivery.body)} bytes"
     time = "" if envelope.time is None else f"{format_time(envelope.time)}  "
     try:
-        body = event_types.to_json(envelope.type, delivery.body)
+        body = event_types.to_json(envelope.type, delivery.body, json=envelope.json)
     except event_types.ContractError as error:
         body = f"{len(delivery.body)} bytes ({harmless_line(str(error))})"
     about = harmless_line(f"{envelope.type}  {envelope.id}  from {envelope.source}")

@@ -57,7 +57,7 @@ def line(letter: "DeadLetter") -> str:
     from chassis.contracts import event_types
 
     try:
-        event = json.loads(event_types.to_json(letter.type, letter.body))
+        event = json.loads(event_types.to_json(letter.type, letter.body, json=letter.json))
     except event_types.ContractError:
         event = None
     entry = letters.summary(letter) | {

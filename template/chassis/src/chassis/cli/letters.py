@@ -65,7 +65,7 @@ def described(letter: "DeadLetter") -> str:
     headers = letter.headers.items()
     lines += ["", *(f"{harmless_line(name)}: {_text(value)}" for name, value in headers), ""]
     try:
-        lines.append(event_types.to_json(letter.type, letter.body))
+        lines.append(event_types.to_json(letter.type, letter.body, json=letter.json))
     except event_types.ContractError:
         lines.append(f"{letter.body!r}")
     return "\n".join(lines)

@@ -40,6 +40,8 @@ class Envelope:
     subject: str | None = None
     traceparent: str | None = None
     tracestate: str | None = None
+    json: bool = False
+    """Whether the body is JSON instead of protobuf; only publishers without the chassis do that."""
 
     @property
     def trace(self) -> dict[str, str]:
@@ -87,14 +89,32 @@ def to_headers(envelope: Envelope, prefix: str) -> dict[str, str]:
     return headers
 
 
-def from_headers(headers: Mapping[str, object], prefix: str) -> Envelope:
-    """The envelope in `headers`.
+def is_json(content_type: object) -> bool:
+    """Whether a body of this `content_type` is JSON."""
+    if content_type == CONTENT_TYPE or not isinstance(content_type, str):
+        return False
+    media = content_type.partition(";")[0].strip().lower()
+    return media == "application/json" or media.endswith("+json")
+
+
+def from_headers(
+    headers: Mapping[str, object], prefix: str, content_type: object = None
+) -> Envelope:
+    """The envelope in `headers`. `content_type` is the message's, if it is not one of them.
 
     Raises EnvelopeError, naming the attribute, when a required one is missing or one is malformed.
     """
     if prefix not in _KNOWN_PREFIXES:
         raise ValueError(f"unknown CloudEvents header prefix {prefix!r}")
     get = headers.get
+    if content_type is None:
+        content_type = get("content-type") or get("Content-Type")
+    json = content_type != CONTENT_TYPE and is_json(content_type)
+    if json and "cloudevents" in str(content_type).lower():
+        raise EnvelopeError(
+            f"the content type is {_shown(content_type)}, CloudEvents' structured mode; publish in "
+            "binary mode: attributes as headers, and a body of application/json"
+        )
     version = get(prefix + "specversion")
     if (
         version is None
@@ -120,6 +140,7 @@ def from_headers(headers: Mapping[str, object], prefix: str) -> Envelope:
         decode(subject) if isinstance(subject, str) else None,
         traceparent if isinstance(traceparent, str) else None,
         tracestate if isinstance(tracestate, str) else None,
+        json,
     )
 
 

@@ -18,6 +18,7 @@ from google.protobuf.internal import api_implementation
 from google.protobuf.message import DecodeError, Message
 
 from chassis.contracts.envelope import EncodedEvent, Envelope
+from chassis.contracts.json_body import BadJson, parse_json
 from chassis.reasons import Reason
 
 __all__ = ["ContractError", "DecodeError", "Message"]
@@ -206,14 +207,18 @@ def from_json(type_: str, text: str) -> Message:
         raise ContractError(f"not JSON for {type_}: {' '.join(str(error).split())}") from None
 
 
-def to_json(type_: str, body: bytes) -> str:
-    """`body` in protobuf's JSON mapping. Raises ContractError when it cannot be decoded."""
+def to_json(type_: str, body: bytes, *, json: bool = False) -> str:
+    """`body` in protobuf's JSON mapping; `json` says that it is already, in any form of it.
+
+    Raises ContractError when it cannot be decoded.
+    """
     try:
-        message = message_class(type_).FromString(body)
-    except DecodeError as error:
+        message = message_class(type_)
+        event = parse_json(message, body) if json else message.FromString(body)
+    except (DecodeError, BadJson) as error:
         raise ContractError(f"not a {type_}: {error}") from None
     try:
-        return str(json_format.MessageToJson(message, indent=2, preserving_proto_field_name=True))
+        return str(json_format.MessageToJson(event, indent=2, preserving_proto_field_name=True))
     except (
         json_format.Error,
         TypeError,

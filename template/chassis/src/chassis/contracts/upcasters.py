@@ -6,11 +6,13 @@ Knows message classes and the functions between them; knows no envelope, no bus 
 import inspect
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 from google.protobuf.message import Message
 
 from chassis.contracts.event_types import event_type, is_newer
+from chassis.contracts.json_body import parse_json
 
 Old = TypeVar("Old", bound=Message)
 New = TypeVar("New", bound=Message)
@@ -32,12 +34,13 @@ class Reading:
     """How events of the class `sent` are read.
 
     `parse` turns a body into an event of `handled`, whose handlers take it. It raises DecodeError
-    or UpcastFailed.
+    or UpcastFailed. `parse_json` is for a body of JSON, and raises BadJson or UpcastFailed.
     """
 
     sent: type[Message]
     handled: type[Message]
     parse: Callable[[bytes], Message]
+    parse_json: Callable[[bytes], Message]
 
 
 class Upcasters:
@@ -75,7 +78,7 @@ class Upcasters:
         """
         for message in dict.fromkeys([*handled, *self._by_old]):
             if message in handled:
-                yield Reading(message, message, message.FromString)
+                yield Reading(message, message, message.FromString, partial(parse_json, message))
                 continue
             steps: list[_Upcaster] = []
             for step in self._from(message):
@@ -86,7 +89,12 @@ class Upcasters:
                 raise RegistrationError(
                     f"{steps[0].title} is of no use: no handler takes {event_type(steps[-1].new)}"
                 )
-            yield Reading(message, steps[-1].new, _chained(message, steps))
+            yield Reading(
+                message,
+                steps[-1].new,
+                _chained(message.FromString, steps),
+                _chained(partial(parse_json, message), steps),
+            )
 
     def _from(self, message: type[Message]) -> "Iterator[_Upcaster]":
         """The steps that lead on from `message`, in order."""
@@ -113,11 +121,13 @@ class _Upcaster:
         return made
 
 
-def _chained(message: type[Message], steps: Sequence[_Upcaster]) -> Callable[[bytes], Message]:
+def _chained(
+    read: Callable[[bytes], Message], steps: Sequence[_Upcaster]
+) -> Callable[[bytes], Message]:
     first, *others = steps
 
     def parse(body: bytes) -> Message:
-        event = first(message.FromString(body))
+        event = first(read(body))
         for step in others:
             event = step(event)
         return event

@@ -15,6 +15,7 @@ from google.protobuf.message import DecodeError, Message
 from chassis.bus import Delivery
 from chassis.contracts.envelope import EnvelopeError
 from chassis.contracts.event_types import unknown_type_reason
+from chassis.contracts.json_body import BadJson
 from chassis.contracts.upcasters import UpcastFailed
 from chassis.handling.appointments import NoTurn
 from chassis.handling.attempts import Attempts, Case, Gathering, Route
@@ -34,6 +35,7 @@ class Entry:
     parse: Callable[[bytes], Message]
     routes: tuple[Route, ...]
     metrics: TypeMetrics
+    parse_json: Callable[[bytes], Message]
 
 
 class Intake:
@@ -121,10 +123,13 @@ class Intake:
             why = f"the body has {len(body)} bytes, at most {self._max_body} allowed"
             raise _NeverHandled(entry.metrics, "oversize", why)
         try:
-            event = entry.parse(body)
+            event = entry.parse_json(body) if envelope.json else entry.parse(body)
         except DecodeError as error:
             why = f"not a {envelope.type}: {error}"
             raise _NeverHandled(entry.metrics, "undecodable", why) from None
+        except BadJson as error:  # its message may quote the event, so no line of the log has it
+            why = f"not a {envelope.type} in JSON: {error}"
+            raise _NeverHandled(entry.metrics, "undecodable", why, error) from None
         except UpcastFailed as error:
             raise _NeverHandled(entry.metrics, "upcast_failed", str(error), error) from None
         return Case(delivery, envelope, event, task)

@@ -52,7 +52,8 @@ class Routes:
         for reading, handlers in self._registry.readings(mode):
             type_ = event_type(reading.sent)
             routes = tuple(self._route(type_, handler) for handler in handlers)
-            entries[type_] = Entry(reading.parse, routes, self._metrics.for_type(type_, mode))
+            metrics = self._metrics.for_type(type_, mode)
+            entries[type_] = Entry(reading.parse, routes, metrics, reading.parse_json)
         return entries
 
     def _route(self, type_: str, handler: Registered) -> Route:

@@ -11,7 +11,7 @@ from urllib.parse import quote, unquote
 from chassis.bus import DeadLetter, Failure
 from chassis.bus.dead_letters import PREFIX, failure_headers, read_failure
 from chassis.bus.history import REPLAYS, History
-from chassis.contracts.envelope import NATS_PREFIX, format_time
+from chassis.contracts.envelope import NATS_PREFIX, format_time, is_json
 from chassis.jetstream.wire import decode_headers, header_block, header_lines
 
 DEDUPLICATE = "Nats-Msg-Id"
@@ -73,6 +73,7 @@ def read_letter(id_: str, block: bytes | None, body: bytes) -> DeadLetter:
         type=about.get(_TYPE) or headers.get(NATS_PREFIX + "type", ""),
         failure=read_failure(about),
         replays=History.read(about).replays,
+        json=is_json(headers.get("content-type") or headers.get("Content-Type")),
     )
 
 

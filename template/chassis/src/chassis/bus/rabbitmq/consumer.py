@@ -210,7 +210,8 @@ class RabbitDelivery:
     def envelope(self) -> Envelope:
         if self._received.unreadable:
             raise EnvelopeError(f"not readable in the AMQP message: {self._received.unreadable}")
-        return from_headers(self._received.headers, AMQP_PREFIX)
+        received = self._received
+        return from_headers(received.headers, AMQP_PREFIX, received.properties.content_type)
 
     def done(self) -> bool:
         if not self.settleable:

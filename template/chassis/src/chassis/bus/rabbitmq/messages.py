@@ -32,6 +32,7 @@ from chassis.contracts.envelope import (
     AMQP_PREFIX_ALTERNATIVE,
     CONTENT_TYPE,
     EncodedEvent,
+    is_json,
     to_headers,
 )
 
@@ -210,6 +211,7 @@ def dead_letter(received: Received, service: str) -> DeadLetter:
         type=type_ if isinstance(type_, str) else "",
         failure=read_failure(headers) if by_chassis else _crash_loop(received, service),
         replays=received.history.replays,
+        json=is_json(received.properties.content_type),
     )
 
 
