@@ -31,8 +31,8 @@ CHASSIS: Table = {
     " contracts settings telemetry",
     "tools": "replica service publishing bus contracts settings urls",
     "chassis": "service batches context retry",
-    "replica": "service registration policy batches adapters handling publishing inbox.unclaimed"
-    " inbox bus contracts retry backoff cancellation settings telemetry",
+    "replica": "service registration policy batches context adapters handling publishing"
+    " inbox.unclaimed inbox bus contracts retry backoff cancellation settings telemetry",
     "service": "registration policy batches context contracts bus",
     "registration": "policy contracts bus",
     "batches": "handling context retry telemetry psycopg",

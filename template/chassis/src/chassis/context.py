@@ -1,8 +1,9 @@
 """The context that a handler gets beside the event."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Generic, Protocol, cast
 
 import structlog
 from google.protobuf.message import Message
@@ -13,6 +14,14 @@ from chassis.contracts.event_types import to_event
 
 if TYPE_CHECKING:
     from psycopg import AsyncConnection
+    from typing_extensions import TypeVar
+
+    # The default keeps a plain `Context` valid. `object` has no attribute that a handler may use.
+    Resources_co = TypeVar("Resources_co", covariant=True, default=object)
+else:
+    from typing import TypeVar
+
+    Resources_co = TypeVar("Resources_co", covariant=True)
 
 
 class Transactions(Protocol):
@@ -26,10 +35,24 @@ class Transactions(Protocol):
 _log: BoundLogger = structlog.get_logger("handler")
 
 
-class Context:
-    """The event's identity, the attempt, the way to publish and to write. One for each handling."""
+@dataclass(slots=True)
+class Held:
+    """What the lifespan of a service gave; None before, afterwards, and without one."""
+
+    resources: object = None
+
+
+NOTHING = Held()
+
+
+class Context(Generic[Resources_co]):
+    """The event's identity, the attempt, the way to publish and to write. One for each handling.
+
+    `Context[Resources]` says what the service's lifespan gives: see `resources`.
+    """
 
     __slots__ = (
+        "_held",
         "_outgoing",
         "_source",
         "_transactions",
@@ -53,6 +76,7 @@ class Context:
         source: str,
         transactions: Transactions,
         work: Any,
+        held: Held = NOTHING,
     ) -> None:
         self.envelope = envelope
         """CloudEvents attributes of the event."""
@@ -77,12 +101,18 @@ class Context:
         self._source = source
         self._transactions = transactions
         self._work = work
+        self._held = held
         self._outgoing: list[EncodedEvent] = []
 
     @property
     def log(self) -> BoundLogger:
         """A logger. Its lines carry `log_fields`, as all lines do that a running handler writes."""
         return _log
+
+    @property
+    def resources(self) -> Resources_co:
+        """What the service's lifespan gave, such as clients and pools; None without a lifespan."""
+        return cast("Resources_co", self._held.resources)
 
     @property
     def event_id(self) -> str:

@@ -1,38 +1,65 @@
-"""A service: its name, and the handlers and upcasters that its team registers."""
+"""A service: its name, its resources, and the handlers and upcasters that its team registers."""
 
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
 from importlib.metadata import PackageNotFoundError, version
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 from google.protobuf.message import Message
 
 from chassis.bus import DeliveryMode
-from chassis.context import Context
+from chassis.context import Context, Held
 from chassis.contracts.upcasters import New, Old
 from chassis.policy import Batching, Seconds, Wanted
 from chassis.registration import Options, RegistrationError, Registry
 
 __all__ = ["Event", "Handler", "RegistrationError", "Service"]
 
+if TYPE_CHECKING:
+    import typing_extensions
+
+    Resources = typing_extensions.TypeVar("Resources", default=Any)
+else:
+    Resources = TypeVar("Resources")
+
 Event = TypeVar("Event", bound=Message)
-Handler = Callable[[Event, Context], Awaitable[None]]
+Handler = Callable[[Event, Context[Resources]], Awaitable[None]]
+Lifespan = Callable[[], AbstractAsyncContextManager[Resources]]
 if TYPE_CHECKING:
     from chassis.batches.batch import Batch
 
     BatchHandler = Callable[[Batch[Event]], Awaitable[None]]
 
 
-class Service:
+class Service(Generic[Resources]):
     """Registers the handlers and upcasters of a team.
 
     `name` is the name of the distribution and of the queue. `version` is read from the installed
-    distribution unless given. The rest of the chassis reads `registry`.
+    distribution unless given. `lifespan` gives an async context manager: it is entered before the
+    first event and left after the last one, and what it gives is `ctx.resources`. The rest of the
+    chassis reads `registry`.
     """
 
-    def __init__(self, name: str, *, version: str | None = None) -> None:
+    @overload
+    def __init__(self: "Service[None]", name: str, *, version: str | None = None) -> None: ...
+
+    @overload
+    def __init__(
+        self, name: str, *, lifespan: Lifespan[Resources], version: str | None = None
+    ) -> None: ...
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        lifespan: Lifespan[Resources] | None = None,
+        version: str | None = None,
+    ) -> None:
         self.name = name
         self.version = installed_version(name) if version is None else version
         self.registry = Registry()
+        self.lifespan = lifespan
+        self.held = Held()
 
     def on(
         self,
@@ -47,7 +74,7 @@ class Service:
         attempts: int | None = None,
         backoff: Seconds | tuple[Seconds, Seconds] | None = None,
         rate: str | None = None,
-    ) -> Callable[[Handler[Event]], Handler[Event]]:
+    ) -> Callable[[Handler[Event, Resources]], Handler[Event, Resources]]:
         """Register an async function as a handler of `message`. Raises RegistrationError.
 
         Several handlers of one type each have a claim of their own: when one fails, the others are
@@ -71,7 +98,7 @@ class Service:
         wanted = Wanted(timeout, attempts, backoff, rate)
         options = Options(key, concurrency, ordered_by, delivery, transaction, wanted)
 
-        def register(handler: Handler[Event]) -> Handler[Event]:
+        def register(handler: Handler[Event, Resources]) -> Handler[Event, Resources]:
             self.registry.add(message, handler, options)
             return handler
 

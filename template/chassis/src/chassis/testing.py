@@ -39,6 +39,7 @@ from chassis.inbox import (
 from chassis.inbox.memory import MemoryInbox
 from chassis.inbox.telling import TellingInbox
 from chassis.replica import assemble
+from chassis.replica.resources import opened
 from chassis.service import Service
 from chassis.settings import load
 from chassis.telemetry.traces import NoTraces
@@ -74,12 +75,20 @@ class Outcome(str):
 class Harness:
     """One service in memory. `settings` are fields of `chassis.settings`, such as `max_attempts=3`.
 
+    `resources` stands in for what the service's lifespan gives; the lifespan is entered without it.
     `database` is the URL of a PostgreSQL for `ctx.transaction()`. The chassis' own tables are in a
     schema that is gone afterwards; the handlers' tables are the database's own. Failing events
     never pause the consumer: a test wants to see each of them end.
     """
 
-    def __init__(self, service: Service, *, database: str | None = None, **settings: Any) -> None:
+    def __init__(
+        self,
+        service: Service,
+        *,
+        resources: object = None,
+        database: str | None = None,
+        **settings: Any,
+    ) -> None:
         self.published: list[Message] = []
         """The events that the service published, in order."""
         self.dead_letters: list[Failure] = []
@@ -87,6 +96,7 @@ class Harness:
         self.delays: list[float] = []
         """Seconds that each retry would have waited."""
         self._service = service
+        self._resources = resources
         self._database = database
         self._settings = load({}, **(settings | {"pause_failure_ratio": 0.0}))
 
@@ -94,17 +104,18 @@ class Harness:
         settings = self._settings
         bus = _Recorder(self.published)
         async with AsyncExitStack() as stack:
+            await self._open_resources(stack)
             inbox: _Inbox | TellingInbox
             if self._database is None:
                 inbox = _Inbox(settings.lease_seconds, settings.retention_seconds)
             else:
                 from chassis.inbox.postgres.scratch import scratch_inbox  # noqa: PLC0415 - needs the extra `postgres`
 
-                opened = scratch_inbox(
+                scratch = scratch_inbox(
                     self._database, settings.lease_seconds, settings.retention_seconds
                 )
                 inbox = TellingInbox(
-                    await stack.enter_async_context(opened), _current.get, bus.publish
+                    await stack.enter_async_context(scratch), _current.get, bus.publish
                 )
             self._consumer = assemble.consumer_of(
                 self._service,
@@ -129,6 +140,13 @@ class Harness:
     ) -> None:
         async with self._stack:
             await self._consumer.drain(0)
+
+    async def _open_resources(self, stack: AsyncExitStack) -> None:
+        if self._resources is None:
+            await stack.enter_async_context(opened(self._service, asyncio.Event()))
+        else:
+            self._service.held.resources = self._resources
+            stack.callback(setattr, self._service.held, "resources", None)
 
     @property
     def setup_fault(self) -> Exception | None:

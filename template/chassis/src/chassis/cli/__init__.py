@@ -24,6 +24,7 @@ MISTAKES = {
     "chassis.inbox": ("InboxUnavailable",),
     "chassis.publishing.size": ("TooLarge",),
     "chassis.replica.probes": ("PortTaken",),
+    "chassis.replica.resources": ("LifespanFailed",),
     "chassis.settings": ("SettingsError",),
     "chassis.telemetry.traces": ("TracesError",),
     "chassis.tools.embedded": ("ServerMissingError",),

@@ -60,7 +60,7 @@ class Gathering(Protocol):
 class Route:
     """A handler, bound at start to everything that handling needs."""
 
-    call: Callable[[Any, Context], Awaitable[None]]
+    call: Callable[[Any, Context[Any]], Awaitable[None]]
     name: str
     event_key: Callable[[Any], object] | None
     metrics: HandlerMetrics
@@ -99,6 +99,7 @@ class Attempts:
         self._probe_seconds = around.limits.probe
         self._metrics = around.metrics
         self._traces = around.traces
+        self._held = around.held
 
     async def make(self, case: Case, route: Route, key_of_order: Work | None = None) -> Ending:
         """Take `route` to its end for this event.
@@ -132,6 +133,7 @@ class Attempts:
             source=self._service,
             transactions=self._transactions,
             work=work,
+            held=self._held,
         )
         handling.set(context)
         started = monotonic()

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from chassis.context import Held
 from chassis.handling.appointments import HOLD_SECONDS
 from chassis.handling.breaker import FailurePause
 from chassis.handling.endings import Judge
@@ -47,3 +48,4 @@ class Surroundings:
     limits: Limits
     metrics: Metrics
     traces: Traces
+    held: Held

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 from chassis import adapters
 from chassis.bus import Bus, DeliveryMode, OnDelivery, Subscription
+from chassis.context import NOTHING, Held
 from chassis.contracts.event_types import require_fast_protobuf
 from chassis.handling.appointments import HOLD_SECONDS
 from chassis.handling.breaker import Breaker, FailurePause
@@ -121,6 +122,7 @@ def consumer_of(
         ),
         metrics=metrics,
         traces=traces,
+        held=service.held,
     )
 
 
@@ -137,11 +139,9 @@ def wire(
     limits: Limits,
     metrics: Metrics,
     traces: Traces,
+    held: Held = NOTHING,
 ) -> Consumer:
-    """A consumer of `shared` events, and of the events `for_each` replica.
-
-    The latter are claimed in no store.
-    """
+    """A consumer of `shared` events and, claimed in no store, of the events `for_each` replica."""
     pauses = Pauses(bus, metrics.paused)
     failures = FailurePause(breaker, pauses)
 
@@ -170,6 +170,7 @@ def wire(
         limits=limits,
         metrics=metrics,
         traces=traces,
+        held=held,
     )
     unclaimed = replace(around, inbox=Unclaimed(), metrics=metrics.without_claims())
     return Consumer(

@@ -1,11 +1,13 @@
 """A replica from its start to exit 0: it waits for its store, serves, and drains in order.
 
 The order of a drain: not ready, take no more events, finish events in flight until the deadline and
-hand back the others, publish the outbox, close the bus, close store and traces, exit.
+hand back the others, publish the outbox, close the bus, leave the lifespan, close store and traces,
+exit. A start that fails half-way leaves in the same order what it has entered.
 Knows the ports, no broker and no store. Its parts come from `assemble`.
 """
 
 import asyncio
+from contextlib import AsyncExitStack
 from time import monotonic
 
 import structlog
@@ -13,7 +15,7 @@ import structlog
 from chassis.bus import Bus
 from chassis.cancellation import cancel
 from chassis.inbox import Inbox, InboxUnavailable
-from chassis.replica import assemble, backlog, probes
+from chassis.replica import assemble, backlog, probes, resources
 from chassis.replica.assemble import Parts
 from chassis.replica.lifecycle import Lifecycle
 from chassis.service import Service, installed_version
@@ -55,29 +57,42 @@ async def _live(service: Service, settings: Settings, parts: Parts, *, relay_alo
         "version": service.version,
         "chassis": installed_version(assemble.CHASSIS),
     }
-    async with probes.serve(
-        settings.http_host,
-        settings.http_port,
-        lifecycle=lifecycle,
-        registry=parts.metrics.registry,
-        version=about,
-    ) as port:
+    async with AsyncExitStack() as stack:
+        probing = probes.serve(
+            settings.http_host,
+            settings.http_port,
+            lifecycle=lifecycle,
+            registry=parts.metrics.registry,
+            version=about,
+        )
+        port = await stack.enter_async_context(probing)
         types = [] if relay_alone else sorted(service.registry.types)
         _log.info("starting", version=service.version, http_port=port, types=types)
         beating = asyncio.create_task(lifecycle.beat(parts.metrics.loop_lag.set))
-        if await _open(parts.inbox, lifecycle):
+        stack.callback(beating.cancel)
+        stack.push_async_callback(_close_store_and_traces, parts)
+        there = relay_alone or await stack.enter_async_context(
+            resources.opened(service, lifecycle.stopping)
+        )
+        stack.push_async_callback(parts.bus.close)
+        if there and await _open(parts.inbox, lifecycle):
             _start(service, settings, parts, lifecycle, relay_alone=relay_alone)
-            await parts.bus.start()
-            announcing = asyncio.create_task(_announce(parts.bus))
-            watching = asyncio.create_task(backlog.watch(parts.bus, service.name, parts.metrics))
-            await lifecycle.stopping.wait()
-            announcing.cancel()
-            watching.cancel()
-            await _drain(parts, settings.drain_seconds)
-        await parts.bus.close()
-        await asyncio.gather(parts.inbox.close(), parts.traces.shutdown())
-        beating.cancel()
+            await _serve(service, settings, parts, lifecycle)
     _log.info("stopped")
+
+
+async def _serve(service: Service, settings: Settings, parts: Parts, lifecycle: Lifecycle) -> None:
+    await parts.bus.start()
+    announcing = asyncio.create_task(_announce(parts.bus))
+    watching = asyncio.create_task(backlog.watch(parts.bus, service.name, parts.metrics))
+    await lifecycle.stopping.wait()
+    announcing.cancel()
+    watching.cancel()
+    await _drain(parts, settings.drain_seconds)
+
+
+async def _close_store_and_traces(parts: Parts) -> None:
+    await asyncio.gather(parts.inbox.close(), parts.traces.shutdown())
 
 
 def _watch(parts: Parts, lifecycle: Lifecycle, drain_seconds: float) -> None:
