@@ -32,6 +32,7 @@ from chassis.reasons import REASONS as GIVEN
 from chassis.service import Service
 from chassis.settings import VARIABLES
 from chassis.telemetry.metrics import Metrics
+from chassis.telemetry.processes import ProcessMetrics
 
 ROOT = Path(__file__).parents[1]
 PAGES = ROOT / "docs" / "reference"
@@ -78,6 +79,7 @@ def metrics() -> Iterator[str]:
     bound.for_handler("…", "…")
     bound.show_limits("…", "…", {"…": 0})
     bound.for_batches("…")
+    ProcessMetrics(bound.registry).show("…", "active")
     for outcome in ("confirmed", "failed"):
         bound.published("…", outcome)
     yield from table(

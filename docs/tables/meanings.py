@@ -17,12 +17,14 @@ ATTRIBUTES = {
 REASONS = {
     "attempts_exhausted": "The event failed `CHASSIS_MAX_ATTEMPTS` times.",
     "bad_envelope": "The headers are not a CloudEvent, or not readable; the message names them.",
-    "bad_key": "The handler's `key=` or `ordered_by=` raised, or did not return a string.",
+    "bad_key": "`key=`, `ordered_by=` or a process's `by=` raised, or gave no usable string.",
+    "bad_state": "The stored state of the event's process cannot be read; the message says why.",
     "crash_loop": "It was delivered many times and never settled: it seems to kill the process.",
     "expired": "The event failed again, `CHASSIS_MAX_AGE_SECONDS` or more after its first failure.",
+    "no_such_process": "The event's process had not started, also after the last attempt.",
     "outdated_version": "Handlers take only newer versions, and no upcaster leads to them.",
-    "oversize": "The body is larger than `CHASSIS_MAX_BODY_BYTES`, or the event failed and has no "
-    "room for the headers of a retry.",
+    "oversize": "The body is larger than `CHASSIS_MAX_BODY_BYTES`, a failed event has no room for "
+    "the headers of a retry, or the state of a process is larger than its `max_bytes=`.",
     "payload_mismatch": "The inbox knows the same key with another body.",
     "rejected": "A handler raised `Reject`.",
     "undecodable": "The body is not a message of the type.",

@@ -551,10 +551,9 @@ def test_migrate_says_what_it_did(
 ) -> None:
     with postgres_server(tmp_path) as (url, _):
         monkeypatch.setenv("CHASSIS_INBOX_URL", url)
-        assert (
-            run("migrate").out
-            == "applied 1: the inbox\napplied 2: the outbox\nthe tables are up to date\n"
-        )
+        said = run("migrate").out
+        assert said.startswith("applied 1: the inbox\napplied 2: the outbox\n")
+        assert said.endswith("\nthe tables are up to date\n")
         assert run("migrate").out == "the tables are up to date\n"
 
 

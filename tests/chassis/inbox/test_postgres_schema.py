@@ -37,12 +37,13 @@ async def test_migrating_says_what_it_did_and_a_second_time_does_nothing(db: Dat
     async with AsyncExitStack() as stack:
         inbox = PostgresInbox(db.url, 60, 60)
         stack.push_async_callback(inbox.close)
-        assert await inbox.migrate() == ["1: the inbox", "2: the outbox"]
+        assert await inbox.migrate() == [
+            f"{number}: {what}" for number, (what, _) in enumerate(STEPS, start=1)
+        ]
         assert await inbox.migrate() == []
-    assert await db.value("SELECT array_agg(version ORDER BY version) FROM chassis_schema") == [
-        1,
-        2,
-    ]
+    assert await db.value("SELECT array_agg(version ORDER BY version) FROM chassis_schema") == list(
+        range(1, len(STEPS) + 1)
+    )
 
 
 async def test_of_many_that_migrate_at_once_one_does_it(db: Database) -> None:
@@ -95,7 +96,8 @@ async def test_who_may_not_migrate_says_which_command_does_and_works_once_it_has
         for inbox in (replica, job):
             stack.push_async_callback(inbox.close)
         with pytest.raises(
-            SchemaOutdated, match=r"at step 0, this chassis needs step 2: run .* `migrate`"
+            SchemaOutdated,
+            match=rf"at step 0, this chassis needs step {len(STEPS)}: run .* `migrate`",
         ):
             await replica.open()
         await job.migrate()

@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from chassis.batches.batch import Batch
     from chassis.context import Context
+    from chassis.processes.context import ProcessContext
     from chassis.retry import Reject, RetryAfter
     from chassis.service import Service
 else:
     _HOMES = {
         "Batch": "chassis.batches.batch",
         "Context": "chassis.context",
+        "ProcessContext": "chassis.processes.context",
         "Reject": "chassis.retry",
         "RetryAfter": "chassis.retry",
         "Service": "chassis.service",
@@ -27,4 +29,4 @@ else:
         return globals()[name]
 
 
-__all__ = ["Batch", "Context", "Reject", "RetryAfter", "Service"]
+__all__ = ["Batch", "Context", "ProcessContext", "Reject", "RetryAfter", "Service"]

@@ -6,11 +6,12 @@ needs.
 
 from collections.abc import Callable
 from importlib import import_module
-from typing import cast
+from typing import Protocol, cast
 from urllib.parse import urlsplit
 
 from chassis.bus import Bus, BusMetrics
 from chassis.inbox import Inbox
+from chassis.processes.store import ProcessStore
 from chassis.settings import Settings
 
 _BUSES = {
@@ -26,6 +27,14 @@ _INBOXES = {
     "redis": ("chassis.inbox.redis", "RedisInbox", "redis"),
     "rediss": ("chassis.inbox.redis", "RedisInbox", "redis"),
     "postgresql": ("chassis.inbox.postgres.inbox", "PostgresInbox", "postgres"),
+}
+
+_PROCESSES = {
+    "memory": ("chassis.processes.memory", "MemoryProcesses", ""),
+    "nats": ("chassis.processes.nats_kv", "NatsKvProcesses", "nats"),
+    "tls": ("chassis.processes.nats_kv", "NatsKvProcesses", "nats"),
+    "redis": ("chassis.processes.redis", "RedisProcesses", "redis"),
+    "rediss": ("chassis.processes.redis", "RedisProcesses", "redis"),
 }
 
 ACK_WAIT_LEASES = 1.25
@@ -85,6 +94,28 @@ def open_inbox(settings: Settings) -> Inbox:
     if scheme in {"nats", "tls"}:
         return cast("Inbox", adapter(settings.inbox, **terms, replicas=settings.nats_replicas))
     return cast("Inbox", adapter(settings.inbox, **terms))
+
+
+def open_processes(settings: Settings, service: str, inbox: Inbox) -> ProcessStore:
+    """The store of the processes of `service`, not opened yet. It is where the inbox is.
+
+    In PostgreSQL it is part of `inbox`, and open while that is.
+    """
+    scheme = urlsplit(settings.inbox).scheme
+    retention = settings.retention_seconds
+    if scheme == "postgresql":
+        return cast("_Processes", inbox).processes(service)
+    adapter = _load(*_PROCESSES[scheme], scheme)
+    if scheme == "memory":
+        return cast("ProcessStore", adapter(retention))
+    if scheme in {"nats", "tls"}:
+        replicas = settings.nats_replicas
+        return cast("ProcessStore", adapter(settings.inbox, service, retention, replicas=replicas))
+    return cast("ProcessStore", adapter(settings.inbox, service, retention))
+
+
+class _Processes(Protocol):
+    def processes(self, service: str) -> ProcessStore: ...
 
 
 def _load(module: str, name: str, extra: str, scheme: str) -> Callable[..., object]:

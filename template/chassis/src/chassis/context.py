@@ -1,6 +1,6 @@
 """The context that a handler gets beside the event."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Generic, Protocol, cast
@@ -57,6 +57,7 @@ class Context(Generic[Resources_co]):
         "_source",
         "_transactions",
         "_work",
+        "after_publishing",
         "attempt",
         "envelope",
         "fence",
@@ -103,6 +104,8 @@ class Context(Generic[Resources_co]):
         self._work = work
         self._held = held
         self._outgoing: list[EncodedEvent] = []
+        self.after_publishing: Callable[[], Awaitable[None]] | None = None
+        """For the chassis: called once the handling's events are published, before completion."""
 
     @property
     def log(self) -> BoundLogger:
@@ -143,6 +146,10 @@ class Context(Generic[Resources_co]):
         pass.
         """
         return await self._transactions.connection(self._work)
+
+    def take_back(self, instead: Sequence[EncodedEvent] = ()) -> None:
+        """For the chassis: forget what was to be published, and publish `instead`."""
+        self._outgoing[:] = instead
 
     @property
     def outgoing(self) -> tuple[EncodedEvent, ...]:

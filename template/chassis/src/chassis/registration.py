@@ -6,7 +6,7 @@ Knows no bus and no inbox: `replica` makes a pipeline of it.
 import inspect
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 from google.protobuf.message import Message
 
@@ -14,6 +14,9 @@ from chassis.bus import DeliveryMode
 from chassis.contracts.event_types import event_type
 from chassis.contracts.upcasters import Reading, RegistrationError, Upcasters
 from chassis.policy import Batching, Policy, Wanted
+
+if TYPE_CHECKING:
+    from chassis.processes.definition import Process, Step
 
 __all__ = ["Options", "Registered", "RegistrationError", "Registry"]
 
@@ -65,14 +68,18 @@ class Options:
             )
 
 
+_OF_STEPS = Options(None, None, None, "shared", transaction=False, wanted=Wanted())
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Registered:
-    """A handler as it was registered."""
+    """A handler as it was registered. `step` is what it is to a process."""
 
     name: str
     call: Callable[..., Awaitable[None]]
     options: Options
     policy: Policy
+    step: "Step | None" = None
 
 
 class Registry:
@@ -80,6 +87,7 @@ class Registry:
 
     def __init__(self) -> None:
         self.upcasters = Upcasters()
+        self.processes: dict[str, Process[Any]] = {}
         self._handlers: dict[type[Message], list[Registered]] = {}
 
     def add(
@@ -110,10 +118,28 @@ class Registry:
             policy = options.wanted.read()
         except ValueError as mistake:
             raise RegistrationError(f"{whose}: {mistake}") from None
+        self._put(message, Registered(name, handler, options, policy))
+
+    def add_process(self, process: "Process[Any]") -> None:
+        """Register `process`; its steps follow. Raises RegistrationError."""
+        if process.name in self.processes:
+            raise RegistrationError(
+                f"there is a process {process.name} already: give this one a name="
+            )
+        self.processes[process.name] = process
+
+    def add_step(self, message: type[Message], step: "Step") -> None:
+        """Register a step of a process as a handler of `message`. Raises RegistrationError."""
+        name = step.process.name
+        self._put(message, Registered(name, step.unbound, _OF_STEPS, Policy(), step))
+
+    def _put(self, message: type[Message], handler: Registered) -> None:
         registered = self._handlers.setdefault(message, [])
-        if any(other.name == name for other in registered):
-            raise RegistrationError(f"{event_type(message)} has a handler called {name} already")
-        registered.append(Registered(name, handler, options, policy))
+        if any(other.name == handler.name for other in registered):
+            raise RegistrationError(
+                f"{event_type(message)} has a handler called {handler.name} already"
+            )
+        registered.append(handler)
 
     @property
     def messages(self) -> tuple[type[Message], ...]:

@@ -29,6 +29,29 @@ class RetryAfter(Exception):
         self.seconds = max(0.0, seconds)
 
 
+class Doomed(Reject):
+    """Raised by the chassis amid a handling: no attempt will help, for `reason`."""
+
+    def __init__(self, reason: Reason, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class NoSuchProcess(Exception):
+    """Raised by the chassis: the event is about a process that has not started (yet)."""
+
+
+class NotYet(Exception):
+    """Raised by the chassis amid a handling: try again after `seconds`.
+
+    Nothing has failed, and no attempt is used up.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"not yet, again after {seconds:g} s")
+        self.seconds = seconds
+
+
 @dataclass(frozen=True, slots=True)
 class Later:
     """Try again after `delay` seconds."""
@@ -67,9 +90,10 @@ class RetryPolicy:
         number. `random` gives a number in [0, 1).
         """
         if isinstance(error, Reject):
-            return Dead("rejected")
+            return Dead(error.reason if isinstance(error, Doomed) else "rejected")
         if attempt >= self.max_attempts and not forgiven:
-            return Dead("attempts_exhausted")
+            missing = isinstance(error, NoSuchProcess)
+            return Dead("no_such_process" if missing else "attempts_exhausted")
         if age.total_seconds() >= self.max_age:
             return Dead("expired")
         if isinstance(error, RetryAfter):

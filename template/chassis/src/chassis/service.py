@@ -23,10 +23,12 @@ else:
     Resources = TypeVar("Resources")
 
 Event = TypeVar("Event", bound=Message)
+State = TypeVar("State", bound=Message)
 Handler = Callable[[Event, Context[Resources]], Awaitable[None]]
 Lifespan = Callable[[], AbstractAsyncContextManager[Resources]]
 if TYPE_CHECKING:
     from chassis.batches.batch import Batch
+    from chassis.processes.definition import Process
 
     BatchHandler = Callable[[Batch[Event]], Awaitable[None]]
 
@@ -148,6 +150,33 @@ class Service(Generic[Resources]):
             return function
 
         return register
+
+    def process(
+        self,
+        state: type[State],
+        *,
+        by: Callable[[Any], str],
+        name: str | None = None,
+        max_bytes: int = 65_536,
+    ) -> "Process[State]":
+        """A process (saga) whose state is a `state` message. Raises RegistrationError.
+
+        `by` is a plain function from each of its events to the key of the process, such as
+        `lambda event: event.order_id`. `name` is what the store knows the process by, the
+        message's own name unless given; never change it. A state of more than `max_bytes` encoded
+        is refused.
+        """
+        from chassis.processes.definition import Process  # noqa: PLC0415 - only a service with processes needs it
+
+        process = Process(
+            state,
+            name=name or str(state.DESCRIPTOR.name),
+            by=by,
+            max_bytes=max_bytes,
+            add=self.registry.add_step,
+        )
+        self.registry.add_process(process)
+        return process
 
 
 def installed_version(distribution: str) -> str:

@@ -18,7 +18,7 @@ from contextlib import AsyncExitStack
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from google.protobuf.message import Message
 
@@ -38,11 +38,16 @@ from chassis.inbox import (
 )
 from chassis.inbox.memory import MemoryInbox
 from chassis.inbox.telling import TellingInbox
+from chassis.processes.memory import MemoryProcesses
+from chassis.processes.store import Address, ProcessStore, decoded
 from chassis.replica import assemble
 from chassis.replica.resources import opened
-from chassis.service import Service
+from chassis.service import Service, State
 from chassis.settings import load
 from chassis.telemetry.traces import NoTraces
+
+if TYPE_CHECKING:
+    from chassis.processes.definition import Process
 
 __all__ = ["Harness", "Outcome", "golden"]
 
@@ -106,17 +111,20 @@ class Harness:
         async with AsyncExitStack() as stack:
             await self._open_resources(stack)
             inbox: _Inbox | TellingInbox
+            processes: ProcessStore
             if self._database is None:
                 inbox = _Inbox(settings.lease_seconds, settings.retention_seconds)
+                processes = MemoryProcesses(settings.retention_seconds)
             else:
                 from chassis.inbox.postgres.scratch import scratch_inbox  # noqa: PLC0415 - needs the extra `postgres`
 
                 scratch = scratch_inbox(
                     self._database, settings.lease_seconds, settings.retention_seconds
                 )
-                inbox = TellingInbox(
-                    await stack.enter_async_context(scratch), _current.get, bus.publish
-                )
+                database = await stack.enter_async_context(scratch)
+                inbox = TellingInbox(database, _current.get, bus.publish)
+                processes = database.processes(self._service.name)
+            self._processes = processes
             self._consumer = assemble.consumer_of(
                 self._service,
                 settings,
@@ -124,6 +132,7 @@ class Harness:
                 inbox,
                 metrics=assemble.metrics_of(self._service),
                 traces=NoTraces(),
+                processes=processes if self._service.registry.processes else None,
                 hold_seconds=0,
                 paced=False,
             )
@@ -184,6 +193,11 @@ class Harness:
             shared = await self._end(delivery, self._consumer.on_delivery)
         outcome = await self._end(own, self._consumer.on_delivery_for_each)
         return outcome if shared is None or outcome == "dead" else shared
+
+    async def state(self, process: "Process[State]", key: str) -> State | None:
+        """The state of the process with this `key`, also once it has ended; None without one."""
+        stored = await self._processes.load(Address(process.name, key))
+        return None if stored is None else process.state.FromString(decoded(stored.body).state)
 
     async def _end(self, delivery: "_Delivery", on_delivery: OnDelivery) -> Outcome:
         token = _current.set(delivery)

@@ -31,7 +31,7 @@ from chassis.inbox import (
     inbox_key,
     payload_digest,
 )
-from chassis.retry import Reject, RetryPolicy
+from chassis.retry import NoSuchProcess, NotYet, Reject, RetryPolicy
 from chassis.telemetry.logs import handling
 from chassis.telemetry.metrics import HandlerMetrics
 from chassis.telemetry.traces import Carrier
@@ -222,6 +222,8 @@ class Attempts:
             ]
         if outgoing:
             await self._publisher.publish_all(outgoing, carrier)
+        if context.after_publishing is not None:
+            await context.after_publishing()
         return ()
 
     async def _complete(self, work: Work, left: Sequence[EncodedEvent]) -> None:
@@ -290,10 +292,12 @@ class Attempts:
             raise InboxUnavailable(
                 f"the store failed in a handler's transaction: {class_and_place(error)}"
             ) from error
+        if isinstance(error, NotYet):
+            return Retry(error.seconds, counted=False, failed=False)
         route.metrics.failures.inc()
         if isinstance(error, Unpublishable | NotAnEvent):
             return self._judge.dead(case.delivery, "unpublishable", str(error), error, route.name)
-        forgiven = not isinstance(error, Reject) and self._failures.failed(
+        forgiven = not isinstance(error, Reject | NoSuchProcess) and self._failures.failed(
             case.task,
             (case.envelope.source, case.envelope.id),
             case.delivery.history.attempt,

@@ -5,6 +5,7 @@ Only this module makes parts for one another. It starts none of them.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from chassis import adapters
 from chassis.bus import Bus, DeliveryMode, OnDelivery, Subscription
@@ -22,6 +23,7 @@ from chassis.handling.setup import SetupPause
 from chassis.handling.surroundings import Limits, Surroundings
 from chassis.inbox import Inbox, InboxUnavailable, TransactionalInbox
 from chassis.inbox.unclaimed import Unclaimed
+from chassis.processes.store import ProcessStore
 from chassis.publishing.publisher import Publisher
 from chassis.replica.relay import Relay
 from chassis.replica.routes import Routes
@@ -31,12 +33,18 @@ from chassis.settings import Settings, SettingsError
 from chassis.telemetry.metrics import Metrics
 from chassis.telemetry.traces import Traces, open_traces
 
+if TYPE_CHECKING:
+    from chassis.processes.runner import Runner
+
 CHASSIS = "dockyard-chassis"
 
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """The parts of a replica. `relay` is None where the inbox has no outbox."""
+    """The parts of a replica.
+
+    `relay` is None where the inbox has no outbox, `processes` where the service has no process.
+    """
 
     bus: Bus
     inbox: Inbox
@@ -44,6 +52,7 @@ class Parts:
     relay: Relay | None
     metrics: Metrics
     traces: Traces
+    processes: ProcessStore | None
 
 
 def parts(service: Service, settings: Settings) -> Parts:
@@ -65,8 +74,13 @@ def parts(service: Service, settings: Settings) -> Parts:
     else:
         publisher = Publisher(bus, metrics, traces, settings.max_body_bytes)
         relay = Relay(inbox, service.name, bus, publisher, metrics)
-    consumer = consumer_of(service, settings, bus, inbox, metrics=metrics, traces=traces)
-    return Parts(bus, inbox, consumer, relay, metrics, traces)
+    processes = None
+    if service.registry.processes:
+        processes = adapters.open_processes(settings, service.name, inbox)
+    consumer = consumer_of(
+        service, settings, bus, inbox, metrics=metrics, traces=traces, processes=processes
+    )
+    return Parts(bus, inbox, consumer, relay, metrics, traces, processes)
 
 
 def _require_no_transaction(service: Service) -> None:
@@ -92,21 +106,24 @@ def consumer_of(
     *,
     metrics: Metrics,
     traces: Traces,
+    processes: ProcessStore | None = None,
     hold_seconds: float = HOLD_SECONDS,
     paced: bool = True,
 ) -> Consumer:
     """The way from `bus` through the handlers of `service`. `hold_seconds`: see Limits.
 
-    `paced`: see Routes. Raises SettingsError.
+    A service with processes needs their store. `paced`: see Routes. Raises SettingsError.
     """
-    routes = Routes(service, settings, metrics, paced=paced)
+    publisher = Publisher(bus, metrics, traces, settings.max_body_bytes)
+    steps = None if processes is None else _steps(processes, metrics, publisher)
+    routes = Routes(service, settings, metrics, steps, paced=paced)
     return wire(
         Identity(service.name, service.version),
         routes.entries("shared"),
         routes.entries("every_replica"),
         bus=bus,
         inbox=inbox,
-        publisher=Publisher(bus, metrics, traces, settings.max_body_bytes),
+        publisher=publisher,
         policy=RetryPolicy(
             max_attempts=settings.max_attempts,
             backoff=settings.backoff_seconds,
@@ -124,6 +141,13 @@ def consumer_of(
         traces=traces,
         held=service.held,
     )
+
+
+def _steps(store: ProcessStore, metrics: Metrics, publisher: Publisher) -> "Runner":
+    from chassis.processes.runner import Runner  # noqa: PLC0415 - only a service with processes needs it
+    from chassis.telemetry.processes import ProcessMetrics  # noqa: PLC0415 - likewise
+
+    return Runner(store, ProcessMetrics(metrics.registry), publisher.check)
 
 
 def wire(

@@ -15,6 +15,7 @@ import structlog
 from chassis.bus import Bus
 from chassis.cancellation import cancel
 from chassis.inbox import Inbox, InboxUnavailable
+from chassis.processes.store import ProcessStore
 from chassis.replica import assemble, backlog, probes, resources
 from chassis.replica.assemble import Parts
 from chassis.replica.lifecycle import Lifecycle
@@ -75,7 +76,7 @@ async def _live(service: Service, settings: Settings, parts: Parts, *, relay_alo
             resources.opened(service, lifecycle.stopping)
         )
         stack.push_async_callback(parts.bus.close)
-        if there and await _open(parts.inbox, lifecycle):
+        if there and await _open(parts, lifecycle):
             _start(service, settings, parts, lifecycle, relay_alone=relay_alone)
             await _serve(service, settings, parts, lifecycle)
     _log.info("stopped")
@@ -92,6 +93,8 @@ async def _serve(service: Service, settings: Settings, parts: Parts, lifecycle: 
 
 
 async def _close_store_and_traces(parts: Parts) -> None:
+    if parts.processes is not None:
+        await parts.processes.close()
     await asyncio.gather(parts.inbox.close(), parts.traces.shutdown())
 
 
@@ -130,10 +133,10 @@ async def _drain(parts: Parts, deadline: float) -> None:
     _log.info("drained", seconds=round(monotonic() - started, 3), abandoned=abandoned)
 
 
-async def _open(inbox: Inbox, lifecycle: Lifecycle) -> bool:
-    """Open the inbox as soon as its store answers; False if the replica must stop before."""
+async def _open(parts: Parts, lifecycle: Lifecycle) -> bool:
+    """Open what is stored as soon as the store answers; False if the replica must stop before."""
     stopping = asyncio.create_task(lifecycle.stopping.wait())
-    opening = asyncio.create_task(_open_once_there(inbox))
+    opening = asyncio.create_task(_open_once_there(parts.inbox, parts.processes))
     await asyncio.wait([opening, stopping], return_when=asyncio.FIRST_COMPLETED)
     stopping.cancel()
     if not opening.done():
@@ -143,11 +146,13 @@ async def _open(inbox: Inbox, lifecycle: Lifecycle) -> bool:
     return True
 
 
-async def _open_once_there(inbox: Inbox) -> None:
+async def _open_once_there(inbox: Inbox, processes: ProcessStore | None) -> None:
     told = False
     while True:
         try:
             await inbox.open()
+            if processes is not None:
+                await processes.open()
         except InboxUnavailable as error:
             if not told:
                 _log.warning(

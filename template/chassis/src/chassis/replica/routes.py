@@ -3,7 +3,8 @@
 Starts nothing. Knows no broker and no store.
 """
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING
 
 from chassis.bus import DeliveryMode
@@ -20,19 +21,27 @@ from chassis.telemetry.metrics import Metrics
 
 if TYPE_CHECKING:
     from chassis.batches.collector import Collector
+    from chassis.processes.runner import Runner
 
 _SERVICES_OWN = Own(retry=None, deadlines=None)
 
 
 class Routes:
-    """Binds the handlers of `service` once. Unless `paced`, rates do not hold, and batches wait
-    until they are flushed.
+    """Binds the handlers of `service` once, steps of processes to `steps`.
+
+    Unless `paced`, rates do not hold, and batches wait until they are flushed.
 
     Raises SettingsError if a handler's policy and the settings do not fit.
     """
 
     def __init__(
-        self, service: Service, settings: Settings, metrics: Metrics, *, paced: bool
+        self,
+        service: Service,
+        settings: Settings,
+        metrics: Metrics,
+        steps: "Runner | None" = None,
+        *,
+        paced: bool,
     ) -> None:
         self._registry = service.registry
         self._settings = settings
@@ -40,6 +49,7 @@ class Routes:
         self._turns = _turns(service, settings.prefetch, paced=paced)
         self._own = own_policies(service, settings)
         self._paced = paced
+        self._steps = steps
         self._collectors = {
             handler: self._collector(handler)
             for handler in service.registry.handlers
@@ -62,7 +72,7 @@ class Routes:
         own = self._own.get(handler, _SERVICES_OWN)
         collector = self._collectors.get(handler)
         return Route(
-            handler.call if collector is None else collector.join,
+            self._call(handler) if collector is None else collector.join,
             handler.name,
             handler.options.key,
             self._metrics.for_handler(type_, handler.name),
@@ -71,6 +81,12 @@ class Routes:
             deadlines=own.deadlines,
             gathering=collector,
         )
+
+    def _call(self, handler: Registered) -> Callable[..., Awaitable[None]]:
+        if handler.step is None:
+            return handler.call
+        assert self._steps is not None  # noqa: S101 - a service with processes has their store
+        return partial(self._steps.take, handler.step)
 
     def _collector(self, handler: Registered) -> "Collector":
         from chassis.batches.collector import Collector  # noqa: PLC0415 - only a service with batches needs it

@@ -26,6 +26,7 @@ from chassis.inbox.outbox import Outbox
 from chassis.inbox.postgres import schema
 from chassis.inbox.postgres.database import Connection, Database
 from chassis.inbox.postgres.outbox import STORE, Bell, PostgresOutbox, stored
+from chassis.inbox.postgres.processes import PostgresProcesses
 from chassis.inbox.postgres.transaction import begin, begin_all
 
 _log = structlog.get_logger(__name__)
@@ -160,6 +161,10 @@ class PostgresInbox:
 
     def outbox(self, source: str) -> Outbox:
         return PostgresOutbox(self._database, source)
+
+    def processes(self, service: str) -> PostgresProcesses:
+        """The processes of `service`, in the same database: open while this inbox is."""
+        return PostgresProcesses(self._database, service, self._terms["retention"])
 
     def on_stored(self, ring: Callable[[], None]) -> None:
         self._bell.in_process = ring

@@ -47,6 +47,33 @@ STEPS: tuple[tuple[str, tuple[LiteralString, ...]], ...] = (
             """,
         ),
     ),
+    (
+        "processes",
+        (
+            # What is asked for has a column of its own; the rest is in the record.
+            """
+            CREATE TABLE chassis_process (
+                service text NOT NULL,
+                id text NOT NULL,
+                process text NOT NULL,
+                status text NOT NULL,
+                revision bigint NOT NULL,
+                record bytea NOT NULL,
+                idle_since timestamptz NOT NULL,
+                until timestamptz,
+                PRIMARY KEY (service, id)
+            )
+            """,
+            """
+            CREATE INDEX chassis_process_idle
+            ON chassis_process (service, process, status, idle_since)
+            """,
+            """
+            CREATE INDEX chassis_process_until ON chassis_process (until)
+            WHERE until IS NOT NULL
+            """,
+        ),
+    ),
 )
 
 # Concurrent "create if not exists" can fail, so steps take a lock. Any number will do that nothing
