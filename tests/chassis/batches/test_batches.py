@@ -1,8 +1,12 @@
 """Handlers of batches: what gathers, how each event ends, and what interrupts a batch."""
 
 import asyncio
+import os
 import re
-from collections.abc import Awaitable, Callable
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
@@ -108,6 +112,61 @@ async def test_the_same_event_twice_is_in_one_batch_once() -> None:
         assert await harness.send(UserSignedUp(), id="e-1") == "done"
         assert await harness.send(UserSignedUp(), id="e-1") == "duplicate"
     assert got == [1]
+
+
+async def test_a_batch_has_the_resources_of_its_service() -> None:
+    service = Service("billing-svc", lifespan=resources, version="1")
+    got: list[str] = []
+
+    @service.on_batch(UserSignedUp)
+    async def store(batch: Batch[UserSignedUp, str]) -> None:
+        got.append(batch.resources)
+
+    async with Harness(service) as harness:
+        assert await harness.send(UserSignedUp()) == "done"
+    assert got == ["the search index"]
+
+
+@asynccontextmanager
+async def resources() -> AsyncIterator[str]:
+    yield "the search index"
+
+
+async def test_events_of_an_older_version_join_the_same_batch() -> None:
+    service = Service("billing-svc", version="1")
+    got: list[list[str]] = []
+
+    @service.upcast(UserSignedUp, AccountOpened)
+    def renamed(old: UserSignedUp) -> AccountOpened:
+        return AccountOpened(account_id=old.user_id)
+
+    @service.on_batch(AccountOpened)
+    async def store(batch: Batch[AccountOpened]) -> None:
+        got.append([event.account_id for event in batch.events])
+
+    async with Harness(service) as harness:
+        outcomes = await harness.send_all(UserSignedUp(user_id="a"), AccountOpened(account_id="b"))
+        assert outcomes == ["done", "done"]
+    assert got == [["a", "b"]]
+
+
+def test_a_service_without_batches_does_not_import_them() -> None:
+    program = (
+        "import sys\n"
+        "from acme.signup.v1.user_signed_up_pb2 import UserSignedUp\n"
+        "from chassis import Service\n"
+        "from chassis.replica.process import run\n"
+        "print([name for name in sys.modules if name.startswith('chassis.batches')])\n"
+    )
+    path = os.pathsep.join(sys.path)
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env=os.environ | {"PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.strip() == "[]"
 
 
 async def test_without_a_store_with_transactions_a_batch_has_none() -> None:

@@ -91,6 +91,37 @@ async def test_each_handler_has_its_own_attempts_and_delays(lab: Lab) -> None:
     assert tried == {"persists": 4, "follows": 2}
 
 
+async def test_events_that_meet_a_wrong_set_up_are_left_to_a_replica_with_a_right_one(
+    lab: Lab,
+) -> None:
+    wrong, right = Service("billing-svc", version="1"), Service("billing-svc", version="2")
+    stored: list[tuple[str, int]] = []
+
+    @wrong.on(UserSignedUp)
+    async def open_account(event: UserSignedUp, ctx: Context) -> None:
+        await ctx.transaction()
+
+    @right.on(UserSignedUp)
+    async def store(event: UserSignedUp, ctx: Context) -> None:
+        stored.append((ctx.event_id, ctx.attempt))
+
+    async with AsyncExitStack() as stack:
+        bus = lab.bus("billing-svc")
+        metrics = await at_work(wrong, bus, stack)
+        for number in range(20):
+            await bus.publish(to_event(UserSignedUp(), source="shop", id_=f"e-{number}"))
+
+        def paused() -> bool:
+            count = metrics.registry.get_sample_value
+            return count("chassis_consumer_paused", {"reason": "setup"}) == 1
+
+        await eventually(paused)
+        await at_work(right, lab.bus("billing-svc"), stack)
+        await eventually(lambda: len(stored) == 20)
+        assert await letters(bus) == {}
+    assert sorted(stored) == sorted((f"e-{number}", 1) for number in range(20))
+
+
 @jumping
 async def test_a_rate_spaces_one_handler_and_holds_up_no_other() -> None:
     service = Service("billing-svc", version="1")

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from chassis.batches.batch import Batch
     from chassis.processes.definition import Process
 
-    BatchHandler = Callable[[Batch[Event]], Awaitable[None]]
+    BatchHandler = Callable[[Batch[Event, Resources]], Awaitable[None]]
 
 
 class Service(Generic[Resources]):
@@ -117,7 +117,7 @@ class Service(Generic[Resources]):
         timeout: Seconds | None = None,
         attempts: int | None = None,
         backoff: Seconds | tuple[Seconds, Seconds] | None = None,
-    ) -> "Callable[[BatchHandler[Event]], BatchHandler[Event]]":
+    ) -> "Callable[[BatchHandler[Event, Resources]], BatchHandler[Event, Resources]]":
         """Register an async function that takes a Batch of `message`. Raises RegistrationError.
 
         A batch has at most `size` events, at most CHASSIS_PREFETCH. It begins when it is full, or
@@ -129,7 +129,9 @@ class Service(Generic[Resources]):
         batch = Batching(size, wait)
         options = Options(key, None, None, "shared", transaction, wanted, batch)
 
-        def register(handler: "BatchHandler[Event]") -> "BatchHandler[Event]":
+        def register(
+            handler: "BatchHandler[Event, Resources]",
+        ) -> "BatchHandler[Event, Resources]":
             self.registry.add(message, handler, options)
             return handler
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from google.protobuf.message import Message
 
-from chassis.context import Context, shared_transaction
+from chassis.context import Context, Resources_co, shared_transaction
 from chassis.retry import Reject, RetryAfter
 
 if TYPE_CHECKING:
@@ -16,8 +16,22 @@ if TYPE_CHECKING:
 
 Event = TypeVar("Event", bound=Message)
 
+if TYPE_CHECKING:
 
-class Item(Generic[Event]):
+    class _Typed(Generic[Event, Resources_co]): ...
+
+else:
+
+    class _Typed:
+        """Python knows no defaults of type parameters yet: `Batch[UserSignedUp]` lacks one."""
+
+        __slots__ = ()
+
+        def __class_getitem__(cls, _):
+            return cls
+
+
+class Item(_Typed[Event, Resources_co]):
     """One event of a batch, with its context.
 
     `done`, `reject` and `retry_after` say how this event ended; the last word counts. It takes
@@ -27,7 +41,7 @@ class Item(Generic[Event]):
 
     __slots__ = ("ctx", "event", "settled", "verdict")
 
-    def __init__(self, event: Event, ctx: Context) -> None:
+    def __init__(self, event: Event, ctx: Context[Resources_co]) -> None:
         self.event = event
         self.ctx = ctx
         self.settled = False
@@ -51,12 +65,15 @@ class Item(Generic[Event]):
         self.settled, self.verdict = True, verdict
 
 
-class Batch(Generic[Event]):
-    """At least one event, in the order of their arrival."""
+class Batch(_Typed[Event, Resources_co]):
+    """At least one event, in the order of their arrival.
+
+    `Batch[UserSignedUp, Resources]` says what the service's lifespan gives: see `resources`.
+    """
 
     __slots__ = ("in_transaction", "items")
 
-    def __init__(self, items: Sequence[Item[Event]]) -> None:
+    def __init__(self, items: Sequence[Item[Event, Resources_co]]) -> None:
         self.items = tuple(items)
         self.in_transaction = False
         """Whether the handler asked for a transaction."""
@@ -64,13 +81,18 @@ class Batch(Generic[Event]):
     def __len__(self) -> int:
         return len(self.items)
 
-    def __iter__(self) -> Iterator[Item[Event]]:
+    def __iter__(self) -> Iterator[Item[Event, Resources_co]]:
         return iter(self.items)
 
     @property
     def events(self) -> list[Event]:
         """The events alone, in order."""
         return [item.event for item in self.items]
+
+    @property
+    def resources(self) -> Resources_co:
+        """What the service's lifespan gave; None without a lifespan."""
+        return self.items[0].ctx.resources
 
     async def transaction(self) -> "AsyncConnection[tuple[Any, ...]]":
         """A psycopg connection inside one transaction for all events of the batch.
