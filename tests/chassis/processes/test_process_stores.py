@@ -20,7 +20,7 @@ from acme.orders.v1.order_pb2 import (
 from google.protobuf.message import Message
 
 from chassis import ProcessContext, Service
-from chassis.contracts.envelope import EncodedEvent
+from chassis.contracts.envelope import AMQP_PREFIX, EncodedEvent, to_headers
 from chassis.contracts.event_types import event_type, message_class, to_event
 from chassis.handling.consumer import Consumer
 from chassis.inbox import Inbox, TransactionalInbox
@@ -34,6 +34,7 @@ from chassis.processes.store import (
     decoded,
     encoded,
 )
+from chassis.processes.wakeups import WakeUp
 from chassis.replica.assemble import consumer_of
 from chassis.settings import load
 from chassis.telemetry.metrics import Metrics
@@ -60,6 +61,7 @@ RECORD = Record(
     outgoing=(Pending("s-1", to_event(OrderShipped(order_id="o-1"), source="orders-svc")),),
 )
 PLACED = OrderPlaced(order_id="o-1", amount=7)
+WAKE_UP = "wake-up"
 PAID = PaymentTaken(order_id="o-1")
 
 
@@ -172,6 +174,14 @@ class Replica:
             await asyncio.sleep(done.delay or 0)
         raise AssertionError("it never settled")
 
+    async def until_woken(self, wakeup: EncodedEvent) -> str:
+        """The outcome of a wake-up, once its time has come."""
+        while True:
+            done = await self.take(Delivered(to_headers(wakeup.envelope, AMQP_PREFIX), wakeup.body))
+            if done.outcome != "later":
+                return done.outcome
+            await asyncio.sleep(done.delay or 0)
+
     async def state(self, key: str = "o-1") -> OrderState:
         stored = await self.store.load(Address("OrderState", key))
         assert stored is not None
@@ -187,7 +197,11 @@ class Replica:
 
             while (await self.inbox.outbox(self.name).relay(100, take)).confirmed:
                 pass
-        return [event.envelope.type.rpartition(".")[2] for event in self.bus.published]
+        own = f"chassis.wakeups.{self.name}"
+        return [
+            WAKE_UP if event.envelope.type == own else event.envelope.type.rpartition(".")[2]
+            for event in self.bus.published
+        ]
 
     def steps(self, outcome: str) -> float:
         labels = {"process": "OrderState", "outcome": outcome}
@@ -216,7 +230,7 @@ async def test_events_move_a_process_from_start_to_completion(fleet: Fleet) -> N
     for id_, event in enumerate((PLACED, PAID, OrderShipped(order_id="o-1"))):
         assert await one.until_settled(event, f"{id_}") == "done"
     assert (await one.state()).outcome == "shipped"
-    assert await one.published() == ["PaymentWanted", "ShipmentWanted"]
+    assert await one.published() == ["PaymentWanted", WAKE_UP, "ShipmentWanted"]
 
 
 async def test_a_late_copy_of_the_start_under_another_id_starts_nothing(fleet: Fleet) -> None:
@@ -283,6 +297,32 @@ async def test_events_of_one_process_in_one_replica_do_not_conflict(fleet: Fleet
     assert one.steps("conflict") == 0
 
 
+async def test_a_wake_up_is_never_early_and_once_only(fleet: Fleet) -> None:
+    service = Service(fleet.name, version="1")
+    orders = service.process(OrderState, by=lambda event: event.order_id)
+
+    @orders.starts(OrderPlaced)
+    async def placed(state: OrderState, event: OrderPlaced, ctx: ProcessContext) -> None:
+        ctx.wake("soon", after=timedelta(seconds=1))
+
+    @orders.wakes("soon")
+    async def soon(state: OrderState, wake: WakeUp, ctx: ProcessContext) -> None:
+        assert datetime.now(UTC) >= wake.due
+        state.notes.append("woken")
+
+    one, two = [await fleet.replica(service) for _ in range(2)]
+    assert await one.until_settled(PLACED, "placed") == "done"
+    assert await one.published() == [WAKE_UP]
+    (wakeup,) = one.bus.published
+    early = await two.take(Delivered(to_headers(wakeup.envelope, AMQP_PREFIX), wakeup.body))
+    assert (early.outcome, early.counted) == ("later", False)
+    assert early.delay is not None
+    assert 0 < early.delay <= 1
+    outcomes = [await replica.until_woken(wakeup) for replica in (one, two)]
+    assert outcomes == ["done", "done"]
+    assert list((await one.state()).notes) == ["woken"]
+
+
 async def test_a_state_over_its_limit_is_a_dead_letter_that_says_so(fleet: Fleet) -> None:
     service = Service(fleet.name, version="1")
     orders = service.process(OrderState, by=lambda event: event.order_id, max_bytes=100)
@@ -325,7 +365,8 @@ async def test_the_step_of_a_crashed_replica_is_published_under_the_same_ids(
     crashing.cancel()
     await asyncio.gather(crashing, return_exceptions=True)
     assert await two.until_settled(PLACED, id_) == "done"
-    (event,) = two.bus.published
+    event, wakeup = two.bus.published
+    assert wakeup.envelope.type.rpartition(".")[2] == fleet.name
     assert message_class(event.envelope.type).FromString(event.body) == PaymentWanted(
         order_id="o-1", amount=7
     )

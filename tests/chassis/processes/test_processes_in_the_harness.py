@@ -1,7 +1,10 @@
 """Processes as a team's own tests see them."""
 
+from datetime import UTC, datetime, timedelta
+
 import pytest
 from acme.orders.v1.order_pb2 import (
+    OrderCancelled,
     OrderPlaced,
     OrderShipped,
     OrderState,
@@ -14,8 +17,9 @@ from acme.orders.v1.order_pb2 import (
 
 from chassis import ProcessContext, Service
 from chassis.processes.definition import Missing
+from chassis.processes.wakeups import WakeUp
 from chassis.testing import Harness
-from tests.chassis.processes.order_process import order_service
+from tests.chassis.processes.order_process import PAYMENT_TIME, order_service
 
 PLACED = OrderPlaced(order_id="o-1", amount=7)
 PAID = PaymentTaken(order_id="o-1")
@@ -104,3 +108,79 @@ async def test_a_failed_step_leaves_the_state_as_it_was() -> None:
         assert harness.published == [ShipmentWanted()]
     assert state is not None
     assert state.amount == 107
+
+
+async def test_an_order_that_is_not_paid_in_time_is_cancelled() -> None:
+    service = order_service()
+    async with Harness(service) as harness:
+        await harness.send(PLACED)
+        await harness.advance(PAYMENT_TIME - timedelta(seconds=1))
+        assert OrderCancelled(order_id="o-1") not in harness.published
+        await harness.advance(timedelta(seconds=1))
+        assert harness.published[-1] == OrderCancelled(order_id="o-1")
+        state = await harness.state(service.registry.processes["OrderState"], "o-1")
+    assert state is not None
+    assert state.outcome == "cancelled"
+
+
+async def test_a_wake_up_after_the_end_does_nothing() -> None:
+    async with Harness(order_service()) as harness:
+        for event in (PLACED, PAID, OrderShipped(order_id="o-1")):
+            await harness.send(event)
+        published = list(harness.published)
+        await harness.advance(2 * PAYMENT_TIME)
+        assert harness.published == published
+        assert harness.dead_letters == []
+
+
+def waking(*, at: datetime | None = None) -> Service:
+    """A process that each event wakes anew after an hour, and that notes when it is woken."""
+    service = Service("orders-svc", version="1")
+    orders = service.process(OrderState, by=lambda event: event.order_id)
+
+    @orders.starts(OrderPlaced)
+    @orders.on(OrderPlaced)
+    async def placed(state: OrderState, event: OrderPlaced, ctx: ProcessContext) -> None:
+        ctx.wake("later", after=None if at else timedelta(hours=1), at=at)
+
+    @orders.wakes("later")
+    async def later(state: OrderState, wake: WakeUp, ctx: ProcessContext) -> None:
+        state.notes.append(wake.due.isoformat())
+
+    return service
+
+
+async def test_a_later_wish_takes_the_place_of_an_earlier_one_of_its_name() -> None:
+    service = waking()
+    async with Harness(service) as harness:
+        await harness.send(PLACED)
+        await harness.advance(timedelta(minutes=30))
+        await harness.send(PLACED)
+        await harness.advance(timedelta(hours=3))
+        state = await harness.state(service.registry.processes["OrderState"], "o-1")
+    assert state is not None
+    assert len(state.notes) == 1
+
+
+async def test_a_wake_up_may_have_a_time_in_the_past() -> None:
+    service = waking(at=datetime(2026, 1, 1, tzinfo=UTC))
+    async with Harness(service) as harness:
+        await harness.send(PLACED)
+        await harness.advance(timedelta())
+        state = await harness.state(service.registry.processes["OrderState"], "o-1")
+    assert state is not None
+    assert state.notes == ["2026-01-01T00:00:00+00:00"]
+
+
+async def test_a_wake_up_without_a_handler_is_told_where_it_is_asked_for() -> None:
+    service = Service("orders-svc", version="1")
+    orders = service.process(OrderState, by=lambda event: event.order_id)
+
+    @orders.starts(OrderPlaced)
+    async def placed(state: OrderState, event: OrderPlaced, ctx: ProcessContext) -> None:
+        ctx.wake("payment-late", after=timedelta(hours=1))
+
+    async with Harness(service, max_attempts=1) as harness:
+        outcome = await harness.send(PLACED)
+    assert outcome.failure is not None
+    assert "no handler is registered with wakes('payment-late')" in outcome.failure.message

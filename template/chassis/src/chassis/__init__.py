@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from chassis.batches.batch import Batch
     from chassis.context import Context
     from chassis.processes.context import ProcessContext
+    from chassis.processes.wakeups import WakeUp
     from chassis.retry import Reject, RetryAfter
     from chassis.service import Service
 else:
@@ -20,6 +21,7 @@ else:
         "Reject": "chassis.retry",
         "RetryAfter": "chassis.retry",
         "Service": "chassis.service",
+        "WakeUp": "chassis.processes.wakeups",
     }
 
     def __getattr__(name):
@@ -29,4 +31,4 @@ else:
         return globals()[name]
 
 
-__all__ = ["Batch", "Context", "ProcessContext", "Reject", "RetryAfter", "Service"]
+__all__ = ["Batch", "Context", "ProcessContext", "Reject", "RetryAfter", "Service", "WakeUp"]

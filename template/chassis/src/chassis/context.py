@@ -1,6 +1,6 @@
 """The context that a handler gets beside the event."""
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Generic, Protocol, cast
@@ -150,6 +150,10 @@ class Context(Generic[Resources_co]):
     def take_back(self, instead: Sequence[EncodedEvent] = ()) -> None:
         """For the chassis: forget what was to be published, and publish `instead`."""
         self._outgoing[:] = instead
+
+    def add(self, events: Iterable[EncodedEvent]) -> None:
+        """For the chassis: publish `events` too, which have ids of their own."""
+        self._outgoing.extend(events)
 
     @property
     def outgoing(self) -> tuple[EncodedEvent, ...]:

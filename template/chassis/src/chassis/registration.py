@@ -88,6 +88,8 @@ class Registry:
     def __init__(self) -> None:
         self.upcasters = Upcasters()
         self.processes: dict[str, Process[Any]] = {}
+        self.wakeups: frozenset[str] = frozenset()
+        """The event types of wake-ups: one, if a process can be woken."""
         self._handlers: dict[type[Message], list[Registered]] = {}
 
     def add(
@@ -133,6 +135,10 @@ class Registry:
         name = step.process.name
         self._put(message, Registered(name, step.unbound, _OF_STEPS, Policy(), step))
 
+    def add_wakeups(self, type_: str) -> None:
+        """A process of this service can be woken by events of `type_`."""
+        self.wakeups |= {type_}
+
     def _put(self, message: type[Message], handler: Registered) -> None:
         registered = self._handlers.setdefault(message, [])
         if any(other.name == handler.name for other in registered):
@@ -164,7 +170,8 @@ class Registry:
 
     def types_of(self, mode: DeliveryMode) -> frozenset[str]:
         """The event types that a handler takes with this `delivery`."""
-        return frozenset(event_type(reading.sent) for reading, _ in self.readings(mode))
+        own = self.wakeups if mode == "shared" else frozenset[str]()
+        return own | {event_type(reading.sent) for reading, _ in self.readings(mode)}
 
     def readings(self, mode: DeliveryMode) -> Iterator[tuple[Reading, list[Registered]]]:
         """How each event type is read, and the handlers with this `delivery` that then take it.

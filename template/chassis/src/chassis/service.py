@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
@@ -176,6 +177,7 @@ class Service(Generic[Resources]):
             by=by,
             max_bytes=max_bytes,
             add=self.registry.add_step,
+            add_wakes=partial(self.registry.add_wakeups, f"chassis.wakeups.{self.name}"),
         )
         self.registry.add_process(process)
         return process

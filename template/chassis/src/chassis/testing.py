@@ -16,7 +16,7 @@ import asyncio
 from collections.abc import Awaitable, Iterable, Mapping
 from contextlib import AsyncExitStack
 from contextvars import ContextVar
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -27,6 +27,7 @@ from chassis.bus.history import History
 from chassis.bus.memory import MemoryBus
 from chassis.contracts.envelope import (
     AMQP_PREFIX,
+    EncodedEvent,
     Envelope,
     from_headers,
     to_headers,
@@ -100,6 +101,10 @@ class Harness:
         """Why events went to the dead letters, in order."""
         self.delays: list[float] = []
         """Seconds that each retry would have waited."""
+        self.waiting: list[EncodedEvent] = []
+        """Wake-ups of processes that are not due yet."""
+        self.own_types = service.registry.wakeups
+        self._now = datetime.now(UTC)
         self._service = service
         self._resources = resources
         self._database = database
@@ -107,7 +112,7 @@ class Harness:
 
     async def __aenter__(self) -> Self:
         settings = self._settings
-        bus = _Recorder(self.published)
+        bus = _Recorder(self)
         async with AsyncExitStack() as stack:
             await self._open_resources(stack)
             inbox: _Inbox | TellingInbox
@@ -133,6 +138,7 @@ class Harness:
                 metrics=assemble.metrics_of(self._service),
                 traces=NoTraces(),
                 processes=processes if self._service.registry.processes else None,
+                now=lambda: self._now,
                 hold_seconds=0,
                 paced=False,
             )
@@ -194,6 +200,16 @@ class Harness:
         outcome = await self._end(own, self._consumer.on_delivery_for_each)
         return outcome if shared is None or outcome == "dead" else shared
 
+    async def advance(self, by: timedelta) -> None:
+        """Let the time of processes pass, which otherwise stands still, with all wake-ups in it."""
+        until = self._now + by
+        while due := [event for event in self.waiting if _due(event) <= until]:
+            first = min(due, key=_due)
+            self.waiting.remove(first)
+            self._now = max(self._now, _due(first))
+            await self.send_raw(to_headers(first.envelope, AMQP_PREFIX), first.body)
+        self._now = until
+
     async def state(self, process: "Process[State]", key: str) -> State | None:
         """The state of the process with this `key`, also once it has ended; None without one."""
         stored = await self._processes.load(Address(process.name, key))
@@ -207,6 +223,12 @@ class Harness:
         finally:
             _current.reset(token)
         return delivery.outcome
+
+
+def _due(event: EncodedEvent) -> datetime:
+    """When a wake-up is due."""
+    assert event.envelope.time is not None  # noqa: S101 - every wake-up has one
+    return event.envelope.time
 
 
 class _Batches:
@@ -236,12 +258,17 @@ class _Batches:
 class _Recorder(MemoryBus):
     """A bus that keeps the published events."""
 
-    def __init__(self, published: list[Message]) -> None:
+    def __init__(self, harness: Harness) -> None:
         super().__init__()
-        self._published = published
+        self._harness = harness
 
     async def publish(self, message: Any) -> None:
-        self._published.append(message_class(message.envelope.type).FromString(message.body))
+        if message.envelope.type in self._harness.own_types:
+            self._harness.waiting.append(message)
+            return
+        self._harness.published.append(
+            message_class(message.envelope.type).FromString(message.body)
+        )
 
 
 class _Delivery:

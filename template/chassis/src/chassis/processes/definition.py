@@ -14,6 +14,7 @@ from chassis.context import Context
 from chassis.contracts.event_types import event_type
 from chassis.contracts.upcasters import RegistrationError
 from chassis.processes.context import ProcessContext
+from chassis.processes.wakeups import WakeUp
 from chassis.retry import Doomed
 
 State = TypeVar("State", bound=Message)
@@ -21,6 +22,7 @@ Event = TypeVar("Event", bound=Message)
 Missing = Literal["retry", "ignore", "dead"]
 
 Key = Callable[[Any], str]
+Waker = Callable[[State, WakeUp, ProcessContext[Any]], Awaitable[None]]
 Handler = Callable[[State, Event, ProcessContext[Any]], Awaitable[None]]
 """Changes the state in place."""
 
@@ -58,7 +60,8 @@ class Step:
 class Process(Generic[State]):
     """A process of a service. Service.process makes it.
 
-    `add` puts a step into the service's registry when its event type is new to the process.
+    `add` puts a step into the service's registry when its event type is new to the process,
+    `add_wakes` the process when it can be woken.
     """
 
     def __init__(
@@ -69,6 +72,7 @@ class Process(Generic[State]):
         by: Key,
         max_bytes: int,
         add: Callable[[type[Message], Step], None],
+        add_wakes: Callable[[], None],
     ) -> None:
         _plain(by, f"process {name}")
         self.state = state
@@ -76,7 +80,10 @@ class Process(Generic[State]):
         self.max_bytes = max_bytes
         self._by = by
         self._add = add
+        self._add_wakes = add_wakes
         self._steps: dict[type[Message], Step] = {}
+        self.wakers: dict[str, Step] = {}
+        """What a wake-up does, by its name."""
 
     def starts(
         self, message: type[Event], *, by: Callable[[Event], str] | None = None
@@ -121,6 +128,28 @@ class Process(Generic[State]):
             if step.goes_on is not None:
                 raise RegistrationError(f"process {self.name} takes {step.type} already")
             step.goes_on, step.missing = handler, missing
+            return handler
+
+        return register
+
+    def wakes(self, name: str) -> Callable[[Waker[State]], Waker[State]]:
+        """Register the handler of the wake-ups called `name`, which `ctx.wake` asks for.
+
+        A wake-up that comes late does nothing: the process has ended, or has asked anew since.
+        Raises RegistrationError.
+        """
+
+        def register(handler: Waker[State]) -> Waker[State]:
+            if not inspect.iscoroutinefunction(handler):
+                raise RegistrationError(
+                    f"process {self.name}: the handler of wakes({name!r}) must be an `async def` "
+                    "function"
+                )
+            if name in self.wakers:
+                raise RegistrationError(f"process {self.name} has wakes({name!r}) already")
+            if not self.wakers:
+                self._add_wakes()
+            self.wakers[name] = Step(self, f"wake-up {name}", self._by, goes_on=handler)
             return handler
 
         return register

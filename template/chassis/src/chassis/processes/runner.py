@@ -6,7 +6,7 @@ from what is stored if another replica was faster. Knows the port of the stores,
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -31,8 +31,10 @@ from chassis.processes.store import (
     Record,
     Stored,
     Unreadable,
+    Wake,
     decoded,
 )
+from chassis.processes.wakeups import WakeUp, from_body, to_wakeup_event, wakeups_of
 from chassis.retry import Doomed, NoSuchProcess, NotYet
 from chassis.telemetry.processes import Counts, ProcessMetrics
 
@@ -43,6 +45,8 @@ CONFLICT_SECONDS = (0.01, 0.25)
 """Before a step starts again after a conflict. The first wait is doubled, up to the second."""
 TRIES = 10
 """Conflicts in a row after which the event goes back to the broker for a moment."""
+SOON_SECONDS = 0.2
+"""A wake-up goes to wait for half of its time again and again, until less than this is left."""
 LINE_SECONDS = 1.0
 """How long an event waits for an earlier one of its process in this replica."""
 
@@ -53,6 +57,7 @@ class Runner:
     def __init__(
         self,
         store: ProcessStore,
+        service: str,
         metrics: ProcessMetrics,
         check: Callable[[Sequence[EncodedEvent]], None],
         *,
@@ -60,6 +65,7 @@ class Runner:
         random: Callable[[], float] = random,
     ) -> None:
         self._store = store
+        self._service = service
         self._metrics = metrics
         self._check = check
         self._now = now
@@ -69,6 +75,32 @@ class Runner:
     async def take(self, step: Step, event: Message, context: Context) -> None:
         """One event to its end, in the order in which the events of a process came."""
         at = Address(step.process.name, step.key_of(event))
+        await self._in_line(step, event, context, at)
+
+    async def wake(
+        self, processes: Mapping[str, Process[Any]], event: Message, context: Context
+    ) -> None:
+        """As `take`, for the event of a wake-up of one of `processes`."""
+        try:
+            wakeup = from_body(event)
+        except ValueError as error:
+            raise Doomed("undecodable", str(error)) from error
+        early = (wakeup.due - self._now()).total_seconds()
+        if early > 0:
+            # RabbitMQ rounds a delay up to the next of its own, which is at most twice as long.
+            raise NotYet(early / 2 if early > SOON_SECONDS else early)
+        process = processes.get(wakeup.at.process)
+        step = None if process is None else process.wakers.get(wakeup.name)
+        if step is None:
+            raise Doomed(
+                "no_such_process",
+                f"this release has no process {wakeup.at.process} with wakes({wakeup.name!r})",
+            )
+        await self._in_line(step, wakeup, context, wakeup.at)
+
+    async def _in_line(
+        self, step: Step, event: Message | WakeUp, context: Context, at: Address
+    ) -> None:
         async with self._lines.turn(at.id) as come:
             if not come:
                 raise NotYet(self._jitter(TRIES))
@@ -102,10 +134,9 @@ class Runner:
         state = one.step.process.state()
         if record is not None:
             state.ParseFromString(record.state)
-        context = ProcessContext(one.context, one.at.key)
+        context = ProcessContext(one.context, one.at.key, one.step.process.wakers, self._now())
         await handler(state, one.event, context)
         after = self._advanced(one, record, state, context)
-        self._check(context.outgoing)
         if record is None or _differs(record, after):
             await self._store.save(after, 0 if stored is None else stored.revision, one.within)
         (one.counts.started if record is None else one.counts.advanced).inc()
@@ -131,8 +162,16 @@ class Runner:
             one.at, one.name, "active", event_type(state), b"", now, now, one.step.type
         )
         atomic = one.within is not None
+        number, wakes = self._wakes(one, before, context)
+        after = replace(before, number=number, wakes=wakes)
+        context.add(
+            to_wakeup_event(wakeup, self._service)
+            for wakeup in wakeups_of(after)
+            if wakeup.number > before.number
+        )
+        self._check(context.outgoing)
         return replace(
-            before,
+            after,
             status="completed" if context.completed else "active",
             state=body,
             changed=now,
@@ -142,6 +181,21 @@ class Runner:
             if atomic
             else (*before.outgoing, *(Pending(one.name, each) for each in context.outgoing)),
         )
+
+    @staticmethod
+    def _wakes(
+        one: "_Handling", before: Record, context: ProcessContext
+    ) -> tuple[int, Mapping[str, Wake]]:
+        """The number of the last wish, and the wake-ups that are waited for after a step."""
+        number, wakes = before.number, dict(before.wakes)
+        if isinstance(one.event, WakeUp):
+            del wakes[one.event.name]
+        if context.completed:
+            return number, {}
+        for name, due in context.wishes.items():
+            number += 1
+            wakes[name] = Wake(number, due)
+        return number, wakes
 
     async def _published(self, at: Address, step: str) -> None:
         """Forget what `step` had to publish.
@@ -171,7 +225,7 @@ class _Handling:
     """An event at a step of the process `at`; `within` is the handling's transaction, if any."""
 
     step: Step
-    event: Message
+    event: Message | WakeUp
     context: Context
     at: Address
     within: "AsyncConnection[tuple[Any, ...]] | None"
@@ -227,6 +281,9 @@ async def _acquired(lock: asyncio.Lock) -> bool:
 def _handler(one: _Handling, record: Record | None) -> Handler[Any, Any] | None:
     """What handles the event; None if nothing has to. Raises NoSuchProcess, Doomed."""
     step, counts = one.step, one.counts
+    if isinstance(one.event, WakeUp) and not one.event.wanted_by(record):
+        counts.late_wake.inc()
+        return None
     if record is not None and record.status != "active":
         counts.over.inc()
         return None

@@ -3,8 +3,9 @@
 Only this module makes parts for one another. It starts none of them.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from chassis import adapters
@@ -107,15 +108,17 @@ def consumer_of(
     metrics: Metrics,
     traces: Traces,
     processes: ProcessStore | None = None,
+    now: Callable[[], datetime] = lambda: datetime.now(UTC),
     hold_seconds: float = HOLD_SECONDS,
     paced: bool = True,
 ) -> Consumer:
     """The way from `bus` through the handlers of `service`. `hold_seconds`: see Limits.
 
-    A service with processes needs their store. `paced`: see Routes. Raises SettingsError.
+    A service with processes needs their store; `now` is their clock. `paced`: see Routes.
+    Raises SettingsError.
     """
     publisher = Publisher(bus, metrics, traces, settings.max_body_bytes)
-    steps = None if processes is None else _steps(processes, metrics, publisher)
+    steps = None if processes is None else _steps(processes, service.name, metrics, publisher, now)
     routes = Routes(service, settings, metrics, steps, paced=paced)
     return wire(
         Identity(service.name, service.version),
@@ -143,11 +146,17 @@ def consumer_of(
     )
 
 
-def _steps(store: ProcessStore, metrics: Metrics, publisher: Publisher) -> "Runner":
+def _steps(
+    store: ProcessStore,
+    service: str,
+    metrics: Metrics,
+    publisher: Publisher,
+    now: Callable[[], datetime],
+) -> "Runner":
     from chassis.processes.runner import Runner  # noqa: PLC0415 - only a service with processes needs it
     from chassis.telemetry.processes import ProcessMetrics  # noqa: PLC0415 - likewise
 
-    return Runner(store, ProcessMetrics(metrics.registry), publisher.check)
+    return Runner(store, service, ProcessMetrics(metrics.registry), publisher.check, now=now)
 
 
 def wire(

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from chassis.batches.collector import Collector
     from chassis.processes.runner import Runner
 
+WAKE_UPS = "wake-ups"
+"""What the inbox and the metrics call the handler of wake-ups: no function has this name."""
 _SERVICES_OWN = Own(retry=None, deadlines=None)
 
 
@@ -64,7 +66,19 @@ class Routes:
             routes = tuple(self._route(type_, handler) for handler in handlers)
             metrics = self._metrics.for_type(type_, mode)
             entries[type_] = Entry(reading.parse, routes, metrics, reading.parse_json)
+        if mode == "shared":
+            entries |= {type_: self._wakeups(type_) for type_ in self._registry.wakeups}
         return entries
+
+    def _wakeups(self, type_: str) -> Entry:
+        """How the wake-ups of processes are handled."""
+        from chassis.processes import wakeups  # noqa: PLC0415 - only processes need it
+
+        assert self._steps is not None  # noqa: S101 - a service with processes has their store
+        call = partial(self._steps.wake, self._registry.processes)
+        route = Route(call, WAKE_UPS, None, self._metrics.for_handler(type_, WAKE_UPS))
+        metrics = self._metrics.for_type(type_, "shared")
+        return Entry(wakeups.parse, (route,), metrics, wakeups.parse_json)
 
     def _route(self, type_: str, handler: Registered) -> Route:
         limits = holding(handler, self._settings).limits()
