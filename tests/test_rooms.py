@@ -80,8 +80,9 @@ CHASSIS: Table = {
 
 GENERATOR: Table = {
     "__main__": "cli",
-    "cli": "demo fleet output adopting show record new commands answers rendering errors",
+    "cli": "demo fleet servers output adopting show record new commands answers rendering errors",
     "demo": "new rendering programs errors",
+    "servers": "output errors",
     "fleet": "output record commands pages service updating rendering programs errors",
     "show": "record commands adopting updating rendering programs",
     "record": "commands adopting service updating rendering programs",

@@ -16,6 +16,7 @@ import typer
 from dockyard.errors import Defect, DockyardError, NobodyToAsk, Refused
 from dockyard.fleet import cli as fleet
 from dockyard.output import after_the_deed, prepare, print_json, say, warn
+from dockyard.servers import cli as servers
 
 _INTERRUPTED = 130
 
@@ -30,6 +31,7 @@ app = typer.Typer(
 )
 
 app.add_typer(fleet.app, name="fleet")
+app.add_typer(servers.app, name="platform")
 
 
 def main() -> None:

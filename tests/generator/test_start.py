@@ -7,6 +7,9 @@ import pytest
 
 HEAVY = {
     "asyncio",
+    "nats",
+    "psycopg",
+    "redis",
     "copier",
     "jinja2",
     "json",
@@ -44,7 +47,7 @@ def test_the_first_look_imports_nothing_heavy(option: str) -> None:
     assert HEAVY & imported == set()
 
 
-@pytest.mark.parametrize("command", ["new", "update", "fleet"])
+@pytest.mark.parametrize("command", ["new", "update", "fleet", "platform"])
 def test_help_of_a_command_imports_nothing_heavy(command: str) -> None:
     # Typer itself reads a command's parameters with pydantic.
     assert HEAVY & modules(command, "--help") <= {"asyncio", "json", "pydantic"}

@@ -51,6 +51,18 @@ def test_a_secret_is_referred_to_by_every_pod_and_is_not_in_the_config_map(
         assert referred == SECRET
 
 
+def test_a_migration_may_have_a_login_of_its_own(postgres_chart: Chart) -> None:
+    own = {"CHASSIS_INBOX_URL": {"name": "urls", "key": "migrate"}}
+    values = {"secretEnv": SECRET, "migration": {"secretEnv": own}}
+    found = pods(postgres_chart.render(values))
+    for component, expected in (("migrate", SECRET | own), ("worker", SECRET)):
+        referred = {
+            each["name"]: each["valueFrom"]["secretKeyRef"]
+            for each in found[component]["containers"][0]["env"]
+        }
+        assert referred == expected
+
+
 def test_an_external_secret_makes_the_secret_that_the_pods_read(chart: Chart) -> None:
     inbox = {"CHASSIS_INBOX_URL": "redis://redis"}
     manifests = chart.render({"env": inbox, "externalSecret": REMOTE})

@@ -119,13 +119,14 @@ containers:
       {{- end }}
     {{- end }}
     {{- $inline := ternary .env dict (not (not $.hook)) }}
-    {{- if or $inline .secretEnv }}
+    {{- $secret := ternary (merge (dict) .migration.secretEnv .secretEnv) .secretEnv (not (not $.hook)) }}
+    {{- if or $inline $secret }}
     env:
       {{- range $name, $value := $inline }}
       - name: {{ $name }}
         value: {{ $value | quote }}
       {{- end }}
-      {{- range $name, $from := .secretEnv }}
+      {{- range $name, $from := $secret }}
       - name: {{ $name }}
         valueFrom:
           secretKeyRef:

@@ -1,0 +1,88 @@
+"""A library service at work with the login that bootstrap made: every way that an event can take.
+
+It handles, retries, rejects, publishes, reads its own events; its dead letters are replayed.
+"""
+
+import asyncio
+import os
+import signal
+from contextlib import suppress
+
+import aiohttp
+from acme.billing.v1.account_opened_pb2 import AccountOpened
+from acme.signup.v1.user_signed_up_pb2 import UserSignedUp
+
+from chassis import Context, Reject, Service
+from chassis import deadletters as letters
+from chassis.adapters import open_bus
+from chassis.bus import NoBusMetrics
+from chassis.contracts.event_types import to_event
+from chassis.replica.process import run
+from chassis.settings import Settings, load
+from tests.brokers.process import free_port
+from tests.waiting import eventually
+
+SERVICE = "billing-svc"
+
+
+def settings_of(bus_url: str, inbox_url: str, **more: str) -> Settings:
+    given = {
+        "BUS_URL": bus_url,
+        "INBOX_URL": inbox_url,
+        "HTTP_HOST": "127.0.0.1",
+        "HTTP_PORT": str(free_port()),
+    }
+    given |= {"BACKOFF_SECONDS": "0.1", "BACKOFF_MAX_SECONDS": "0.2", **more}
+    return load({f"CHASSIS_{name}": value for name, value in given.items()})
+
+
+async def live(settings: Settings) -> None:
+    """Return once the service has done all of it and has stopped. Fails after a while otherwise."""
+    handled: list[str] = []
+    rejecting = True
+    service = Service(SERVICE, version="1")
+
+    @service.on(UserSignedUp)
+    async def open_account(event: UserSignedUp, ctx: Context) -> None:
+        if event.user_id == "again" and ctx.attempt == 1:
+            raise OSError("once")
+        if event.user_id == "never" and rejecting:
+            raise Reject("never")
+        ctx.publish(AccountOpened(account_id=event.user_id))
+
+    @service.on(AccountOpened)
+    async def note(event: AccountOpened, ctx: Context) -> None:
+        handled.append(event.account_id)
+
+    running = asyncio.create_task(run(service, settings))
+    bus = open_bus(settings, SERVICE, NoBusMetrics())
+    try:
+        await bus.start()
+        await asyncio.wait_for(asyncio.gather(bus.wait_ready(), ready(settings.http_port)), 60)
+        for number, user in enumerate(("good", "again", "never")):
+            event = to_event(UserSignedUp(user_id=user), source="shop", id_=f"e-{number}")
+            await bus.publish(event)
+        await eventually(lambda: {"good", "again"} <= set(handled) or running.done())
+        assert not running.done(), running.result()
+        while (await bus.backlog(SERVICE)).dead < 1:
+            await asyncio.sleep(0.05)
+        rejecting = False
+        assert await letters.replay(bus, SERVICE, letters.Filter()) == 1
+        await eventually(lambda: "never" in handled)
+        assert (await bus.backlog(SERVICE)).dead == 0
+    finally:
+        if not running.done():
+            os.kill(os.getpid(), signal.SIGTERM)
+        await asyncio.wait_for(running, 30)
+        await bus.close()
+
+
+async def ready(port: int) -> None:
+    """Return once the service at this port takes events."""
+    async with aiohttp.ClientSession() as session:
+        while True:
+            with suppress(aiohttp.ClientError):
+                async with session.get(f"http://127.0.0.1:{port}/readyz") as answer:
+                    if answer.status == 200:
+                        return
+            await asyncio.sleep(0.05)
