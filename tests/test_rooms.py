@@ -27,14 +27,14 @@ ROOT = Path(__file__).parents[1]
 CHASSIS: Table = {
     "cli": "tools replica service adapters deadletters publishing inbox bus contracts settings"
     " telemetry urls reasons",
-    "testing": "replica service processes.memory processes bus.memory inbox.memory inbox.telling"
-    " inbox.postgres inbox processes.store bus contracts settings telemetry",
+    "testing": "replica service publishing processes.memory processes bus.memory inbox.memory"
+    " inbox.telling inbox.postgres inbox processes.store bus contracts settings telemetry",
     "tools": "replica service publishing bus contracts settings urls",
-    "chassis": "service batches processes context retry",
+    "chassis": "replica service batches processes context retry unavailable",
     "replica": "service registration policy batches context adapters processes handling publishing"
-    " inbox.unclaimed inbox processes.store bus contracts retry backoff cancellation settings"
+    " inbox.unclaimed inbox processes.store bus contracts retry backoff cancellation settings urls"
     " telemetry",
-    "service": "registration policy batches processes context contracts bus",
+    "service": "registration policy batches processes publishing context contracts bus",
     "registration": "processes policy contracts bus",
     "batches": "handling context retry telemetry psycopg",
     "processes": "context processes.store contracts retry backoff telemetry psycopg",
@@ -42,7 +42,7 @@ CHASSIS: Table = {
     "context": "contracts psycopg",
     "deadletters": "bus",
     "adapters": "settings processes.store inbox bus",
-    "publishing": "bus contracts telemetry",
+    "publishing": "inbox bus contracts telemetry psycopg",
     "bus.memory": "bus contracts",
     "bus.nats": "jetstream bus contracts telemetry backoff nats",
     "bus.rabbitmq": "bus contracts telemetry urls backoff cancellation aiormq pamqp",
@@ -57,8 +57,8 @@ CHASSIS: Table = {
     "inbox.telling": "inbox contracts",
     "jetstream": "telemetry urls backoff cancellation nats",
     "processes.store": "contracts psycopg",
-    "inbox": "contracts psycopg",
-    "bus": "contracts",
+    "inbox": "contracts psycopg unavailable",
+    "bus": "contracts unavailable",
     "calls": "telemetry",
     "telemetry": "reasons",
     "contracts": "reasons",
@@ -67,6 +67,7 @@ CHASSIS: Table = {
     "retry": "backoff reasons",
     "policy": "",
     "backoff": "",
+    "unavailable": "",
     "cancellation": "",
     "reasons": "",
     # Libraries

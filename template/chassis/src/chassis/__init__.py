@@ -11,16 +11,20 @@ if TYPE_CHECKING:
     from chassis.context import Context
     from chassis.processes.context import ProcessContext
     from chassis.processes.wakeups import WakeUp
+    from chassis.replica.scripts import connected
     from chassis.retry import Reject, RetryAfter
     from chassis.service import Service
+    from chassis.unavailable import Unavailable
 else:
     _HOMES = {
         "Batch": "chassis.batches.batch",
         "Context": "chassis.context",
+        "connected": "chassis.replica.scripts",
         "ProcessContext": "chassis.processes.context",
         "Reject": "chassis.retry",
         "RetryAfter": "chassis.retry",
         "Service": "chassis.service",
+        "Unavailable": "chassis.unavailable",
         "WakeUp": "chassis.processes.wakeups",
     }
 
@@ -31,4 +35,14 @@ else:
         return globals()[name]
 
 
-__all__ = ["Batch", "Context", "ProcessContext", "Reject", "RetryAfter", "Service", "WakeUp"]
+__all__ = [
+    "Batch",
+    "Context",
+    "ProcessContext",
+    "Reject",
+    "RetryAfter",
+    "Service",
+    "Unavailable",
+    "WakeUp",
+    "connected",
+]

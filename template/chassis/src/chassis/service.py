@@ -30,8 +30,13 @@ Lifespan = Callable[[], AbstractAsyncContextManager[Resources]]
 if TYPE_CHECKING:
     from chassis.batches.batch import Batch
     from chassis.processes.definition import Process
+    from chassis.publishing.direct import Direct, Writing
 
     BatchHandler = Callable[[Batch[Event, Resources]], Awaitable[None]]
+
+
+class NotConnected(RuntimeError):
+    """The service publishes while it does not run; the message says what to do."""
 
 
 class Service(Generic[Resources]):
@@ -63,6 +68,8 @@ class Service(Generic[Resources]):
         self.registry = Registry()
         self.lifespan = lifespan
         self.held = Held()
+        self.direct: Direct | None = None
+        """Set while the service is connected."""
 
     def on(
         self,
@@ -137,6 +144,35 @@ class Service(Generic[Resources]):
             return handler
 
         return register
+
+    async def publish(self, message: Message, *, id: str | None = None) -> str:  # noqa: A002 - what CloudEvents calls it
+        """Publish `message` from anywhere but a handler; returns its id once the event is safe.
+
+        That is when the broker has confirmed it or, with the inbox in PostgreSQL, when it is in the
+        outbox. The same `id` again is safe: readers take the event once. It is random unless given.
+        Raises Unavailable if the broker or the database is away, without waiting for its return,
+        Unpublishable if the event can never be published, and NotConnected unless the service runs.
+        In a script, `async with connected(service):` connects it.
+        """
+        return await self._connected("publish").publish(message, id)
+
+    def transaction(self, *, key: str | None = None) -> "AbstractAsyncContextManager[Writing]":
+        """A transaction for what a request writes and publishes, with the inbox in PostgreSQL.
+
+        Gives `tx.connection` and `tx.publish(message)`. Both are committed when the block ends, and
+        neither is if it raises. `key`, such as a request's Idempotency-Key, makes it happen once
+        within CHASSIS_RETENTION_SECONDS: in a repetition `tx.repeated` is true and nothing is kept.
+        Raises Unavailable, NoOutbox without PostgreSQL, and NotConnected as `publish` does.
+        """
+        return self._connected("transaction").transaction(key)
+
+    def _connected(self, method: str) -> "Direct":
+        if self.direct is None:
+            raise NotConnected(
+                f"service.{method}() works while {self.name} runs: in a script, call it inside "
+                "`async with connected(service):`"
+            )
+        return self.direct
 
     def upcast(
         self, old: type[Old], new: type[New]

@@ -41,6 +41,8 @@ from chassis.inbox.memory import MemoryInbox
 from chassis.inbox.telling import TellingInbox
 from chassis.processes.memory import MemoryProcesses
 from chassis.processes.store import Address, ProcessStore, decoded
+from chassis.publishing.direct import Direct
+from chassis.publishing.publisher import Publisher
 from chassis.replica import assemble
 from chassis.replica.resources import opened
 from chassis.service import Service, State
@@ -130,12 +132,16 @@ class Harness:
                 inbox = TellingInbox(database, _current.get, bus.publish)
                 processes = database.processes(self._service.name)
             self._processes = processes
+            metrics = assemble.metrics_of(self._service)
+            publisher = Publisher(bus, metrics, NoTraces(), settings.max_body_bytes)
+            self._service.direct = Direct(self._service.name, publisher, inbox)
+            stack.callback(setattr, self._service, "direct", None)
             self._consumer = assemble.consumer_of(
                 self._service,
                 settings,
                 bus,
                 inbox,
-                metrics=assemble.metrics_of(self._service),
+                metrics=metrics,
                 traces=NoTraces(),
                 processes=processes if self._service.registry.processes else None,
                 now=lambda: self._now,

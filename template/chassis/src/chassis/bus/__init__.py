@@ -11,6 +11,7 @@ from typing import Literal, Protocol
 from chassis.bus.dead_letters import DeadLetter, Failure
 from chassis.bus.history import History
 from chassis.contracts.envelope import EncodedEvent, Envelope
+from chassis.unavailable import Unavailable
 
 __all__ = [
     "Backlog",
@@ -31,7 +32,7 @@ __all__ = [
 DeliveryMode = Literal["shared", "every_replica"]
 
 
-class BusUnavailable(ConnectionError):
+class BusUnavailable(Unavailable):
     """The broker did not confirm: not connected, connection lost, refused or timed out.
 
     The message may have arrived. Publishing it again with the same id is safe.

@@ -17,12 +17,13 @@ from uuid import uuid4
 
 from chassis.contracts.envelope import EncodedEvent
 from chassis.inbox.outbox import Outbox
+from chassis.unavailable import Unavailable
 
 if TYPE_CHECKING:
     from psycopg import AsyncConnection
 
 
-class InboxUnavailable(ConnectionError):
+class InboxUnavailable(Unavailable):
     """The store did not answer, or refuses writes. The operation may have taken effect."""
 
 
@@ -131,6 +132,28 @@ class SharedTransaction(Protocol):
     async def roll_back(self) -> None: ...
 
 
+class RequestTransaction(Protocol):
+    """A request's own writes, its events and its key: all or nothing."""
+
+    @property
+    def connection(self) -> "AsyncConnection[tuple[Any, ...]]":
+        """For the request's writes. The request must not commit."""
+
+    @property
+    def repeated(self) -> bool:
+        """True if the key is that of a transaction that is committed already."""
+
+    @property
+    def broken(self) -> bool:
+        """As of Transaction."""
+
+    async def commit(self, events: Sequence[EncodedEvent]) -> None:
+        """Store `events` for a relay and commit, as Transaction.complete does."""
+
+    async def roll_back(self) -> None:
+        """Undo all writes; the key is unused again. Never raises."""
+
+
 @runtime_checkable
 class TransactionalInbox(Inbox, Protocol):
     """An inbox in a database that also stores a handler's writes and its outgoing events."""
@@ -143,6 +166,15 @@ class TransactionalInbox(Inbox, Protocol):
 
     async def complete_with(self, lease: Lease, events: Sequence[EncodedEvent]) -> None:
         """As `complete`; `events` are stored for a relay in the same transaction."""
+
+    async def store(self, events: Sequence[EncodedEvent]) -> None:
+        """Store `events` for a relay. Raises InboxUnavailable."""
+
+    async def begin_request(self, key: str | None) -> RequestTransaction:
+        """A transaction that holds `key`, for the retention once it is committed; None: no key.
+
+        It waits a few seconds for another one with the same key. Raises InboxUnavailable.
+        """
 
     async def migrate(self) -> Sequence[str]:
         """Bring the tables up to date, before or instead of `open`; returns the steps done.

@@ -7,7 +7,14 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
 from chassis.contracts.envelope import EncodedEvent
-from chassis.inbox import Lease, Refused, SharedTransaction, Transaction, TransactionalInbox
+from chassis.inbox import (
+    Lease,
+    Refused,
+    RequestTransaction,
+    SharedTransaction,
+    Transaction,
+    TransactionalInbox,
+)
 
 Completed = Callable[[Sequence[Lease], Sequence[EncodedEvent]], Awaitable[None]]
 
@@ -54,6 +61,13 @@ class TellingInbox:
     async def begin_all(self, leases: Sequence[Lease]) -> SharedTransaction:
         return _SharedTransaction(await self._inbox.begin_all(leases), self._completed)
 
+    async def store(self, events: Sequence[EncodedEvent]) -> None:
+        await self._inbox.store(events)
+        await self._completed([], events)
+
+    async def begin_request(self, key: str | None) -> RequestTransaction:
+        return _Request(await self._inbox.begin_request(key), self._completed)
+
     async def _completed(self, leases: Sequence[Lease], events: Sequence[EncodedEvent]) -> None:
         for lease in leases:
             self._claimants[lease.key].handled = True
@@ -94,3 +108,21 @@ class _SharedTransaction:
     async def complete_all(self, leases: Sequence[Lease], events: Sequence[EncodedEvent]) -> None:
         await self._transaction.complete_all(leases, events)
         await self._completed(leases, events)
+
+
+class _Request:
+    """As `_Transaction`, for the transaction of a request."""
+
+    def __init__(self, transaction: RequestTransaction, completed: Completed) -> None:
+        self._transaction = transaction
+        self._completed = completed
+        self.connection, self.roll_back = transaction.connection, transaction.roll_back
+        self.repeated = transaction.repeated
+
+    @property
+    def broken(self) -> bool:
+        return self._transaction.broken
+
+    async def commit(self, events: Sequence[EncodedEvent]) -> None:
+        await self._transaction.commit(events)
+        await self._completed([], events)

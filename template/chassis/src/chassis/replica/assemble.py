@@ -25,6 +25,7 @@ from chassis.handling.surroundings import Limits, Surroundings
 from chassis.inbox import Inbox, InboxUnavailable, TransactionalInbox
 from chassis.inbox.unclaimed import Unclaimed
 from chassis.processes.store import ProcessStore
+from chassis.publishing.direct import Direct
 from chassis.publishing.publisher import Publisher
 from chassis.replica.relay import Relay
 from chassis.replica.routes import Routes
@@ -51,6 +52,7 @@ class Parts:
     inbox: Inbox
     consumer: Consumer
     relay: Relay | None
+    direct: Direct
     metrics: Metrics
     traces: Traces
     processes: ProcessStore | None
@@ -70,10 +72,10 @@ def parts(service: Service, settings: Settings) -> Parts:
         messaging_system=bus.system,
     )
     relay = None
+    publisher = Publisher(bus, metrics, traces, settings.max_body_bytes)
     if not isinstance(inbox, TransactionalInbox):
         _require_no_transaction(service)
     else:
-        publisher = Publisher(bus, metrics, traces, settings.max_body_bytes)
         relay = Relay(inbox, service.name, bus, publisher, metrics)
     processes = None
     if service.registry.processes:
@@ -81,7 +83,8 @@ def parts(service: Service, settings: Settings) -> Parts:
     consumer = consumer_of(
         service, settings, bus, inbox, metrics=metrics, traces=traces, processes=processes
     )
-    return Parts(bus, inbox, consumer, relay, metrics, traces, processes)
+    direct = Direct(service.name, publisher, inbox)
+    return Parts(bus, inbox, consumer, relay, direct, metrics, traces, processes)
 
 
 def _require_no_transaction(service: Service) -> None:

@@ -84,12 +84,14 @@ async def _live(service: Service, settings: Settings, parts: Parts, *, relay_alo
 
 async def _serve(service: Service, settings: Settings, parts: Parts, lifecycle: Lifecycle) -> None:
     await parts.bus.start()
+    service.direct = parts.direct
     announcing = asyncio.create_task(_announce(parts.bus))
     watching = asyncio.create_task(backlog.watch(parts.bus, service.name, parts.metrics))
     await lifecycle.stopping.wait()
     announcing.cancel()
     watching.cancel()
     await _drain(parts, settings.drain_seconds)
+    service.direct = None
 
 
 async def _close_store_and_traces(parts: Parts) -> None:

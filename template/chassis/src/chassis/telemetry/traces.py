@@ -6,8 +6,10 @@ Without an endpoint it imports nothing and only hands the incoming trace context
 import asyncio
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextvars import ContextVar
 from importlib import import_module
 from threading import Thread
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Protocol
 
 import structlog
@@ -26,6 +28,9 @@ class TracesError(Exception):
 
 
 Carrier = Mapping[str, str]
+
+incoming: ContextVar[Carrier] = ContextVar("incoming", default=MappingProxyType({}))
+"""The trace context of the request at work; empty outside of one."""
 
 
 class Traces(Protocol):

@@ -18,6 +18,7 @@ from chassis.inbox import (
     LeaseLost,
     Refusal,
     Refused,
+    RequestTransaction,
     SharedTransaction,
     Transaction,
     probe_key,
@@ -27,6 +28,7 @@ from chassis.inbox.postgres import schema
 from chassis.inbox.postgres.database import Connection, Database
 from chassis.inbox.postgres.outbox import STORE, Bell, PostgresOutbox, stored
 from chassis.inbox.postgres.processes import PostgresProcesses
+from chassis.inbox.postgres.requests import STORE_ALONE, begin_request
 from chassis.inbox.postgres.transaction import begin, begin_all
 
 _log = structlog.get_logger(__name__)
@@ -169,6 +171,16 @@ class PostgresInbox:
     def on_stored(self, ring: Callable[[], None]) -> None:
         self._bell.in_process = ring
 
+    async def store(self, events: Sequence[EncodedEvent]) -> None:
+        async with self._database.statement() as connection:
+            await connection.execute(STORE_ALONE, stored(events, self._bell))
+        self._bell.ring()
+
+    async def begin_request(self, key: str | None) -> RequestTransaction:
+        if key is not None:
+            await self._expire_for_request()
+        return await begin_request(self._database, key, self._terms, self._bell)
+
     async def release(self, lease: Lease) -> None:
         await self._change(_RELEASE, lease)
 
@@ -191,6 +203,13 @@ class PostgresInbox:
         async with self._database.statement() as connection:
             parameters = {"key": lease.key, "fence": lease.fence, **self._terms, **further}
             return (await connection.execute(statement, parameters)).rowcount == 1
+
+    async def _expire_for_request(self) -> None:
+        if self._claims_until_expiry > 1:
+            self._claims_until_expiry -= 1
+            return
+        async with self._database.statement() as connection:
+            await self._expire_now_and_then(connection)
 
     async def _expire_now_and_then(self, connection: Connection) -> None:
         """Delete expired records, at most twice as many as claims since the last time."""

@@ -86,6 +86,10 @@ class Bell:
             self.in_process()
 
 
+NOTHING: Mapping[str, object] = {"sources": [], "headers": [], "bodies": [], "notify": False}
+"""The parameters of STORE without an event."""
+
+
 def stored(events: Sequence[EncodedEvent], bell: Bell) -> Mapping[str, object]:
     """The parameters of STORE for `events`; none without events."""
     if not events:

@@ -7,7 +7,7 @@ and unlocks the row.
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from typing import LiteralString, cast
+from typing import Any, LiteralString, cast
 
 import psycopg
 from psycopg.pq import TransactionStatus
@@ -15,7 +15,7 @@ from psycopg.pq import TransactionStatus
 from chassis.contracts.envelope import EncodedEvent
 from chassis.inbox import Lease, LeaseLost
 from chassis.inbox.postgres.database import Connection, Database
-from chassis.inbox.postgres.outbox import STORE, Bell, stored
+from chassis.inbox.postgres.outbox import NOTHING, STORE, Bell, stored
 from chassis.retry import Reject
 
 # The time limit is for a replica that vanishes without closing its connection: without a limit, its
@@ -105,19 +105,19 @@ class PostgresTransaction:
         Raises InboxUnavailable without an answer: the server may have committed or not. A refusal,
         such as by a deferred constraint, raises psycopg's own error.
         """
-        await self._finish(_COMPLETE_AND_STORE if events else _COMPLETE, {}, events)
+        await self.finish(_COMPLETE_AND_STORE if events else _COMPLETE, {}, events)
 
     async def complete_all(self, leases: Sequence[Lease], events: Sequence[EncodedEvent]) -> None:
         """As `complete`, for these of the claims that the transaction holds."""
-        nothing = {"sources": [], "headers": [], "bodies": [], "notify": False}
-        await self._finish(_COMPLETE_ALL, {**nothing, **_held(leases)}, events)
+        await self.finish(_COMPLETE_ALL, _held(leases), events)
 
-    async def _finish(
+    async def finish(
         self,
         statement: LiteralString,
         further: Mapping[str, object],
         events: Sequence[EncodedEvent],
     ) -> None:
+        """Execute `statement` with `further` parameters and those of STORE, and commit."""
         if self._connection.info.transaction_status is TransactionStatus.INERROR:
             raise TransactionFailed(
                 "a statement in the handler's transaction failed, the handler went on, and "
@@ -127,7 +127,8 @@ class PostgresTransaction:
         try:
             async with asyncio.timeout(self._database.timeout):
                 completed = await self._connection.execute(
-                    statement, {**self._parameters, **further, **stored(events, self._bell)}
+                    statement,
+                    {**self._parameters, **NOTHING, **further, **stored(events, self._bell)},
                 )
                 if completed.rowcount != 1:
                     raise TransactionEnded(
@@ -186,7 +187,7 @@ async def begin(
 ) -> PostgresTransaction:
     """A transaction that holds the row of `lease`. Raises LeaseLost, InboxUnavailable."""
     parameters = {"key": lease.key, "fence": lease.fence, **terms}
-    return await _begin(database, _BEGIN, [lease], parameters, bell)
+    return (await open_transaction(database, _BEGIN, [lease], parameters, bell))[0]
 
 
 async def begin_all(
@@ -194,16 +195,20 @@ async def begin_all(
 ) -> PostgresTransaction:
     """A transaction that holds the rows of all `leases`. Raises LeaseLost, InboxUnavailable."""
     parameters = {"key": leases[0].key, **_held(leases), **terms}
-    return await _begin(database, _BEGIN_ALL, leases, parameters, bell)
+    return (await open_transaction(database, _BEGIN_ALL, leases, parameters, bell))[0]
 
 
-async def _begin(
+async def open_transaction(
     database: Database,
     statement: LiteralString,
     leases: Sequence[Lease],
     parameters: Mapping[str, object],
     bell: Bell,
-) -> PostgresTransaction:
+) -> tuple[PostgresTransaction, list[tuple[Any, ...]]]:
+    """A transaction that begins with `statement`, and the rows that this gave.
+
+    Each row begins with the transaction's id; there must be one for each of `leases`.
+    """
     connection = await database.take()
     try:
         async with asyncio.timeout(database.timeout):
@@ -222,9 +227,8 @@ async def _begin(
         if isinstance(error, psycopg.Error | OSError):
             raise await database.failed(error) from error
         raise
-    return PostgresTransaction(
-        database, connection, block, {**parameters, "transaction": held[0][0]}, bell
-    )
+    parameters = {**parameters, "transaction": held[0][0]}
+    return PostgresTransaction(database, connection, block, parameters, bell), held
 
 
 def _held(leases: Sequence[Lease]) -> Mapping[str, object]:
