@@ -2,7 +2,6 @@
 
 import json
 import os
-import random
 import signal
 import subprocess
 import sys
@@ -123,52 +122,59 @@ def is_running(pid: int) -> bool:
 
 
 KILLS = 10
-AMID = 3
-"""So many of the kills must be seen to have met a service half written."""
-HELPERS = 4
-"""Two that work, the one that starts them, and the one that tidies up after them."""
+HELD = Path(__file__).with_name("held")
+"""The folder of a `sitecustomize` that holds an update amid the writing."""
 
 
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("in_place", [False, True])
 def test_killed_at_ten_moments_every_service_is_untouched_or_updated(
-    dockyard: Dockyard, fleet: Fleet, in_place: bool
+    dockyard: Dockyard,
+    fleet: Fleet,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    in_place: bool,
 ) -> None:
     made = [fleet.add(f"{number}-svc") for number in range(4)]
     fleet.release()
-    options = ("--jobs", "2", *(("--in-place",) if in_place else ()))
+    options = ("--in-place",) if in_place else ()
     untouched = [each.state() for each in made]
-    objects = [written(each) for each in made]
+    objects = {str(each.root): None if in_place else written(each) for each in made}
+    monkeypatch.setenv("HELD_OBJECTS", json.dumps(objects))
 
-    def is_amid(number: int) -> bool:
-        if in_place:
-            return (made[number].root / ".git/dockyard").exists()
-        return written(made[number]) > objects[number] and not branches(made[number])
+    def update_held_at(moment: int) -> Path:
+        folder = tmp_path / f"held-at-{moment}"
+        folder.mkdir()
+        monkeypatch.setenv("PYTHONPATH", str(HELD))
+        monkeypatch.setenv("HELD_IN", str(folder))
+        monkeypatch.setenv("HELD_AT", str(moment))
+        return folder
 
-    moments = random.Random(7)
-    killed = amid = tries = 0
-    while killed < KILLS or amid < AMID:
-        tries += 1
-        assert tries <= 6 * KILLS, (
-            f"of {tries} updates {killed} were killed, {amid} of them amid the writing"
-        )
-        chosen = moments.randrange(len(made))
-        with started(fleet.folder, *options) as process:
-            helpers: list[psutil.Process] = []
-            while not is_amid(chosen) and process.poll() is None:
-                # Looked for beforehand: that takes longer than the writing.
-                helpers = helpers if len(helpers) == HELPERS else pythons_of(process)
-                time.sleep(0.001)
-            time.sleep(moments.choice([0, moments.uniform(0, 0.02)]))
+    assert dockyard("fleet", "update", fleet.folder, *options).code == 0  # fills the caches
+    for each in made:
+        put_back(each)
+    whole = update_held_at(0)
+    with started(fleet.folder, "--jobs", "1", *options) as process:
+        assert process.wait(PATIENCE) == 0
+    # Two processes have no fewer: what one does while the other is amid the writing counts too.
+    moments = (whole / "moments").stat().st_size
+    assert moments > KILLS
+
+    for number in range(KILLS):
+        for each in made:
+            put_back(each)
+        held = update_held_at(1 + number * moments // KILLS)
+        with started(fleet.folder, "--jobs", "2", *options) as process:
+            until((held / "held").exists, process)
             # The first process alone: the others then undo their work. Or all: nothing is undone.
-            kill(process, helpers, at_once=moments.random() < 0.7)
-        killed += process.returncode == -signal.SIGKILL
-        amid += any(map(is_amid, range(len(made))))
+            kill(process, release=held / "release", at_once=number % 3 > 0)
+        monkeypatch.delenv("PYTHONPATH")
         for each, before in zip(made, untouched, strict=True):
             assert_whole(dockyard, each, before, in_place=in_place)
-            put_back(each)
 
-    assert dockyard("fleet", "update", fleet.folder, *options).code == 0
+    for each in made:
+        put_back(each)
+    assert dockyard("fleet", "update", fleet.folder, "--jobs", "2", *options).code == 0
     for each in made:
         if in_place:
             assert (each.root / "added.txt").exists()
@@ -184,19 +190,23 @@ def written(made: Made) -> int:
 def pythons_of(process: subprocess.Popen[str]) -> list[psutil.Process]:
     """Dockyard's processes that `process` has begun. A git at work ends by itself."""
     found = []
-    with suppress(psutil.NoSuchProcess):
-        for each in psutil.Process(process.pid).children(recursive=True):
-            with suppress(psutil.NoSuchProcess):
-                found += [each] if "python" in each.name().lower() else []
+    for each in psutil.Process(process.pid).children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            found += [each] if "python" in each.name().lower() else []
     return found
 
 
-def kill(process: subprocess.Popen[str], helpers: list[psutil.Process], *, at_once: bool) -> None:
-    """Kill the update, with `at_once` its helpers too; return when none of them works."""
+def kill(process: subprocess.Popen[str], *, release: Path, at_once: bool) -> None:
+    """Kill the update, with `at_once` its helpers too; let go of those held back.
+
+    Returns when none of them works.
+    """
+    helpers = pythons_of(process)
     process.kill()
     for each in helpers if at_once else ():
         with suppress(psutil.NoSuchProcess):
             each.kill()
+    release.touch()
     process.communicate(timeout=PATIENCE)
     assert psutil.wait_procs(helpers, timeout=PATIENCE)[1] == []
 
