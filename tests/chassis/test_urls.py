@@ -68,6 +68,7 @@ def test_a_special_character_that_is_not_encoded_is_refused_without_a_part_of_th
         (OTLP, "collector:4318", "the scheme must be one of http://, https://"),
         (BUS, "amqp://", "it names no host, expected something like amqp://host"),
         (INBOX, f"redis://:{MARKER}@host/{MARKER}", "its path must be a database's number"),
+        (INBOX, f"redis+sentinel://:{MARKER}@host", "its path must name the primary"),
     ],
 )
 def test_a_url_that_leads_nowhere_is_told_what_is_expected(
@@ -132,6 +133,8 @@ def test_a_parameter_that_is_no_number_is_named(variable: str, url: str, name: s
         (BUS, "memory://"),
         (INBOX, "redis://:p%2Fs@[::1]:6379/2"),
         (INBOX, "rediss://host?ssl_ca_certs=/etc/ca.pem"),
+        (INBOX, "redis+sentinel://svc:pw@one,two:26380/primary/0?sentinel_password=p"),
+        (BUS, "tls://one,two?credsfile=/nats/svc.creds"),
         (INBOX, "postgresql://svc@host/db?sslmode=verify-full&connect_timeout=3"),
         (OTLP, "http://collector:4318"),
     ],

@@ -2,15 +2,19 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
+from pathlib import Path
 from uuid import uuid4
 
 import pytest
 from redis.asyncio import Redis
 from structlog.testing import capture_logs
 
-from chassis.inbox import InboxUnavailable, Lease, Refused
+from chassis.inbox import InboxUnavailable, Lease, Refusal, Refused
 from chassis.inbox.redis import RedisInbox
-from tests.brokers.redis import redis_server
+from tests.brokers.process import free_port
+from tests.brokers.redis import redis_server, redis_with_sentinels
+from tests.waiting import PATIENCE_WITH_PROCESSES
 
 
 @pytest.fixture(scope="module")
@@ -134,3 +138,33 @@ async def _claimed(inbox: RedisInbox) -> Lease:
     answer = await inbox.claim(uuid4().hex, "d1")
     assert isinstance(answer, Lease)
     return answer
+
+
+async def test_after_a_failover_the_sentinels_lead_to_the_new_primary(tmp_path: Path) -> None:
+    with redis_with_sentinels(tmp_path) as (url, primary):
+        inbox = RedisInbox(url, lease_seconds=60, retention_seconds=60)
+        await inbox.open()
+        lease = await _claimed(inbox)
+        await inbox.complete(lease)
+        primary.kill()
+
+        served = False
+        async with asyncio.timeout(PATIENCE_WITH_PROCESSES):
+            while not served:
+                with suppress(InboxUnavailable):
+                    await inbox.ping()
+                    served = True
+
+        assert await inbox.claim(lease.key, lease.digest) == Refused(Refusal.DUPLICATE, 0.0)
+        await inbox.close()
+
+
+async def test_a_primary_that_no_sentinel_knows_is_named_without_the_password(
+    tmp_path: Path,
+) -> None:
+    url = f"redis+sentinel://svc:secret@127.0.0.1:{free_port()}/other"
+    inbox = RedisInbox(url, lease_seconds=60, retention_seconds=60)
+    with pytest.raises(InboxUnavailable, match=r"Redis at other of 127\.0\.0\.1") as failure:
+        await inbox.open()
+    assert "secret" not in str(failure.value)
+    await inbox.close()

@@ -26,6 +26,8 @@ _INBOXES = {
     "tls": ("chassis.inbox.nats_kv", "NatsKvInbox", "nats"),
     "redis": ("chassis.inbox.redis", "RedisInbox", "redis"),
     "rediss": ("chassis.inbox.redis", "RedisInbox", "redis"),
+    "redis+sentinel": ("chassis.inbox.redis", "RedisInbox", "redis"),
+    "rediss+sentinel": ("chassis.inbox.redis", "RedisInbox", "redis"),
     "postgresql": ("chassis.inbox.postgres.inbox", "PostgresInbox", "postgres"),
 }
 
@@ -35,6 +37,8 @@ _PROCESSES = {
     "tls": ("chassis.processes.nats_kv", "NatsKvProcesses", "nats"),
     "redis": ("chassis.processes.redis", "RedisProcesses", "redis"),
     "rediss": ("chassis.processes.redis", "RedisProcesses", "redis"),
+    "redis+sentinel": ("chassis.processes.redis", "RedisProcesses", "redis"),
+    "rediss+sentinel": ("chassis.processes.redis", "RedisProcesses", "redis"),
 }
 
 ACK_WAIT_LEASES = 1.25
@@ -53,8 +57,9 @@ def open_bus(settings: Settings, name: str, metrics: BusMetrics) -> Bus:
     url = settings.bus
     scheme = urlsplit(url).scheme
     if scheme == "memory":
-        return cast("Bus", _load("chassis.bus.memory", "MemoryBus", "", scheme)())
-    adapter = _load(*_BUSES[scheme], scheme)
+        return cast("Bus", _load("chassis.bus.memory", "MemoryBus", "", "memory://")())
+    adapter = _load(*_BUSES[scheme], f"{scheme}://")
+    _require_keys(url)
     if scheme.startswith("amqp"):
         return cast("Bus", adapter(url, name=name, metrics=metrics))
     return cast(
@@ -76,7 +81,7 @@ def open_bus(settings: Settings, name: str, metrics: BusMetrics) -> Bus:
 def open_inbox(settings: Settings) -> Inbox:
     """The inbox of `settings`, not opened yet."""
     scheme = urlsplit(settings.inbox).scheme
-    adapter = _load(*_INBOXES[scheme], scheme)
+    adapter = _load(*_INBOXES[scheme], f"{scheme}://")
     terms = {
         "lease_seconds": settings.lease_seconds,
         "retention_seconds": settings.retention_seconds,
@@ -92,6 +97,7 @@ def open_inbox(settings: Settings) -> Inbox:
             "Inbox", adapter(settings.inbox, **terms, **connections, migrates=settings.migrate)
         )
     if scheme in {"nats", "tls"}:
+        _require_keys(settings.inbox)
         return cast("Inbox", adapter(settings.inbox, **terms, replicas=settings.nats_replicas))
     return cast("Inbox", adapter(settings.inbox, **terms))
 
@@ -118,13 +124,19 @@ class _Processes(Protocol):
     def processes(self, service: str) -> ProcessStore: ...
 
 
-def _load(module: str, name: str, extra: str, scheme: str) -> Callable[..., object]:
+def _require_keys(url: str) -> None:
+    """Signing in with a key needs a package that a password does not need."""
+    if "credsfile=" in url or "nkeyfile=" in url:
+        _load("nkeys", "from_seed", "nkeys", "NATS with a credsfile or an nkeyfile")
+
+
+def _load(module: str, name: str, extra: str, what: str) -> Callable[..., object]:
     try:
         return cast("Callable[..., object]", getattr(import_module(module), name))
     except ModuleNotFoundError as error:
         if error.name is None or error.name.startswith("chassis"):
             raise
         raise AdapterError(
-            f"{scheme}:// needs the package {error.name.partition('.')[0]!r}, which is not "
+            f"{what} needs the package {error.name.partition('.')[0]!r}, which is not "
             f"installed: add dockyard-chassis[{extra}] to the dependencies in pyproject.toml"
         ) from error

@@ -14,7 +14,8 @@ from chassis import urls
 
 PREFIX = "CHASSIS_"
 BUS_SCHEMES = ("amqp", "amqps", "nats", "tls", "memory")
-INBOX_SCHEMES = ("nats", "tls", "redis", "rediss", "postgresql", "memory")
+_REDIS = ("redis", "rediss", "redis+sentinel", "rediss+sentinel")
+INBOX_SCHEMES = ("nats", "tls", *_REDIS, "postgresql", "memory")
 
 _MIB = 1024 * 1024
 
@@ -126,8 +127,9 @@ class Settings:
     inbox_url: str | None = _setting(
         None,
         _url(*INBOX_SCHEMES),
-        "The inbox store: nats://, tls:// (NATS), redis://, rediss://, postgresql://, memory://. "
-        "On a NATS or memory bus it may be left out: the bus keeps the inbox too.",
+        "The inbox store: nats://, tls:// (NATS), redis://, rediss://, redis+sentinel://, "
+        "rediss+sentinel://, postgresql://, memory://. On a NATS or memory bus "
+        "it may be left out: the bus keeps the inbox too.",
     )
     database_connections: int = _setting(
         16,

@@ -8,11 +8,12 @@ import re
 from urllib.parse import SplitResult, parse_qsl, urlsplit
 
 _AMQP = "auth cadata cafile capath certfile heartbeat keyfile no_verify_ssl timeout"
-_NATS = "cafile certfile keyfile"
+_NATS = "cafile certfile credsfile keyfile nkeyfile"
 _REDIS = (
     "client_name db health_check_interval protocol socket_keepalive ssl_ca_certs ssl_ca_path "
     "ssl_cert_reqs ssl_certfile ssl_check_hostname ssl_keyfile ssl_min_version ssl_password"
 )
+_SENTINEL = f"{_REDIS} sentinel_password sentinel_username"
 _POSTGRESQL = (
     "application_name channel_binding connect_timeout dbname fallback_application_name "
     "gssdelegation gssencmode gsslib host hostaddr keepalives keepalives_count keepalives_idle "
@@ -26,13 +27,15 @@ _PARAMETERS = {
     "amqps": _AMQP,
     "redis": _REDIS,
     "rediss": _REDIS,
+    "redis+sentinel": _SENTINEL,
+    "rediss+sentinel": _SENTINEL,
     "postgresql": _POSTGRESQL,
     "nats": _NATS,
     "tls": _NATS,
 }
 """By scheme: aiormq's and redis-py's that the chassis does not set itself, libpq's, and those that
 chassis.jetstream reads."""
-_SEVERAL = ("amqp", "amqps", "nats", "tls", "postgresql")
+_SEVERAL = ("amqp", "amqps", "nats", "tls", "redis+sentinel", "rediss+sentinel", "postgresql")
 """Schemes whose clients take several servers."""
 _WHOLE_NUMBERS = (
     "connect_timeout db health_check_interval heartbeat keepalives keepalives_count "
@@ -92,7 +95,12 @@ def _check(url: str, schemes: tuple[str, ...]) -> None:
         return
     if not parts.hostname:
         raise ValueError(f"it names no host, expected something like {parts.scheme}://host")
-    if parts.scheme.startswith("redis") and not re.fullmatch(r"/?\d*", parts.path):
+    if parts.scheme.endswith("+sentinel"):
+        if not re.fullmatch(r"/[^/]+(/\d*)?", parts.path):
+            raise ValueError(
+                f"its path must name the primary, as in {parts.scheme}://sentinel-1,sentinel-2/name/0"
+            )
+    elif parts.scheme.startswith("redis") and not re.fullmatch(r"/?\d*", parts.path):
         raise ValueError(f"its path must be a database's number, as in {parts.scheme}://host/0")
     _check_parameters(parts)
 

@@ -15,11 +15,9 @@ from hashlib import sha1
 from typing import Any, Literal
 
 import structlog
-from redis.asyncio import Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 from redis.exceptions import NoScriptError, OutOfMemoryError, ReadOnlyError, RedisError
 
+from chassis import redis_client
 from chassis.inbox import InboxUnavailable, Lease, LeaseLost, Refusal, Refused, probe_key
 
 PREFIX = "inbox:"
@@ -93,6 +91,9 @@ class _Operation:
 class RedisInbox:
     """`url` is `redis://`, `rediss://` (TLS) or `unix://`; raises ValueError for any other.
 
+    `redis+sentinel://sentinel-1,sentinel-2/primary/0` (`rediss+sentinel://`) asks sentinels where
+    the primary of that name is, at each connection.
+
     An answer takes at most twice `timeout` seconds: the batch before it, and its own.
     """
 
@@ -102,7 +103,8 @@ class RedisInbox:
         self._lease_ms = _milliseconds(lease_seconds)
         self._retention_ms = _milliseconds(retention_seconds)
         self._timeout = timeout
-        self._redis = _client(url, timeout)
+        self._redis = redis_client.connect(url, timeout)
+        self._where = redis_client.where(url)
         self._queue: list[_Operation] = []
         self._sender: asyncio.Task[None] | None = None
 
@@ -211,25 +213,11 @@ class RedisInbox:
     def _unavailable(self, error: Exception) -> Exception:
         if not isinstance(error, RedisError | OSError):
             return error
-        target = self._redis.connection_pool.connection_kwargs
-        where = (
-            target.get("path") or f"{target.get('host', 'localhost')}:{target.get('port', 6379)}"
-        )
         if (why := _why_no_writes(error)) is not None:
-            return InboxUnavailable(f"Redis at {where} refuses writes: {why}")
-        return InboxUnavailable(f"Redis at {where} failed: {str(error) or type(error).__name__}")
-
-
-def _client(url: str, timeout: float) -> Redis:
-    """Never repeats a command: a claim whose answer is lost would then be refused as busy."""
-    try:
-        return Redis.from_url(
-            url, socket_timeout=timeout, socket_connect_timeout=timeout, retry=Retry(NoBackoff(), 0)
+            return InboxUnavailable(f"Redis at {self._where} refuses writes: {why}")
+        return InboxUnavailable(
+            f"Redis at {self._where} failed: {str(error) or type(error).__name__}"
         )
-    except ValueError:
-        raise ValueError(
-            "the inbox URL is not of the form redis://[user:password@]host:port/database"
-        ) from None
 
 
 _NO_WRITES = {

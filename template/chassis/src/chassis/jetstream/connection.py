@@ -23,7 +23,7 @@ from nats.aio.subscription import Subscription
 
 from chassis.backoff import backoff
 from chassis.cancellation import cancel
-from chassis.jetstream.credentials import Login, servers_in, shown, tls_context
+from chassis.jetstream.credentials import servers_in, shown, sign_in
 from chassis.jetstream.errors import JetStreamError
 from chassis.jetstream.replies import Replies, Reply
 from chassis.jetstream.wire import OnMessage, WireClient
@@ -47,7 +47,8 @@ _STEADY_SECONDS = 10.0
 class JetStream:
     """`url`: one or more `nats://` or `tls://` servers, separated by commas.
 
-    Its parameters `cafile`, `certfile` and `keyfile` name a private CA and a client certificate.
+    Its parameters name files: `cafile`, `certfile` and `keyfile` a private CA and a client
+    certificate, `credsfile` or `nkeyfile` what signs in.
 
     `timeout` (seconds) bounds each answer of the server. A late answer, and every answer still open
     when the connection is lost, raises `unavailable`. `on_up` runs on each new connection before it
@@ -275,7 +276,6 @@ class JetStream:
 
     async def _connect(self, client: WireClient, lost: asyncio.Future[str]) -> None:
         errors: list[Exception] = []
-        login = Login.of(self._urls)
 
         async def on_error(error: Exception) -> None:
             errors[:] = [error]
@@ -289,11 +289,7 @@ class JetStream:
         try:
             async with asyncio.timeout(_CONNECT_SECONDS * len(self._urls)):
                 await client.connect(
-                    servers=self._urls,
-                    user=login.user,
-                    password=login.password,
-                    token=login.token,
-                    tls=tls_context(self._given),
+                    **sign_in(self._given),
                     name=self._name,
                     error_cb=on_error,
                     disconnected_cb=on_loss,

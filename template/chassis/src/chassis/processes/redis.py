@@ -7,11 +7,9 @@ inbox, Redis must not evict, a failover can forget the last writes, and a cluste
 from collections.abc import AsyncIterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from redis.asyncio import Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
+from chassis import redis_client
 from chassis.inbox import InboxUnavailable
 from chassis.processes.store import (
     Address,
@@ -54,9 +52,7 @@ class RedisProcesses:
     def __init__(
         self, url: str, service: str, retention_seconds: float, *, timeout: float = 5.0
     ) -> None:
-        self._redis: Redis = Redis.from_url(
-            url, socket_timeout=timeout, socket_connect_timeout=timeout, retry=Retry(NoBackoff(), 0)
-        )
+        self._redis = redis_client.connect(url, timeout)
         self._prefix = f"{PREFIX}{service}:"
         self._index = f"{PREFIX}{service}"
         self._retention = max(1, round(retention_seconds * 1000))
