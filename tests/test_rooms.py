@@ -25,8 +25,8 @@ ROOT = Path(__file__).parents[1]
 # is a room of its own: no other adapter, and nothing that handles events, may import it. `psycopg`
 # above the adapters is the type of the connection that a handler gets, nothing more.
 CHASSIS: Table = {
-    "cli": "tools replica service adapters deadletters publishing inbox bus contracts settings"
-    " telemetry urls reasons",
+    "cli": "tools replica service adapters deadletters processes publishing inbox processes.store"
+    " bus contracts settings telemetry urls reasons",
     "testing": "replica service publishing processes.memory processes bus.memory inbox.memory"
     " inbox.telling inbox.postgres inbox processes.store bus contracts settings telemetry",
     "tools": "replica service publishing bus contracts settings urls",

@@ -1,4 +1,4 @@
-"""The command of a service: run, dev, relay, migrate, publish, tail, smoke, load, dlq, config.
+"""The command of a service: run, dev, relay, migrate, publish, tail, smoke, load, dlq and others.
 
 The only room that prints or asks. A command imports what it needs when it runs: `--help` and
 `config` need no broker's client, no HTTP server and no handler.
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from chassis.cli import dlq, events, light, load, serving, smoke
+from chassis.cli import dlq, events, light, load, processes, serving, smoke
 from chassis.cli.output import say
 from chassis.cli.session import Session
 
@@ -22,6 +22,8 @@ MISTAKES = {
     "chassis.cli.session": ("UsageError",),
     "chassis.contracts.event_types": ("ContractError",),
     "chassis.inbox": ("InboxUnavailable",),
+    "chassis.processes.operations": ("NotFound",),
+    "chassis.processes.store": ("Conflict", "Unreadable"),
     "chassis.publishing.size": ("TooLarge",),
     "chassis.replica.probes": ("PortTaken",),
     "chassis.replica.resources": ("LifespanFailed",),
@@ -97,4 +99,5 @@ def _app(session: Session) -> typer.Typer:
     cli.command("load")(load.command(session))
     cli.command("config")(serving.config(session))
     cli.add_typer(dlq.app(session), name="dlq")
+    cli.add_typer(processes.app(session), name="processes")
     return cli

@@ -1,9 +1,7 @@
 """`dlq`: look at a service's dead letters, export, replay and discard them."""
 
 import json
-import re
 from collections.abc import Awaitable, Callable
-from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar
@@ -11,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 import typer
 
 from chassis.cli import export, letters
+from chassis.cli.duration import duration
 from chassis.cli.output import say
 from chassis.cli.session import Session, UsageError
 from chassis.reasons import REASONS
@@ -21,8 +20,6 @@ if TYPE_CHECKING:
 
 Result = TypeVar("Result")
 Act = Callable[["Bus", str, "Filter"], Awaitable[Result]]
-
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 TypeOption = Annotated[str | None, typer.Option("--type", help="Only this event type.")]
 ReasonOption = Annotated[
@@ -221,13 +218,4 @@ def _filter(
 
     if reason is not None and reason not in REASONS:
         raise UsageError(f"{reason!r} is not a reason: it is one of {', '.join(REASONS)}")
-    return Filter(id_, type_, reason, _duration(older_than), _duration(newer_than))
-
-
-def _duration(text: str | None) -> timedelta | None:
-    if text is None:
-        return None
-    match = re.fullmatch(r"(\d+)([smhd])", text)
-    if match is None:
-        raise UsageError(f"{text!r} is not a duration: a number and one of s, m, h, d, such as 15m")
-    return timedelta(seconds=int(match[1]) * _UNITS[match[2]])
+    return Filter(id_, type_, reason, duration(older_than), duration(newer_than))

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from google.protobuf.message import Message
 
     from chassis.bus import Bus, OnDelivery, Subscription
+    from chassis.processes.store import ProcessStore
     from chassis.service import Service
 
 CONNECT_SECONDS = 5.0
@@ -111,6 +112,28 @@ class Session:
             yield bus
         finally:
             await bus.close()
+
+    @asynccontextmanager
+    async def processes(self) -> "AsyncIterator[ProcessStore]":
+        """The open store of the service's processes. Raises InboxUnavailable, UsageError."""
+        from chassis import adapters
+        from chassis.telemetry import logs
+
+        settings = self.settings()
+        if settings.inbox.startswith("memory:"):
+            raise UsageError("processes in memory:// are known to their own replica only")
+        logs.configure(settings.log_format, "error", self.name)
+        inbox = adapters.open_inbox(settings)
+        store = adapters.open_processes(settings, self.name, inbox)
+        try:
+            if store.transactional:  # then it is open while the inbox is
+                await inbox.open()
+            await store.open()
+            yield store
+        finally:
+            await store.close()
+            if store.transactional:
+                await inbox.close()
 
     def load_contracts(self) -> None:
         """Import all generated contracts of the service."""
