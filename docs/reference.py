@@ -29,6 +29,7 @@ from chassis.bus.rabbitmq.messages import Received, dead_properties, retry_prope
 from chassis.calls.counts import counts_of
 from chassis.contracts.envelope import AMQP_PREFIX, NATS_PREFIX, Envelope, to_headers
 from chassis.reasons import REASONS as GIVEN
+from chassis.replica.web.requests import REQUESTS
 from chassis.service import Service
 from chassis.settings import VARIABLES
 from chassis.telemetry.metrics import Metrics
@@ -74,6 +75,7 @@ def dockyard_command() -> Iterator[str]:
 
 def metrics() -> Iterator[str]:
     counts_of("…")
+    REQUESTS.labels("…", "…", "…")
     bound = Metrics("service", "version", "version")
     bound.for_type("…")
     bound.for_handler("…", "…")
@@ -92,7 +94,7 @@ def metrics() -> Iterator[str]:
                 family.documentation,
             )
             for family in bound.registry.collect()
-            if family.name.startswith(("chassis_", "messaging_"))
+            if family.name.startswith(("chassis_", "messaging_", "http_server_"))
         ),
     )
 

@@ -1,6 +1,6 @@
 """A service: its name, its resources, and the handlers and upcasters that its team registers."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, MutableMapping
 from contextlib import AbstractAsyncContextManager
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
@@ -26,6 +26,8 @@ else:
 Event = TypeVar("Event", bound=Message)
 State = TypeVar("State", bound=Message)
 Handler = Callable[[Event, Context[Resources]], Awaitable[None]]
+AsgiApp = Callable[[MutableMapping[str, Any], Any, Any], Awaitable[None]]
+"""An app of the ASGI specification, whose messages are mappings of anything."""
 Lifespan = Callable[[], AbstractAsyncContextManager[Resources]]
 if TYPE_CHECKING:
     from chassis.batches.batch import Batch
@@ -68,6 +70,7 @@ class Service(Generic[Resources]):
         self.registry = Registry()
         self.lifespan = lifespan
         self.held = Held()
+        self.mounted: AsgiApp | None = None
         self.direct: Direct | None = None
         """Set while the service is connected."""
 
@@ -173,6 +176,19 @@ class Service(Generic[Resources]):
                 "`async with connected(service):`"
             )
         return self.direct
+
+    def mount(self, app: AsgiApp) -> None:
+        """Serve `app`, any ASGI app, on CHASSIS_API_PORT in the same process and event loop.
+
+        It takes requests once the stores are open, and answers those in flight during a drain. The
+        app's own startup and shutdown run around that, inside of the service's lifespan. Needs the
+        extra `http`. Raises RegistrationError for a second app.
+        """
+        if self.mounted is not None:
+            raise RegistrationError(
+                f"{self.name} has an app already: mount the second one inside of the first"
+            )
+        self.mounted = app
 
     def upcast(
         self, old: type[Old], new: type[New]

@@ -4,13 +4,13 @@ A wrong value or an unknown name stops the start with one line that names the va
 """
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
-from math import inf, isfinite
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 from chassis import urls
+from chassis.kinds import Kind, flag, number, one_of, url, whole
 
 PREFIX = "CHASSIS_"
 BUS_SCHEMES = ("amqp", "amqps", "nats", "tls", "memory")
@@ -20,14 +20,6 @@ INBOX_SCHEMES = ("nats", "tls", *_REDIS, "postgresql", "memory")
 _MIB = 1024 * 1024
 
 Value = TypeVar("Value")
-Read_co = TypeVar("Read_co", covariant=True)
-Text = TypeVar("Text", bound=str)
-_FLAGS = {"true": True, "1": True, "yes": True, "on": True} | {
-    "false": False,
-    "0": False,
-    "no": False,
-    "off": False,
-}
 
 
 class SettingsError(Exception):
@@ -35,74 +27,6 @@ class SettingsError(Exception):
 
     The message names the variable and the allowed values.
     """
-
-
-@dataclass(frozen=True, slots=True)
-class Kind(Generic[Read_co]):
-    """How the text of a variable is read: `read` raises ValueError with the end of a sentence.
-
-    `allowed` are the bounds in words, in Markdown. A `secret` is never shown in an error.
-    """
-
-    read: Callable[[str], Read_co]
-    allowed: str = ""
-    secret: bool = False
-
-
-def _url(*schemes: str) -> Kind[str]:
-    return Kind(lambda text: urls.checked(text, schemes), secret=True)
-
-
-def _whole(least: int, most: int | None = None) -> Kind[int]:
-    allowed = f"at least {least}" + ("" if most is None else f", at most {most}")
-
-    def read(text: str) -> int:
-        try:
-            number = int(text)
-        except ValueError:
-            number = least - 1
-        if number < least or (most is not None and number > most):
-            raise ValueError(f"it must be a whole number, {allowed}")
-        return number
-
-    return Kind(read, allowed)
-
-
-def _number(*, least: float | None = None, above: float = -inf, most: float = inf) -> Kind[float]:
-    allowed = f"above {above:g}" if least is None else f"at least {least:g}"
-    allowed += "" if most == inf else f", at most {most:g}"
-
-    def read(text: str) -> float:
-        try:
-            number = float(text)
-        except ValueError:
-            number = inf
-        low = number <= above if least is None else number < least
-        if not isfinite(number) or low or number > most:
-            raise ValueError(f"it must be a number, {allowed}")
-        return number
-
-    return Kind(read, allowed)
-
-
-def _flag() -> Kind[bool]:
-    def read(text: str) -> bool:
-        try:
-            return _FLAGS[text.lower()]
-        except KeyError:
-            raise ValueError("it must be true or false") from None
-
-    return Kind(read)
-
-
-def _one_of(*values: Text) -> Kind[Text]:
-    def read(text: str) -> Text:
-        for value in values:
-            if value == text:
-                return value
-        raise ValueError(f"it must be one of {', '.join(values)}")
-
-    return Kind(read, ", ".join(f"`{value}`" for value in values))
 
 
 def _setting(default: Value, kind: Kind[Value], meaning: str) -> Value:
@@ -121,132 +45,137 @@ class Settings:
 
     bus_url: str | None = _setting(
         None,
-        _url(*BUS_SCHEMES),
+        url(*BUS_SCHEMES),
         "The broker: amqp://, amqps://, nats://, tls:// (NATS), memory://. `run` needs it.",
     )
     inbox_url: str | None = _setting(
         None,
-        _url(*INBOX_SCHEMES),
+        url(*INBOX_SCHEMES),
         "The inbox store: nats://, tls:// (NATS), redis://, rediss://, redis+sentinel://, "
         "rediss+sentinel://, postgresql://, memory://. On a NATS or memory bus "
         "it may be left out: the bus keeps the inbox too.",
     )
     database_connections: int = _setting(
         16,
-        _whole(4, 1000),
+        whole(4, 1000),
         "PostgreSQL: most connections of a replica; a quarter claims and completes, the others are "
         "for handlers' transactions.",
     )
     migrate: bool = _setting(
         True,
-        _flag(),
+        flag(),
         "PostgreSQL: `run` and `relay` create and change the chassis' tables by themselves. "
         "false: they wait until the command `migrate` has.",
     )
     outbox_relay: bool = _setting(
         True,
-        _flag(),
+        flag(),
         "PostgreSQL: `run` publishes the outbox. false: leave that to the command `relay`.",
     )
     nats_replicas: int = _setting(
         1,
-        _whole(1, 5),
+        whole(1, 5),
         "NATS: least copies of the streams, the dead letters and the inbox bucket. Raise it at any "
         "time; what has more copies keeps them. Set 3 in a cluster of three nodes or more.",
     )
     nats_max_age_seconds: float | None = _setting(
         None,
-        _number(least=3600),
+        number(least=3600),
         "NATS: how long the stream keeps events, handled or not. Unset: 604800 for a new stream.",
     )
     nats_max_bytes: int | None = _setting(
         None,
-        _whole(_MIB),
+        whole(_MIB),
         "NATS: most bytes of events in the stream; above them the oldest go, handled or not. "
         "Unset: no bound for a new stream.",
     )
     nats_dead_letters: int | None = _setting(
         None,
-        _whole(1),
+        whole(1),
         "NATS: most dead letters; a full stream takes no further one, and the event stays. "
         "Unset: 100000 for a new stream.",
     )
     nats_dead_letter_bytes: int | None = _setting(
         None,
-        _whole(_MIB),
+        whole(_MIB),
         "NATS: most bytes of dead letters. Unset: 268435456 for a new stream.",
     )
     http_host: str = _setting("0.0.0.0", Kind(str), "Address of the HTTP port.")  # noqa: S104 - probes come from outside the pod
     http_port: int = _setting(
         8080,
-        _whole(0, 65535),
+        whole(0, 65535),
         "Port of /livez, /readyz, /metrics and /version; 0 takes a free one.",
     )
+    api_port: int = _setting(
+        8000,
+        whole(0, 65535),
+        "Port of the app that `service.mount` was given, at CHASSIS_HTTP_HOST; 0 takes a free one.",
+    )
     prefetch: int = _setting(
-        100, _whole(1, 10_000), "Deliveries a replica holds at a time, and so handlers at a time."
+        100, whole(1, 10_000), "Deliveries a replica holds at a time, and so handlers at a time."
     )
     max_attempts: int = _setting(
-        5, _whole(1, 100), "Failures after which an event goes to the dead letters."
+        5, whole(1, 100), "Failures after which an event goes to the dead letters."
     )
     backoff_seconds: float = _setting(
         1.0,
-        _number(least=0),
+        number(least=0),
         "Delay before the second attempt; doubled for each further one, with full jitter.",
     )
     backoff_max_seconds: float = _setting(
-        300.0, _number(above=0), "Longest delay between two attempts."
+        300.0, number(above=0), "Longest delay between two attempts."
     )
     max_age_seconds: float = _setting(
         86_400.0,
-        _number(above=0),
+        number(above=0),
         "Time since its first failure after which an event goes to the dead letters.",
     )
     pause_failure_ratio: float = _setting(
         0.8,
-        _number(least=0, most=1),
+        number(least=0, most=1),
         "Share of the last events that has to fail for the consumer to pause and probe; 0: never.",
     )
     handler_timeout_seconds: float = _setting(
         30.0,
-        _number(above=0),
+        number(above=0),
         "Time a handler may take; then it is cancelled and the attempt has failed.",
     )
     lease_seconds: float = _setting(
         60.0,
-        _number(least=1),
+        number(least=1),
         "How long a claim holds without a sign of life. After a crash an event waits about this "
         "long.",
     )
     retention_seconds: float = _setting(
         604_800.0,
-        _number(least=60),
+        number(least=60),
         "How long a handled event is remembered; later replays are handled again.",
     )
     max_body_bytes: int = _setting(
         524_288,
-        _whole(1),
+        whole(1),
         "Largest body; larger ones are refused at publish, dead letters at receipt.",
     )
     drain_seconds: float = _setting(
         25.0,
-        _number(above=0),
+        number(above=0),
         "Time for events in flight after SIGTERM; below the pod's grace period.",
     )
     log_format: Literal["auto", "json", "console"] = _setting(
         "auto",
-        _one_of("auto", "json", "console"),
+        one_of("auto", "json", "console"),
         "auto: console when the output is a terminal, else json.",
     )
     log_level: Literal["debug", "info", "warning", "error"] = _setting(
-        "info", _one_of("debug", "info", "warning", "error"), "Least level shown."
+        "info", one_of("debug", "info", "warning", "error"), "Least level shown."
     )
     otlp_endpoint: str | None = _setting(
         None,
-        _url("http", "https"),
+        url("http", "https"),
         "OTLP/HTTP endpoint for traces, such as http://collector:4318. Unset: no traces.",
     )
     trace_ratio: float = _setting(
-        0.1, _number(least=0, most=1), "Share of new traces that are sampled."
+        0.1, number(least=0, most=1), "Share of new traces that are sampled."
     )
 
     def __post_init__(self) -> None:

@@ -27,6 +27,7 @@ MISTAKES = {
     "chassis.publishing.size": ("TooLarge",),
     "chassis.replica.probes": ("PortTaken",),
     "chassis.replica.resources": ("LifespanFailed",),
+    "chassis.replica.web.server": ("WebFailed",),
     "chassis.settings": ("SettingsError",),
     "chassis.telemetry.traces": ("TracesError",),
     "chassis.tools.embedded": ("ServerMissingError",),

@@ -1,14 +1,16 @@
 """A replica from its start to exit 0: it waits for its store, serves, and drains in order.
 
-The order of a drain: not ready, take no more events, finish events in flight until the deadline and
-hand back the others, publish the outbox, close the bus, leave the lifespan, close store and traces,
-exit. A start that fails half-way leaves in the same order what it has entered.
-Knows the ports, no broker and no store. Its parts come from `assemble`.
+The order of a drain: not ready, take no more events and requests, finish both in flight until one
+deadline and hand back the other events, publish the outbox, close the bus, leave the lifespan,
+close store and traces, exit. A start that fails half-way leaves in the same order what it has
+entered. Knows the ports, no broker and no store. Its parts come from `assemble`.
 """
 
 import asyncio
+from collections.abc import Coroutine
 from contextlib import AsyncExitStack
 from time import monotonic
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
@@ -21,6 +23,9 @@ from chassis.replica.assemble import Parts
 from chassis.replica.lifecycle import Lifecycle
 from chassis.service import Service, installed_version
 from chassis.settings import Settings, SettingsError
+
+if TYPE_CHECKING:
+    from chassis.replica.web.server import Web
 
 _log = structlog.get_logger(__name__)
 
@@ -71,27 +76,48 @@ async def _live(service: Service, settings: Settings, parts: Parts, *, relay_alo
         _log.info("starting", version=service.version, http_port=port, types=types)
         beating = asyncio.create_task(lifecycle.beat(parts.metrics.loop_lag.set))
         stack.callback(beating.cancel)
+        web = None if relay_alone else _web(service, settings, parts, stack)
         stack.push_async_callback(_close_store_and_traces, parts)
         there = relay_alone or await stack.enter_async_context(
             resources.opened(service, lifecycle.stopping)
         )
         stack.push_async_callback(parts.bus.close)
+        stack.callback(setattr, service, "direct", None)
         if there and await _open(parts, lifecycle):
             _start(service, settings, parts, lifecycle, relay_alone=relay_alone)
-            await _serve(service, settings, parts, lifecycle)
+            await _serve(service, settings, parts, lifecycle, web)
     _log.info("stopped")
 
 
-async def _serve(service: Service, settings: Settings, parts: Parts, lifecycle: Lifecycle) -> None:
+def _web(service: Service, settings: Settings, parts: Parts, stack: AsyncExitStack) -> "Web | None":
+    """The team's app at its port, not serving yet. Raises PortTaken, WebFailed."""
+    if service.mounted is None:
+        return None
+    from chassis.replica.web.server import Web  # noqa: PLC0415 - only a mounted app needs it
+
+    web = Web(service.mounted, settings.http_host, settings.api_port, parts.traces)
+    stack.callback(web.close)
+    return web
+
+
+async def _serve(
+    service: Service,
+    settings: Settings,
+    parts: Parts,
+    lifecycle: Lifecycle,
+    web: "Web | None",
+) -> None:
     await parts.bus.start()
     service.direct = parts.direct
+    if web is not None:
+        lifecycle.require("http", lambda: web.serving)
+        await _until_stopping(web.start(), lifecycle)
     announcing = asyncio.create_task(_announce(parts.bus))
     watching = asyncio.create_task(backlog.watch(parts.bus, service.name, parts.metrics))
     await lifecycle.stopping.wait()
     announcing.cancel()
     watching.cancel()
-    await _drain(parts, settings.drain_seconds)
-    service.direct = None
+    await _drain(parts, web, settings.drain_seconds)
 
 
 async def _close_store_and_traces(parts: Parts) -> None:
@@ -125,11 +151,14 @@ def _start(
     parts.metrics.bus_connected.set_function(lambda: float(bus.connected))
 
 
-async def _drain(parts: Parts, deadline: float) -> None:
+async def _drain(parts: Parts, web: "Web | None", deadline: float) -> None:
     started = monotonic()
     # A live value: once the drain is over, no scrape can read it.
     parts.metrics.drain_seconds.set_function(lambda: monotonic() - started)
+    requests = asyncio.create_task(web.drain(deadline)) if web is not None else None
     abandoned = await parts.consumer.drain(deadline)
+    if requests is not None:
+        await requests
     if parts.relay is not None:
         await parts.relay.drain(deadline - (monotonic() - started))
     _log.info("drained", seconds=round(monotonic() - started, 3), abandoned=abandoned)
@@ -137,14 +166,19 @@ async def _drain(parts: Parts, deadline: float) -> None:
 
 async def _open(parts: Parts, lifecycle: Lifecycle) -> bool:
     """Open what is stored as soon as the store answers; False if the replica must stop before."""
+    return await _until_stopping(_open_once_there(parts.inbox, parts.processes), lifecycle)
+
+
+async def _until_stopping(doing: Coroutine[Any, Any, None], lifecycle: Lifecycle) -> bool:
+    """Whether `doing` has ended; it is cancelled if the replica must stop before."""
     stopping = asyncio.create_task(lifecycle.stopping.wait())
-    opening = asyncio.create_task(_open_once_there(parts.inbox, parts.processes))
-    await asyncio.wait([opening, stopping], return_when=asyncio.FIRST_COMPLETED)
+    task = asyncio.create_task(doing)
+    await asyncio.wait([task, stopping], return_when=asyncio.FIRST_COMPLETED)
     stopping.cancel()
-    if not opening.done():
-        await cancel(opening)
+    if not task.done():
+        await cancel(task)
         return False
-    opening.result()
+    task.result()
     return True
 
 

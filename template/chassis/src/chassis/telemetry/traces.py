@@ -48,6 +48,9 @@ class Traces(Protocol):
     ) -> AbstractContextManager[Carrier]:
         """A PRODUCER span."""
 
+    def serve(self, method: str, carrier: Carrier) -> AbstractContextManager[Carrier]:
+        """A SERVER span of a request, child of the caller's."""
+
     async def shutdown(self) -> None:
         """Send the last spans, for at most SHUTDOWN_SECONDS."""
 
@@ -63,6 +66,9 @@ class NoTraces:
     def publish(
         self, type_: str, event_id: str, carrier: Carrier
     ) -> AbstractContextManager[Carrier]:
+        return nullcontext(carrier)
+
+    def serve(self, method: str, carrier: Carrier) -> AbstractContextManager[Carrier]:
         return nullcontext(carrier)
 
     async def shutdown(self) -> None:
@@ -93,6 +99,7 @@ class OtelTraces:
         self._tracer = tracer
         self._system = messaging_system
         self._consumer, self._producer = SpanKind.CONSUMER, SpanKind.PRODUCER
+        self._server = SpanKind.SERVER
         self._propagator = TraceContextTextMapPropagator()
         self._shutdown = shutdown
         self._patience = patience
@@ -116,6 +123,16 @@ class OtelTraces:
             context=self._propagator.extract(carrier),
             kind=self._producer,
             attributes=self._attributes("send", type_, event_id),
+        ):
+            yield self._current()
+
+    @contextmanager
+    def serve(self, method: str, carrier: Carrier) -> Iterator[Carrier]:
+        with self._tracer.start_as_current_span(
+            method,
+            context=self._propagator.extract(carrier),
+            kind=self._server,
+            attributes={"http.request.method": method},
         ):
             yield self._current()
 

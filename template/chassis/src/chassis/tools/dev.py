@@ -25,7 +25,9 @@ async def develop(service: Service, settings: Settings, data: Path) -> None:
         with address.announced(data, url):
             _log.info("embedded NATS", url=url, data=str(data))
             port = settings.http_port if _free(settings.http_port) else 0
-            await process.run(service, replace(settings, bus_url=url, http_port=port))
+            api_port = settings.api_port if _free(settings.api_port) else 0
+            own = replace(settings, bus_url=url, http_port=port, api_port=api_port)
+            await process.run(service, own)
 
 
 def _free(port: int) -> bool:
