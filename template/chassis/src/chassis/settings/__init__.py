@@ -10,7 +10,7 @@ from difflib import get_close_matches
 from typing import Any, Literal, TypeVar
 
 from chassis import urls
-from chassis.kinds import Kind, flag, number, one_of, url, whole
+from chassis.settings.kinds import Kind, flag, number, one_of, url, whole
 
 PREFIX = "CHASSIS_"
 BUS_SCHEMES = ("amqp", "amqps", "nats", "tls", "memory")
