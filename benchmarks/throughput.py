@@ -4,7 +4,8 @@
 
 The service claims, completes, acknowledges after the work and counts metrics. The yardsticks, a
 plain FastStream handler and the bare client library, do nothing of the kind. Each measurement
-starts from an empty broker, fills the queue and drains it by one process. Machines differ and are
+starts from an empty broker, fills the queue and drains it by one process. The service and
+FastStream run once more with a handler that publishes one event, confirmed. Machines differ and are
 noisy: the ratios count, not the figures.
 """
 
@@ -35,6 +36,8 @@ PREFETCH = "200"
 STEPS = ("receive", "decode", "claim", "complete")
 YARDSTICKS = ("faststream", "bare client")
 SERVICE = "dockyard"
+PUBLISHING = " that publishes"
+PUBLISHERS = (SERVICE + PUBLISHING, "faststream" + PUBLISHING)
 PATIENCE = 120.0
 
 
@@ -84,7 +87,12 @@ def _measure(
     """All contenders in turn, `rounds` times. The steps run once less: they only explain."""
     runs: dict[str, list[Run]] = {}
     for number in range(1, rounds + 1):
-        contenders = (SERVICE, *YARDSTICKS, *(STEPS if number <= max(1, rounds - 1) else ()))
+        contenders = (
+            SERVICE,
+            *YARDSTICKS,
+            *PUBLISHERS,
+            *(STEPS if number <= max(1, rounds - 1) else ()),
+        )
         for contender in contenders:
             run = _one(bus, contender, service, folder, events)
             runs.setdefault(contender, []).append(run)
@@ -107,6 +115,9 @@ def _one(bus: str, contender: str, service: Path, folder: Path, events: int) -> 
             "CHASSIS_LOG_LEVEL": "warning",
             "PYTHONPATH": os.pathsep.join([str(HERE / "contenders"), str(service / "gen")]),
         }
+        if contender in PUBLISHERS:
+            env["BENCH_PUBLISHES"] = "1"
+            contender = contender.removesuffix(PUBLISHING)
         command = _command(contender, service)
         _make_topology(contender, command, env)
         asyncio.run(_fill(bus_url, events))
@@ -187,6 +198,9 @@ def _report(bus: str, runs: Mapping[str, list[Run]], events: int) -> None:
         title = f"{name} ({'everything on' if name == SERVICE else 'none of it'})"
         ratio = rate[SERVICE] / rate[name]
         print(f"  {title:24}{rate[name]:>10,.0f}{ratio:>7.2f}x{cpu[name]:>18.1f}")
+    for name in PUBLISHERS:
+        ratio = rate[PUBLISHERS[0]] / rate[name]
+        print(f"  {name:25}{rate[name]:>9,.0f}{ratio:>7.2f}x{cpu[name]:>18.1f}")
     print("  CPU µs an event, by step:")
     before = 0.0
     for step, name in zip(

@@ -1,5 +1,6 @@
 """The yardstick: a plain FastStream handler without inbox, retry, metrics or log lines.
 
+With BENCH_PUBLISHES it publishes one event with a confirm, of a type that no queue is bound to.
 With BENCH_EVENTS=0 it only makes the topology.
 """
 
@@ -14,6 +15,14 @@ from meter import Meter
 TYPE = "acme.signup.v1.UserSignedUp"
 URL = os.environ["CHASSIS_BUS_URL"]
 PREFETCH = int(os.environ["CHASSIS_PREFETCH"])
+PUBLISHES = "BENCH_PUBLISHES" in os.environ
+PUBLISHED = "google.protobuf.BytesValue"
+HEADERS = {
+    "cloudEvents:specversion": "1.0",
+    "cloudEvents:id": "e-1",
+    "cloudEvents:source": "bench",
+    "cloudEvents:type": PUBLISHED,
+}
 
 
 def rabbit(meter: Meter) -> Any:
@@ -29,9 +38,20 @@ def rabbit(meter: Meter) -> Any:
     broker = RabbitBroker(URL, default_channel=Channel(prefetch_count=PREFETCH), logger=None)
     queue = RabbitQueue("bench", queue_type=QueueType.QUORUM, routing_key=TYPE, durable=True)
 
-    @broker.subscriber(queue, RabbitExchange("events", type=ExchangeType.TOPIC, durable=True))
+    exchange = RabbitExchange("events", type=ExchangeType.TOPIC, durable=True)
+
+    @broker.subscriber(queue, exchange)
     async def handle(body: bytes) -> None:
         UserSignedUp.FromString(body)
+        if PUBLISHES:
+            await broker.publish(
+                body,
+                exchange=exchange,
+                routing_key=PUBLISHED,
+                headers=HEADERS,
+                persist=True,
+                mandatory=False,
+            )
         meter.hit()
 
     return broker
@@ -52,6 +72,8 @@ def nats(meter: Meter) -> Any:
     )
     async def handle(body: bytes) -> None:
         UserSignedUp.FromString(body)
+        if PUBLISHES:
+            await broker.publish(body, f"events.{PUBLISHED}", headers=HEADERS, stream="EVENTS")
         meter.hit()
 
     return broker
