@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime
 from decimal import Decimal
+from typing import Any
 
 import pytest
 from pamqp.commands import Basic
@@ -28,7 +29,7 @@ from chassis.bus.rabbitmq.topology import (
     server_version,
     shared_queue,
 )
-from chassis.contracts.envelope import EncodedEvent, Envelope
+from chassis.contracts.envelope import AMQP_PREFIX, EncodedEvent, Envelope, to_headers
 
 SECOND = History(2, "2026-01-02T03:04:05Z")
 FAILURE = Failure("rejected", message="no such plan: “gold”", attempts=3, service="billing-svc")
@@ -61,6 +62,14 @@ def over_the_wire(
     frame = unmarshal(marshal(ContentHeader(0, len(body), properties), 1))[2]
     assert isinstance(frame, ContentHeader)
     return Received(frame.properties.headers or {}, body, frame.properties, "", key)
+
+
+def sent(envelope: Envelope, service: str) -> Basic.Properties:
+    """The properties of an event, as a client reads them."""
+    encoded = event_properties(EncodedEvent(envelope, b""), service)
+    properties = Basic.Properties()
+    properties.unmarshal(int.from_bytes(encoded[:2], "big"), encoded[2:])
+    return properties
 
 
 def test_headers_of_foreign_publishers_survive_retry_death_and_replay() -> None:
@@ -149,9 +158,7 @@ def test_an_event_is_durable_typed_and_named() -> None:
     envelope = Envelope(
         "ü" * 200, "signup-svc", "acme.v1.A", datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
     )
-    properties = over_the_wire(
-        event_properties(EncodedEvent(envelope, b""), "signup-svc")
-    ).properties
+    properties = sent(envelope, "signup-svc")
     assert (properties.content_type, properties.delivery_mode) == ("application/protobuf", 2)
     assert (properties.app_id, properties.timestamp) == ("signup-svc", envelope.time)
     assert len(properties.message_id or "") == 32, "400 bytes do not fit, so it is a hash"
@@ -159,8 +166,23 @@ def test_an_event_is_durable_typed_and_named() -> None:
 
 def test_an_event_from_before_1970_can_be_published() -> None:
     envelope = Envelope("e-1", "archive-svc", "acme.v1.A", datetime(1912, 4, 15, tzinfo=UTC))
-    sent = over_the_wire(event_properties(EncodedEvent(envelope, b""), "archive-svc"))
-    assert sent.headers["cloudEvents:time"] == "1912-04-15T00:00:00.000000Z"
+    properties = sent(envelope, "archive-svc")
+    assert (properties.headers or {})["cloudEvents:time"] == "1912-04-15T00:00:00.000000Z"
+    assert properties.timestamp is None
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {},
+        {"time": datetime(2026, 1, 2, 3, 4, 5, 6, tzinfo=UTC), "subject": "ünï"},
+        {"traceparent": "00-1-2-01"},
+        {"traceparent": "00-1-2-01", "tracestate": "a=b"},
+    ],
+)
+def test_an_event_has_every_attribute_of_its_envelope(more: dict[str, Any]) -> None:
+    envelope = Envelope("e-1", "signup-svc", "acme.v1.A", **more)
+    assert sent(envelope, "signup-svc").headers == to_headers(envelope, AMQP_PREFIX)
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from structlog.testing import capture_logs
 
 from chassis.bus import BusUnavailable, DeadLetter, Delivery, NoBusMetrics, Subscription, Verdict
 from chassis.bus.rabbitmq import RabbitBus
+from chassis.bus.rabbitmq.confirms import Confirms
 from chassis.bus.rabbitmq.topology import DELIVERY_LIMIT
 from tests.brokers.cable import Cable
 from tests.brokers.rabbitmq import RabbitMQ, shared_rabbitmq
@@ -235,25 +236,25 @@ async def test_acknowledgements_are_batched(lab: RabbitLab, stack: AsyncExitStac
 async def test_a_replica_does_not_publish_on_the_channel_it_consumes_on(
     lab: RabbitLab, stack: AsyncExitStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    used: dict[str, set[int]] = {"basic_consume": set(), "basic_publish": set()}
+    consuming, publishing = set(), set()
+    consume, publish = Channel.basic_consume, Confirms.publish
 
-    def watch(name: str) -> None:
-        does = getattr(Channel, name)
+    def noted_consume(channel: Channel, *args: Any, **options: Any) -> Any:
+        consuming.add(channel.number)
+        return consume(channel, *args, **options)
 
-        def noted(channel: Channel, *args: Any, **options: Any) -> Any:
-            used[name].add(channel.number)
-            return does(channel, *args, **options)
+    def noted_publish(confirms: Confirms, *args: Any, **options: Any) -> Any:
+        publishing.add(confirms._channel.number)
+        return publish(confirms, *args, **options)
 
-        monkeypatch.setattr(Channel, name, noted)
-
-    for name in used:
-        watch(name)
+    monkeypatch.setattr(Channel, "basic_consume", noted_consume)
+    monkeypatch.setattr(Confirms, "publish", noted_publish)
     replica = await stack.enter_async_context(Replica(lab))
     await replica.bus.publish(event())
     await replica.until(1)
-    assert used["basic_consume"]
-    assert used["basic_publish"]
-    assert not used["basic_consume"] & used["basic_publish"]
+    assert consuming
+    assert publishing
+    assert not consuming & publishing
 
 
 async def test_one_slow_handler_does_not_use_up_the_prefetch(

@@ -7,17 +7,24 @@ import asyncio
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import NoReturn
 
-from aiormq.exceptions import ChannelPreconditionFailed, DeliveryError, PublishError
+from aiormq.exceptions import ChannelPreconditionFailed
 
 from chassis.bus import BusUnavailable, Unpublishable
 
 _TOO_LARGE = re.compile(r"message size \d+ is larger than (?:configured )?max size (\d+)")
 
 
+REFUSED = "failed: RabbitMQ refused the message, a queue that takes it is full or has no leader"
+SILENT = "failed: RabbitMQ did not answer in time; is a queue without a leader?"
+
+
 class QueueMissing(BusUnavailable):
     """The target queue of a move does not exist."""
+
+    @classmethod
+    def of(cls, queue: str) -> "QueueMissing":
+        return cls(f"{publishing(queue)} failed: there is no such queue")
 
 
 class BodyTooLarge(Unpublishable):
@@ -29,6 +36,22 @@ class BodyTooLarge(Unpublishable):
             f"{limit} (max_message_size)"
         )
         self.limit = limit
+
+
+def publishing(key: str) -> str:
+    """What was done, for the sentence of an error."""
+    return f"publishing to {key}"
+
+
+def lost(doing: str, closing: "asyncio.Future[object]") -> BusUnavailable:
+    """The error of a caller whose channel closed; `closing` is the channel's."""
+    why = closing.exception() if closing.done() and not closing.cancelled() else None
+    error = BusUnavailable(
+        f"{doing} failed: the connection was lost"
+        + (f" ({type(why).__name__}: {why})" if why else "")
+    )
+    error.__cause__ = why
+    return error
 
 
 def largest_body(closing: "asyncio.Future[object]") -> int | None:
@@ -54,20 +77,9 @@ async def broker_errors(doing: str) -> AsyncIterator[None]:
         if task is not None and task.cancelling():
             raise
         # aiormq cancels every caller that waits for an answer.
-        _unavailable(doing, "the connection was lost", error)
-    except PublishError as error:
-        raise QueueMissing(f"{doing} failed: there is no such queue") from error
-    except DeliveryError as error:
-        _unavailable(
-            doing,
-            "RabbitMQ refused the message, a queue that takes it is full or has no leader",
-            error,
-        )
+        raise BusUnavailable(f"{doing} failed: the connection was lost") from error
     except TimeoutError as error:
-        _unavailable(doing, "RabbitMQ did not answer in time; is a queue without a leader?", error)
-    except Exception as error:  # noqa: BLE001 - what aiormq raises in a caller when the socket closes
-        _unavailable(doing, f"the connection was lost ({type(error).__name__}: {error})", error)
-
-
-def _unavailable(doing: str, why: str, cause: BaseException) -> NoReturn:
-    raise BusUnavailable(f"{doing} failed: {why}") from cause
+        raise BusUnavailable(f"{doing} {SILENT}") from error
+    except Exception as error:  # what aiormq raises in a caller when the socket closes
+        why = f"the connection was lost ({type(error).__name__}: {error})"
+        raise BusUnavailable(f"{doing} failed: {why}") from error

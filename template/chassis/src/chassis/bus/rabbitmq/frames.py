@@ -8,6 +8,7 @@ header says which: a `MendedHeader`. Knows the layout of frames; knows no event.
 import struct
 from asyncio import IncompleteReadError
 from collections.abc import Iterator
+from typing import cast
 
 import pamqp.frame
 from aiormq.connection import Connection, FrameReceiver
@@ -35,6 +36,12 @@ class MendedHeader(ContentHeader):
     """The header of a message whose properties are not all readable. `unreadable` names them."""
 
     unreadable: str
+
+
+def content_header(payload: bytes) -> ContentHeader:
+    """The header of a message in the payload of its frame. Raises InvalidFrameError."""
+    frame = struct.pack(">BHI", FRAME_HEADER, 1, len(payload)) + payload + b"\xce"
+    return cast("ContentHeader", unmarshal(frame)[2])
 
 
 class TolerantConnection(Connection):

@@ -6,7 +6,6 @@ decides when.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from functools import partial
 from secrets import token_hex
 from typing import cast
 
@@ -17,6 +16,7 @@ from aiormq.exceptions import ChannelNotFoundEntity
 from pamqp.commands import Basic
 
 from chassis.bus import BusMetrics, BusUnavailable, OnDelivery, Subscription
+from chassis.bus.rabbitmq.confirms import Confirms
 from chassis.bus.rabbitmq.consumer import Consumer
 from chassis.bus.rabbitmq.errors import BodyTooLarge, QueueMissing, broker_errors, largest_body
 from chassis.bus.rabbitmq.frames import TolerantConnection
@@ -32,6 +32,7 @@ from chassis.bus.rabbitmq.topology import (
     server_version,
     shared_queue,
 )
+from chassis.bus.rabbitmq.transport import Wire, WireFactory
 
 ANSWER_SECONDS = 10.0
 SURELY_TAKEN = 1024 * 1024
@@ -39,7 +40,6 @@ SURELY_TAKEN = 1024 * 1024
 
 Proving costs a round trip. An event that kills its process must be set apart faster than that.
 """
-CONFIRM_SECONDS = 30.0
 CLOSE_SECONDS = 5.0
 
 UNBOUNDED = 2**63
@@ -57,12 +57,13 @@ class Link:
     Nothing is mended: the supervisor builds a new link.
     """
 
-    def __init__(self, connection: TolerantConnection, publishing: Channel) -> None:
+    def __init__(self, connection: TolerantConnection, wire: Wire, publishing: Channel) -> None:
         self.connection = connection
+        self._wire = wire
         self.version: Version = server_version(connection.server_properties)
         self.lost = asyncio.Event()
         self.reason = ""
-        self._publishing = publishing
+        self._publishing = self._confirms(publishing)
         self._proving = asyncio.Lock()
         self._proven_size = SURELY_TAKEN
         self._size_limit = UNBOUNDED
@@ -76,8 +77,14 @@ class Link:
     @property
     def largest_header(self) -> int:
         """Bytes of a message's properties that fit into one frame."""
-        tune = self.connection.connection_tune
-        return (tune.frame_max or UNBOUNDED) - FRAME_OVERHEAD
+        return self._largest_frame - FRAME_OVERHEAD
+
+    @property
+    def _largest_frame(self) -> int:
+        return self.connection.connection_tune.frame_max or UNBOUNDED
+
+    def _confirms(self, channel: Channel) -> Confirms:
+        return Confirms(self._wire, channel, self._largest_frame)
 
     @classmethod
     async def open(
@@ -94,13 +101,18 @@ class Link:
 
         `known` are the queues of earlier links, and gets the queues of this one.
         """
+        factory = WireFactory()
         connection = TolerantConnection(
-            url, client_properties={"connection_name": name}, limit=_BYTES_BUFFERED
+            url,
+            client_properties={"connection_name": name},
+            transport_factory=factory,
+            limit=_BYTES_BUFFERED,
         )
         try:
             async with broker_errors("connecting"), asyncio.timeout(ANSWER_SECONDS):
                 await connection.connect()
-                link = cls(connection, cast("Channel", await connection.channel()))
+                publishing = cast("Channel", await connection.channel())
+                link = cls(connection, factory.wire, publishing)
                 await declare_exchange(connection)
                 for subscription, on_delivery in subscriptions:
                     await link._add(subscription, on_delivery, spawn, metrics, known)
@@ -173,7 +185,7 @@ class Link:
         self,
         exchange: str,
         key: str,
-        properties: Basic.Properties,
+        properties: bytes | Basic.Properties,
         body: bytes,
         *,
         mandatory: bool = False,
@@ -183,9 +195,16 @@ class Link:
         Raises BusUnavailable if that is not certain, QueueMissing if it is `mandatory` and has no
         queue, BodyTooLarge if the broker never stores it.
         """
-        publish = partial(
-            _publish, body, exchange=exchange, key=key, properties=properties, mandatory=mandatory
-        )
+        if isinstance(properties, bytes):
+            encoded, message_id = properties, None
+        else:
+            encoded, message_id = properties.marshal(), properties.message_id
+
+        def publish(on: Confirms) -> Awaitable[None]:
+            return on.publish(
+                exchange, key, encoded, body, message_id=message_id, mandatory=mandatory
+            )
+
         if len(body) > self._proven_size:
             async with self._proving:
                 if len(body) > self._proven_size:
@@ -194,7 +213,7 @@ class Link:
         await publish(self._publishing)
 
     async def _prove(
-        self, size: int, key: str, publish: Callable[[Channel], Awaitable[None]]
+        self, size: int, key: str, publish: Callable[[Confirms], Awaitable[None]]
     ) -> None:
         """Publish a larger body than any before, on a channel of its own.
 
@@ -206,7 +225,7 @@ class Link:
         async with broker_errors("opening a channel"), asyncio.timeout(ANSWER_SECONDS):
             channel = cast("Channel", await self.connection.channel())
         try:
-            await publish(channel)
+            await publish(self._confirms(channel))
         except BusUnavailable:
             limit = largest_body(channel.closing) if channel.is_closed else None
             if limit is None:
@@ -266,9 +285,7 @@ class Link:
         await self._release_writers()
 
     async def _settle_up(self) -> None:
-        confirmations = list(self._publishing.confirmations.values())
-        if confirmations:
-            await asyncio.wait(confirmations)
+        await self._publishing.settled()
         for consumer in self._consumers:
             await consumer.close()
 
@@ -295,28 +312,6 @@ class Link:
 
     def _watch(self, part: TolerantConnection | AbstractChannel) -> None:
         part.closing.add_done_callback(lambda closing: self.lose(_why(closing)))
-
-
-async def _publish(
-    body: bytes,
-    channel: Channel,
-    *,
-    exchange: str,
-    key: str,
-    properties: Basic.Properties,
-    mandatory: bool,
-) -> None:
-    """See Link.send."""
-    async with broker_errors(f"publishing to {key}"):
-        await channel.basic_publish(
-            body,
-            exchange=exchange,
-            routing_key=key,
-            properties=properties,
-            mandatory=mandatory,
-            timeout=CONFIRM_SECONDS,
-            wait=False,
-        )
 
 
 def _why(closing: "asyncio.Future[object]") -> str:
