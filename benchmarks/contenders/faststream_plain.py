@@ -17,11 +17,12 @@ URL = os.environ["CHASSIS_BUS_URL"]
 PREFETCH = int(os.environ["CHASSIS_PREFETCH"])
 PUBLISHES = "BENCH_PUBLISHES" in os.environ
 PUBLISHED = "google.protobuf.BytesValue"
+PREFIX = "cloudEvents:" if URL.startswith("amqp") else "ce-"
 HEADERS = {
-    "cloudEvents:specversion": "1.0",
-    "cloudEvents:id": "e-1",
-    "cloudEvents:source": "bench",
-    "cloudEvents:type": PUBLISHED,
+    PREFIX + "specversion": "1.0",
+    PREFIX + "id": "e-1",
+    PREFIX + "source": "bench",
+    PREFIX + "type": PUBLISHED,
 }
 
 
