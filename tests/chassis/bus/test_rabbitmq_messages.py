@@ -16,10 +16,10 @@ from chassis.bus.rabbitmq.messages import (
     Received,
     dead_letter,
     dead_properties,
-    event_properties,
     replay_properties,
     retry_properties,
 )
+from chassis.bus.rabbitmq.properties import event_properties
 from chassis.bus.rabbitmq.topology import (
     RUNGS,
     Queue,

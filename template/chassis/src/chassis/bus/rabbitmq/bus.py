@@ -21,7 +21,7 @@ from chassis.bus import (
     Subscription,
 )
 from chassis.bus.rabbitmq.link import Link
-from chassis.bus.rabbitmq.messages import event_properties
+from chassis.bus.rabbitmq.properties import event_properties
 from chassis.bus.rabbitmq.sweep import Decide, sweep
 from chassis.bus.rabbitmq.topology import DEAD_LETTERS_AT_MOST, EXCHANGE, Version, dead_letter_name
 from chassis.cancellation import cancel

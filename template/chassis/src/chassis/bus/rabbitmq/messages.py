@@ -1,4 +1,4 @@
-"""Headers and properties of events, retries and dead letters.
+"""Headers and properties of retries and dead letters.
 
 Pure functions. Knows AMQP properties; knows no channel. Foreign headers may hold any AMQP value.
 """
@@ -8,8 +8,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
-from functools import lru_cache
-from hashlib import blake2b
 
 from aiormq.abc import DeliveredMessage
 from pamqp.commands import Basic
@@ -28,14 +26,9 @@ from chassis.bus.dead_letters import (
 )
 from chassis.bus.history import HISTORY_HEADERS, REPLAYS, History
 from chassis.bus.rabbitmq.frames import MendedHeader
-from chassis.bus.rabbitmq.transport import short_string
 from chassis.contracts.envelope import (
     AMQP_PREFIX,
     AMQP_PREFIX_ALTERNATIVE,
-    CONTENT_TYPE,
-    SPEC_VERSION,
-    EncodedEvent,
-    format_time,
     is_json,
 )
 
@@ -129,71 +122,6 @@ class Received:
         if self.moved and isinstance(exchange, str) and isinstance(key, str):
             return exchange, key
         return self.exchange, self.routing_key
-
-
-def event_properties(message: EncodedEvent, app_id: str) -> bytes:
-    """Properties of an event, encoded. An id too long for `message_id` (255 bytes) is hashed there.
-
-    Most of them are the same for all events of a type, so they are encoded once.
-    """
-    envelope = message.envelope
-    raw_id = envelope.id.encode()
-    headers = [_constant_headers(envelope.type, envelope.source), _header(_ID, raw_id)]
-    flags, stamp = _FLAGS, b""
-    if envelope.time is not None:
-        headers.append(_header(_TIME, format_time(envelope.time).encode()))
-        if (seconds := envelope.time.timestamp()) >= 0:
-            flags, stamp = flags | Basic.Properties.flags["timestamp"], _STAMP.pack(int(seconds))
-    for name, text in (
-        (_SUBJECT, envelope.subject),
-        (_TRACEPARENT, envelope.traceparent),
-        (_TRACESTATE, envelope.tracestate),
-    ):
-        if text is not None:
-            headers.append(_header(name, text.encode()))
-    table = b"".join(headers)
-    if len(raw_id) > 255:
-        raw_id = blake2b(raw_id, digest_size=16).hexdigest().encode()
-    return b"%b%b%b%b\x02%c%b%b%b" % (
-        _SHORT.pack(flags),
-        short_string(CONTENT_TYPE),
-        _LONG.pack(len(table)),
-        table,
-        len(raw_id),
-        raw_id,
-        stamp,
-        short_string(app_id),
-    )
-
-
-_FLAGS = sum(
-    Basic.Properties.flags[name]
-    for name in ("content_type", "headers", "delivery_mode", "message_id", "app_id")
-)
-_SHORT, _LONG, _STAMP = struct.Struct(">H"), struct.Struct(">I"), struct.Struct(">Q")
-_ID, _TIME, _SUBJECT, _TRACEPARENT, _TRACESTATE = (
-    short_string(name) + b"S"
-    for name in (
-        AMQP_PREFIX + "id",
-        AMQP_PREFIX + "time",
-        AMQP_PREFIX + "subject",
-        "traceparent",
-        "tracestate",
-    )
-)
-
-
-def _header(name: bytes, text: bytes) -> bytes:
-    return b"%b%b%b" % (name, _LONG.pack(len(text)), text)
-
-
-@lru_cache(maxsize=1024)
-def _constant_headers(type_: str, source: str) -> bytes:
-    headers = {"specversion": SPEC_VERSION, "type": type_, "source": source}
-    return b"".join(
-        _header(short_string(AMQP_PREFIX + name) + b"S", text.encode())
-        for name, text in headers.items()
-    )
 
 
 def retry_properties(received: Received, history: History) -> Basic.Properties:
