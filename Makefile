@@ -118,6 +118,11 @@ alerts: $(READY) ## provoke the platform's alerts by real faults, and see them f
 	@echo "==> Alerts: real brokers, stores, exporters, Prometheus and Alertmanager"
 	@ALERTS=long $(BIN)/pytest -o log_cli=true -o log_cli_level=INFO tests/platform $(ARGS)
 
+.PHONY: bench-rules
+bench-rules: $(READY) ## what all rules cost Prometheus, for a hundred services
+	@echo "==> Benchmark: rules of the platform and of services"
+	@PYTHONPATH=platform/nats-exporter/src $(BIN)/python -m benchmarks.rules $(ARGS)
+
 .PHONY: bench-update
 bench-update: $(READY) ## dockyard update against copier update: one service, and fleets
 	@echo "==> Benchmark: updates"

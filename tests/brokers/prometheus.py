@@ -1,6 +1,7 @@
 """A Prometheus for the tests: scrapes ports and evaluates one rule file every second."""
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -41,11 +42,18 @@ class Prometheus:
 
     def cpu_seconds(self) -> float:
         """Processor time of Prometheus itself since its start."""
+        (seconds,) = self._own("process_cpu_seconds_total")
+        return seconds
+
+    def round_seconds(self) -> float:
+        """How long the last evaluation of all groups of rules took, one after the other."""
+        return sum(self._own("prometheus_rule_group_last_duration_seconds"))
+
+    def _own(self, name: str) -> list[float]:
+        """The values of a metric of Prometheus itself."""
         with urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=10) as answer:
-            for line in answer.read().decode().splitlines():
-                if line.startswith("process_cpu_seconds_total "):
-                    return float(line.partition(" ")[2])
-        raise QueryError("Prometheus does not show its processor time")
+            lines = answer.read().decode().splitlines()
+        return [float(line.rpartition(" ")[2]) for line in lines if re.match(rf"{name}[ {{]", line)]
 
     def _get(self, path: str) -> Any:
         try:

@@ -132,7 +132,7 @@ def built(buildah: Buildah, tmp_path_factory: pytest.TempPathFactory) -> Built:
     images = []
     for version in ("1.0", "1.1"):
         lab.run([*command, f"VERSION={version}"], service, env)
-        images.append(_image(buildah, f"{TAG}:{version}"))
+        images.append(image_of(buildah, f"{TAG}:{version}"))
     return Built(commit, *images)
 
 
@@ -141,16 +141,16 @@ def image(built: Built) -> Image:
     return built.first
 
 
-def _image(buildah: Buildah, tag: str) -> Image:
+def image_of(buildah: Buildah, tag: str) -> Image:
     config = json.loads(buildah("inspect", "--type", "image", tag))["OCIv1"]["config"]
     return Image(
         root=Path(buildah("mount", buildah("from", "--pull-never", tag))),
         entrypoint=config["Entrypoint"],
-        command=config["Cmd"],
+        command=config.get("Cmd", []),
         user=config["User"],
         folder=config["WorkingDir"],
         variables=dict(pair.split("=", 1) for pair in config["Env"]),
-        labels=config["Labels"],
+        labels=config.get("Labels") or {},
     )
 
 
