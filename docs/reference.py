@@ -33,7 +33,6 @@ from chassis.replica.web.requests import REQUESTS
 from chassis.service import Service
 from chassis.settings import VARIABLES
 from chassis.telemetry.metrics import Metrics
-from chassis.telemetry.processes import ProcessMetrics
 
 ROOT = Path(__file__).parents[1]
 PAGES = ROOT / "docs" / "reference"
@@ -81,7 +80,7 @@ def metrics() -> Iterator[str]:
     bound.for_handler("…", "…")
     bound.show_limits("…", "…", {"…": 0})
     bound.for_batches("…")
-    ProcessMetrics(bound.registry).show("…", "active")
+    bound.processes.show("…", "active")
     for outcome in ("confirmed", "failed"):
         bound.published("…", outcome)
     yield from table(

@@ -4,6 +4,7 @@ Knows the metrics of the chassis, nothing of Grafana.
 """
 
 from monitoring.panel import HERE, THIS_SERVICE, Panel, counter, gauge, increase, quantile
+from monitoring.processes import PROCESSES
 
 BATCHES = "chassis_bus_ack_batch_size"
 NEW_VERSION = (
@@ -303,6 +304,7 @@ ROWS: dict[str, tuple[Panel, ...]] = {
             (("relaying", gauge("sum", "chassis_outbox_relaying")),),
         ),
     ),
+    "Processes": PROCESSES,
     "Cached network calls": (
         Panel(
             "Calls, by what answered them",

@@ -37,7 +37,7 @@ CHASSIS: Table = {
     "service": "registration policy batches processes publishing context contracts bus",
     "registration": "processes policy contracts bus",
     "batches": "handling context retry telemetry psycopg",
-    "processes": "context processes.store contracts retry backoff telemetry psycopg",
+    "processes": "context processes.store inbox contracts retry backoff telemetry psycopg",
     "handling": "context publishing inbox bus contracts retry backoff telemetry reasons psycopg",
     "context": "contracts psycopg",
     "deadletters": "bus",

@@ -61,6 +61,7 @@ def exported() -> set[str]:
     """Every series that a service shows, by the names that queries use."""
     counts_of("function")
     metrics = Metrics("service", "version", "version")
+    metrics.processes.show("process", "active")
     metrics.for_type("type")
     metrics.for_handler("type", "handler")
     metrics.paused.labels("reason")

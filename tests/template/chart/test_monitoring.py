@@ -16,6 +16,7 @@ OBJECTIVES = {
     "chassis:objective:age_seconds": "ageSeconds",
     "chassis:objective:failed_ratio": "failedRatio",
     "chassis:objective:outbox_age_seconds": "outboxAgeSeconds",
+    "chassis:objective:process_idle_seconds": "processIdleSeconds",
 }
 
 
@@ -103,12 +104,17 @@ def test_the_objectives_of_the_values_are_those_of_the_file_until_a_service_sets
     assert defaults.keys() == set(OBJECTIVES.values())
     expected = objectives_of(file["groups"][0]["rules"])
     assert objectives_of(rules_of(chart.render(ADDRESSES))) == expected
-    own = {"ageSeconds": 300, "failedRatio": 0.005, "outboxAgeSeconds": 5}
+    own = {
+        "ageSeconds": 300,
+        "failedRatio": 0.005,
+        "outboxAgeSeconds": 5,
+        "processIdleSeconds": 900,
+    }
     rules = rules_of(chart.render(ADDRESSES | {"monitoring": {"rules": {"objectives": own}}}))
     assert objectives_of(rules) == {name: f"vector({own[key]})" for name, key in OBJECTIVES.items()}
-    assert [rule["labels"] for rule in rules[:3]] == [
+    assert [rule["labels"] for rule in rules[:4]] == [
         {"job": "billing-svc", "namespace": "prod"}
-    ] * 3
+    ] * 4
 
 
 def test_two_releases_in_a_namespace_write_no_series_and_no_alert_of_each_other(

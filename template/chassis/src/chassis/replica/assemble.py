@@ -157,9 +157,8 @@ def _steps(
     now: Callable[[], datetime],
 ) -> "Runner":
     from chassis.processes.runner import Runner  # noqa: PLC0415 - only a service with processes needs it
-    from chassis.telemetry.processes import ProcessMetrics  # noqa: PLC0415 - likewise
 
-    return Runner(store, service, ProcessMetrics(metrics.registry), publisher.check, now=now)
+    return Runner(store, service, metrics.processes, publisher.check, now=now)
 
 
 def wire(

@@ -113,10 +113,16 @@ async def _serve(
         lifecycle.require("http", lambda: web.serving)
         await _until_stopping(web.start(), lifecycle)
     announcing = asyncio.create_task(_announce(parts.bus))
-    watching = asyncio.create_task(backlog.watch(parts.bus, service.name, parts.metrics))
+    watching = [asyncio.create_task(backlog.watch(parts.bus, service.name, parts.metrics))]
+    if parts.processes is not None:
+        from chassis.processes.watch import watch  # noqa: PLC0415 - only a service with processes needs it
+
+        names = service.registry.processes
+        watching.append(asyncio.create_task(watch(parts.processes, names, parts.metrics.processes)))
     await lifecycle.stopping.wait()
     announcing.cancel()
-    watching.cancel()
+    for task in watching:
+        task.cancel()
     await _drain(parts, web, settings.drain_seconds)
 
 

@@ -8,8 +8,9 @@ Source of names: OpenTelemetry semantic conventions 1.44, messaging metrics, in 
 from collections.abc import Callable, Mapping
 from copy import copy
 from dataclasses import dataclass
+from functools import cached_property
 from math import nan
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from prometheus_client import (
     CollectorRegistry,
@@ -24,6 +25,9 @@ from prometheus_client import (
 
 from chassis.reasons import REASONS
 from chassis.telemetry.collectors import Imported
+
+if TYPE_CHECKING:
+    from chassis.telemetry.processes import ProcessMetrics
 
 DURATION_BUCKETS = (
     0.001,
@@ -315,6 +319,13 @@ class Metrics:
     def for_batches(self, handler: str) -> Callable[[float], None]:
         observe: Callable[[float], None] = self._batches.labels(handler).observe
         return observe
+
+    @cached_property
+    def processes(self) -> "ProcessMetrics":
+        """Those of a service with processes."""
+        from chassis.telemetry.processes import ProcessMetrics  # noqa: PLC0415 - only that one needs them
+
+        return ProcessMetrics(self.registry)
 
     def dead(self, reason: str) -> None:
         """Count a dead letter; `reason` is one of the chassis' own few words."""

@@ -1,6 +1,7 @@
 """Metrics of processes. Only a service that has processes exposes them."""
 
 from dataclasses import dataclass
+from math import nan
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
@@ -51,6 +52,13 @@ class ProcessMetrics:
         self._processes.labels(process, status).set(count)
         if status == "active":
             self._idle.labels(process).set(idle)
+
+    def unknown(self) -> None:
+        """What cannot be asked for is not a number: an old figure would look like one of now."""
+        for process in self._by_process:
+            self._idle.labels(process).set(nan)
+            for status in ("active", "completed", "abandoned"):
+                self._processes.labels(process, status).set(nan)
 
     def of(self, process: str) -> Counts:
         """The counts of `process`, each there from the first call on."""
