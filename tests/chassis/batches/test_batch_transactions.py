@@ -105,6 +105,41 @@ async def test_a_claim_that_another_replica_has_taken_over_undoes_the_batch(db: 
     assert await db.effects() == []
 
 
+async def test_a_drain_at_its_deadline_undoes_the_batch_and_hands_all_back(db: Database) -> None:
+    begun = asyncio.Event()
+
+    async def handle(batch: Batch[UserSignedUp]) -> None:
+        await write(batch)
+        begun.set()
+        await asyncio.Event().wait()
+
+    async with replica(service(handle), db.url) as one:
+        deliveries = [
+            delivered(UserSignedUp(user_id=name), f"e-{name}") for name in ("ada", "bob", "eve")
+        ]
+        tasks = [one.begin(delivery) for delivery in deliveries]
+        await asyncio.wait_for(begun.wait(), PATIENCE)
+        assert await one.consumer.drain(0) == 3
+        await asyncio.gather(*tasks, return_exceptions=True)
+        assert [delivery.outcome for delivery in deliveries] == ["hand_back"] * 3
+        assert await db.effects() == []
+        assert await db.value("SELECT count(*) FROM chassis_inbox") == 0
+
+
+async def test_an_event_with_a_transaction_of_its_own_cannot_join_that_of_the_batch(
+    db: Database,
+) -> None:
+    async def handle(batch: Batch[UserSignedUp]) -> None:
+        await batch.items[0].ctx.transaction()
+        await batch.transaction()
+
+    async with Harness(service(handle), database=db.url, max_attempts=1) as harness:
+        assert await harness.send(UserSignedUp()) == "dead"
+        assert (
+            "use batch.transaction() or item.ctx.transaction()" in harness.dead_letters[0].message
+        )
+
+
 async def test_the_harness_handles_a_batch_in_its_transaction(db: Database) -> None:
     async with Harness(service(write, size=10), database=db.url) as harness:
         outcomes = await harness.send_all(
