@@ -30,7 +30,7 @@ async def admin(url: str) -> AsyncIterator[Connection]:
     """A connection of our own, to a database without the inbox's table."""
     async with await psycopg.AsyncConnection.connect(url, autocommit=True) as connection:
         await connection.execute(
-            "DROP TABLE IF EXISTS chassis_inbox, chassis_outbox, chassis_schema"
+            "DROP TABLE IF EXISTS chassis_inbox, chassis_outbox, chassis_process, chassis_schema"
         )
         await connection.execute("DROP SEQUENCE IF EXISTS chassis_inbox_fence")
         yield connection
