@@ -73,10 +73,11 @@ def of_nats(services: Sequence[str]) -> str:
 
 def of_redis(services: Sequence[str], known: Mapping[str, str]) -> str:
     """An ACL file. It names no default user, which so stays as the server has it."""
-    return "".join(
-        f"user {service} {' '.join(needs.redis_rules()[1:])} {passwords.of_redis(known[service])}\n"
-        for service in services
-    )
+    lines = []
+    for service in services:
+        rules = [*needs.redis_rules(service)[1:], passwords.of_redis(known[service])]
+        lines.append(f"user {service} {' '.join(rules)}\n")
+    return "".join(lines)
 
 
 def of_postgresql(services: Sequence[str], known: Mapping[str, str], quotas: needs.Quotas) -> str:

@@ -100,7 +100,7 @@ def _raised(there: Answer, wanted: Answer) -> Answer:
     for flag in ("allow_msg_schedules", "allow_msg_ttl", "discard"):
         if flag in wanted:
             raised[flag] = wanted[flag]
-    if there["max_age"] and "max_msgs_per_subject" in wanted:
+    if there["max_age"] and "max_age" in wanted and "max_msgs_per_subject" in wanted:
         raised["max_age"] = max(there["max_age"], wanted["max_age"])
     return raised
 
@@ -218,7 +218,7 @@ def _bounds(report: Report, where: str, there: Answer, wanted: Answer) -> None:
     if history and there.get("max_msgs_per_subject") != history:
         mend = "delete the bucket if nothing else uses it, and make it with bootstrap"
         report.fault(where, "it keeps a history of each key", mend)
-    if history and 0 < there.get("max_age", 0) < wanted["max_age"]:
+    if history and 0 < there.get("max_age", 0) < wanted.get("max_age", 0):
         days = there["max_age"] / 10**9 / needs.DAY
         report.fault(where, f"it forgets handled events after {days:.2g} days", raise_it)
 

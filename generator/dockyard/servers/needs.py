@@ -6,6 +6,7 @@ The one place that bootstrap, manifests and check read. Knows no server.
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from hashlib import blake2b
 
 RABBITMQ_OLDEST = (3, 10)
 NATS_OLDEST = (2, 12)
@@ -15,6 +16,7 @@ POSTGRESQL_OLDEST = (13,)
 EXCHANGE = "events"
 EVENTS = "EVENTS"
 BUCKET = "inbox"
+PROCESSES = "processes"
 DAY = 86_400
 _SECOND = 10**9
 
@@ -65,8 +67,10 @@ def nats_publishes(service: str) -> tuple[str, ...]:
     """The subjects that a service publishes to, those of JetStream's API among them."""
     subjects = ["events.>", *(f"{kind}.{service}.>" for kind in ("replay", "delayed", "alone"))]
     subjects += [f"dlq.{service}.>", f"$KV.{BUCKET}.>", "$SYS.REQ.USER.INFO"]
-    letters, inbox = f"DLQ_{service}", f"KV_{BUCKET}"
-    subjects += [f"$JS.API.STREAM.INFO.{stream}" for stream in (EVENTS, letters, inbox)]
+    token = blake2b(service.encode(), digest_size=8).hexdigest()  # as the chassis writes it
+    letters, inbox, processes = f"DLQ_{service}", f"KV_{BUCKET}", f"KV_{PROCESSES}"
+    subjects += [f"$KV.{PROCESSES}.{token}.>", f"$JS.API.STREAM.MSG.GET.{processes}"]
+    subjects += [f"$JS.API.STREAM.INFO.{stream}" for stream in (EVENTS, letters, inbox, processes)]
     for stream in (letters, inbox):
         subjects += [f"$JS.API.STREAM.MSG.{verb}.{stream}" for verb in ("GET", "DELETE")]
     subjects += [f"$JS.API.STREAM.PURGE.{inbox}"]
@@ -113,6 +117,14 @@ def nats_streams(
         "allow_msg_ttl": True,
         **kept,
     }
+    processes: dict[str, object] = {
+        "name": f"KV_{PROCESSES}",
+        "subjects": [f"$KV.{PROCESSES}.>"],
+        "max_msgs_per_subject": 1,
+        "discard": "new",
+        "allow_msg_ttl": True,
+        **kept,
+    }
     letters: list[dict[str, object]] = [
         {
             "name": f"DLQ_{service}",
@@ -124,7 +136,7 @@ def nats_streams(
         }
         for service in services
     ]
-    return [events, inbox, *letters]
+    return [events, inbox, processes, *letters]
 
 
 # Redis: rights are commands and patterns of keys.
@@ -136,19 +148,30 @@ REDIS_COMMANDS = (
     "info",
     "eval",
     "evalsha",
+    "script|load",
     "time",
     "get",
     "set",
     "pexpire",
     "pttl",
     "del",
+    "mget",
+    "zadd",
+    "zrem",
+    "zrangebylex",
 )
 REDIS_KEYS = "inbox:*"
 
 
-def redis_rules() -> tuple[str, ...]:
-    """Rules of `ACL SETUSER` but the password. Keys hold no service's name: all share them."""
-    return ("reset", "on", f"~{REDIS_KEYS}", "-@all", *(f"+{name}" for name in REDIS_COMMANDS))
+def redis_patterns(service: str) -> tuple[str, ...]:
+    """Patterns of keys: the inbox, whose keys hold no service's name, and the own processes."""
+    return (REDIS_KEYS, f"process:{service}", f"process:{service}:*")
+
+
+def redis_rules(service: str) -> tuple[str, ...]:
+    """Rules of `ACL SETUSER`, the password excepted."""
+    keys = tuple(f"~{pattern}" for pattern in redis_patterns(service))
+    return ("reset", "on", *keys, "-@all", *(f"+{name}" for name in REDIS_COMMANDS))
 
 
 # PostgreSQL: a database for each service, a role that works and a role that migrates.
@@ -164,5 +187,6 @@ POSTGRESQL_TABLES: Mapping[str, tuple[str, ...]] = {
     "chassis_schema": ("SELECT",),
     "chassis_inbox": ("SELECT", "INSERT", "UPDATE", "DELETE"),
     "chassis_outbox": ("SELECT", "INSERT", "UPDATE", "DELETE"),
+    "chassis_process": ("SELECT", "INSERT", "UPDATE", "DELETE"),
 }
 POSTGRESQL_SEQUENCES = ("chassis_inbox_fence",)

@@ -37,7 +37,7 @@ def bootstrap(address: Address, services: Sequence[str], known: Mapping[str, str
     made = []
     with _connected(address) as client:
         for service in services:
-            rules = (*needs.redis_rules(), passwords.of_redis(known[service]))
+            rules = (*needs.redis_rules(service), passwords.of_redis(known[service]))
             _acl(client, "SETUSER", service, *rules)
             made.append(f"user {service}")
         if client.config_get("aclfile").get("aclfile"):
@@ -108,30 +108,41 @@ def _rights(report: Report, client: "Redis", service: str) -> None:
     if service not in names:
         report.fault(where, "it does not exist", "make it with `dockyard platform bootstrap`")
         return
-    refused = [name for name, command in _TRIALS.items() if not _allowed(client, service, command)]
+    trials = _trials(service)
+    refused = [name for name, command in trials.items() if not _allowed(client, service, command)]
+    keys = needs.redis_patterns(service)
     if refused:
-        rules = " ".join([f"~{needs.REDIS_KEYS}", *(f"+{name}" for name in refused)])
-        mend = f"`ACL SETUSER {service} {rules}`"
-        what = f"it may not use {', '.join(refused)} on the keys {needs.REDIS_KEYS}"
-        report.fault(where, what, mend)
-    if _allowed(client, service, ("FLUSHALL",)) or _allowed(
-        client, service, ("CONFIG", "GET", "*")
-    ):
-        rules = " ".join(needs.redis_rules()[2:])
+        rules = " ".join([*(f"~{key}" for key in keys), *(f"+{name}" for name in refused)])
+        what = f"it may not use {', '.join(refused)} on the keys {', '.join(keys)}"
+        report.fault(where, what, f"`ACL SETUSER {service} {rules}`")
+    if _allowed(client, service, ("FLUSHALL",)) or _allowed(client, service, _CONFIG):
+        rules = " ".join(needs.redis_rules(service)[2:])
         report.warn(where, "it has more rights than it needs", f"`ACL SETUSER {service} {rules}`")
 
 
+_CONFIG = ("CONFIG", "GET", "*")
 _KEY = "inbox:dockyard-check"
-_ONE_KEY = {
-    "get": ("GET", _KEY),
-    "set": ("SET", _KEY, "v"),
-    "pexpire": ("PEXPIRE", _KEY, "1"),
-    "pttl": ("PTTL", _KEY),
-    "del": ("DEL", _KEY),
-    "evalsha": ("EVALSHA", "0" * 40, "1", _KEY),
-    "eval": ("EVAL", "return 1", "1", _KEY),
-}
-_TRIALS: Mapping[str, tuple[str, ...]] = {"ping": ("PING",), "time": ("TIME",), **_ONE_KEY}
+
+
+def _trials(service: str) -> Mapping[str, tuple[str, ...]]:
+    """Commands that a service sends, by their right. The server runs none of them."""
+    processes = f"process:{service}"
+    return {
+        "ping": ("PING",),
+        "script|load": ("SCRIPT", "LOAD", "return 1"),
+        "time": ("TIME",),
+        "get": ("GET", _KEY),
+        "set": ("SET", _KEY, "v"),
+        "pexpire": ("PEXPIRE", _KEY, "1"),
+        "pttl": ("PTTL", _KEY),
+        "del": ("DEL", _KEY),
+        "evalsha": ("EVALSHA", "0" * 40, "1", _KEY),
+        "eval": ("EVAL", "return 1", "1", _KEY),
+        "mget": ("MGET", f"{processes}:id"),
+        "zadd": ("ZADD", processes, "0", "id"),
+        "zrem": ("ZREM", processes, "id"),
+        "zrangebylex": ("ZRANGEBYLEX", processes, "-", "+"),
+    }
 
 
 def _allowed(client: "Redis", service: str, command: Sequence[str]) -> bool:

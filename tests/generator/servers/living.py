@@ -7,6 +7,8 @@ import asyncio
 import os
 import signal
 from contextlib import suppress
+from dataclasses import replace
+from datetime import UTC, datetime
 
 import aiohttp
 from acme.billing.v1.account_opened_pb2 import AccountOpened
@@ -14,9 +16,10 @@ from acme.signup.v1.user_signed_up_pb2 import UserSignedUp
 
 from chassis import Context, Reject, Service
 from chassis import deadletters as letters
-from chassis.adapters import open_bus
+from chassis.adapters import open_bus, open_inbox, open_processes
 from chassis.bus import NoBusMetrics
 from chassis.contracts.event_types import to_event
+from chassis.processes.store import Address, Record
 from chassis.replica.process import run
 from chassis.settings import Settings, load
 from tests.brokers.process import free_port
@@ -54,6 +57,7 @@ async def live(settings: Settings) -> None:
     async def note(event: AccountOpened, ctx: Context) -> None:
         handled.append(event.account_id)
 
+    await keep_a_process(settings)
     running = asyncio.create_task(run(service, settings))
     bus = open_bus(settings, SERVICE, NoBusMetrics())
     try:
@@ -75,6 +79,26 @@ async def live(settings: Settings) -> None:
             os.kill(os.getpid(), signal.SIGTERM)
         await asyncio.wait_for(running, 30)
         await bus.close()
+
+
+async def keep_a_process(settings: Settings) -> None:
+    """A process manager writes, reads and lists where the inbox is."""
+    inbox = open_inbox(settings)
+    await inbox.open()
+    store = open_processes(settings, SERVICE, inbox)
+    try:
+        await asyncio.wait_for(store.open(), 30)
+        now = datetime.now(UTC)
+        record = Record(Address("order", "o-1"), "i", "active", "acme.State", b"", now, now, "e-1")
+        known = await store.load(record.address)
+        await store.save(record, 0 if known is None else known.revision)
+        saved = await store.load(record.address)
+        assert saved is not None
+        await store.save(replace(record, status="completed"), saved.revision)
+        assert [kept.id async for kept in store.records()] == [record.address.id]
+    finally:
+        await store.close()
+        await inbox.close()
 
 
 async def ready(port: int) -> None:

@@ -15,7 +15,7 @@ from tests.brokers.nats import Nats, nats, nats_cluster
 from tests.generator.servers.command import SERVICE, bootstrap, check, faults, passwords_in
 from tests.generator.servers.living import live, settings_of
 
-STREAMS = ("EVENTS", "KV_inbox", f"DLQ_{SERVICE}")
+STREAMS = ("EVENTS", "KV_inbox", "KV_processes", f"DLQ_{SERVICE}")
 
 
 @pytest.fixture
@@ -113,6 +113,7 @@ async def test_streams_that_lack_something_are_named_and_bootstrap_mends_them(
             ("stream KV_inbox", "allow_msg_ttl is off"),
             ("stream KV_inbox", "when it is full it drops its oldest messages"),
             ("stream KV_inbox", "it forgets handled events after 0.042 days"),
+            ("stream KV_processes", "it does not exist"),
             (f"stream DLQ_{SERVICE}", "it does not exist"),
         }
         bootstrap(server.url, passwords=tmp_path / "passwords")

@@ -115,5 +115,5 @@ def test_the_sql_does_what_the_command_does(server: str, tmp_path: Path) -> None
     for _ in range(2):  # again: nothing is lost
         command = [find("psql"), "--dbname", server, "--set", "ON_ERROR_STOP=1", "--quiet"]
         lab.run([*command, "--file", tmp_path / "postgresql.sql"], tmp_path)
-    tables = {f"table chassis_{name}" for name in ("schema", "inbox", "outbox")}
+    tables = {f"table chassis_{name}" for name in ("schema", "inbox", "outbox", "process")}
     assert {fault["where"] for fault in faults(check(server, service="sql-svc"))} == tables

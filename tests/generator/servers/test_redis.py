@@ -11,6 +11,8 @@ from tests.brokers.redis import redis_server
 from tests.generator.servers.command import SERVICE, bootstrap, check, faults, passwords_in
 from tests.generator.servers.living import live, settings_of
 
+KEYS = f"inbox:*, process:{SERVICE}, process:{SERVICE}:*"
+
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
@@ -37,7 +39,8 @@ async def test_a_service_runs_with_the_rights_of_its_user(server: str, tmp_path:
         ("-set", "set"),
         ("-evalsha", "evalsha"),
         ("-time", "time"),
-        ("resetkeys", "get, set, pexpire, pttl, del, evalsha, eval"),
+        ("resetkeys", "get, set, pexpire, pttl, del, evalsha, eval, mget, zadd, zrem, zrangebylex"),
+        ("-zadd", "zadd"),
     ],
 )
 def test_a_right_that_is_taken_away_is_named(
@@ -49,8 +52,8 @@ def test_a_right_that_is_taken_away_is_named(
         admin.execute_command("ACL", "SETUSER", SERVICE, rule)
     (fault,) = faults(check(server))
     assert fault["where"] == f"user {SERVICE}"
-    assert fault["what"] == f"it may not use {named} on the keys inbox:*"
-    assert fault["mend"].startswith(f"`ACL SETUSER {SERVICE} ~inbox:* +")
+    assert fault["what"] == f"it may not use {named} on the keys {KEYS}"
+    assert fault["mend"].startswith(f"`ACL SETUSER {SERVICE} ~inbox:* ~process:")
 
 
 def test_a_server_that_forgets_is_named(server: str, tmp_path: Path) -> None:

@@ -48,7 +48,7 @@
 {{- if and (not (has "CHASSIS_INBOX_URL" $given)) (not (and (eq $values.bus.kind "nats") (eq $values.inbox.kind "nats-kv"))) -}}
 {{- fail (printf "CHASSIS_INBOX_URL is not set, and inbox.kind is %s: say where the store is: in env, or in secretEnv or externalSecret.env if the URL has a password" $values.inbox.kind) -}}
 {{- end -}}
-{{- $schemes := dict "rabbitmq" "amqps?" "nats" "nats|tls" "nats-kv" "nats|tls" "redis" "rediss?" "postgres" "postgresql" -}}
+{{- $schemes := dict "rabbitmq" "amqps?" "nats" "nats|tls" "nats-kv" "nats|tls" "redis" "rediss?([+]sentinel)?" "postgres" "postgresql" -}}
 {{- range $name, $kind := dict "CHASSIS_BUS_URL" (list "bus.kind" $values.bus.kind) "CHASSIS_INBOX_URL" (list "inbox.kind" $values.inbox.kind) -}}
 {{- with get $values.env $name -}}
 {{- if not (regexMatch (printf "^(%s)://" (get $schemes (last $kind))) .) -}}
