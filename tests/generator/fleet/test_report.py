@@ -13,7 +13,7 @@ from dockyard.fleet.status import Release, Row, State
 from dockyard.fleet.timeline import HEIGHT, OLDER, WIDTH, timeline
 from dockyard.updating.plan import Question
 from tests.brokers.binaries import MissingProgramError
-from tests.generator.fleet.browser import chromium
+from tests.browser import chromium
 from tests.generator.fleet.conftest import DRIFTED, IN_CONFLICT, Fleet
 from tests.generator.lab import Dockyard, git
 

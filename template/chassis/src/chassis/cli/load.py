@@ -1,13 +1,16 @@
 """`load`: publish many events, and say what the broker and the service made of them."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from chassis.cli.session import Session
+from chassis.cli.session import Session, UsageError
 
 DEFAULT_COUNT = 1000
+CLOSED, OPEN = 100, 10_000
+FIRST_RATE, STEP_SECONDS = 100.0, 10.0
 
 
 def command(session: Session) -> Callable[..., None]:
@@ -29,8 +32,13 @@ def command(session: Session) -> Callable[..., None]:
             typer.Option(min=0.01, help="How many a second; as many as the broker confirms."),
         ] = None,
         in_flight: Annotated[
-            int, typer.Option(min=1, max=10_000, help="How many unconfirmed at a time.")
-        ] = 100,
+            int | None,
+            typer.Option(
+                min=1,
+                max=100_000,
+                help=f"How many unconfirmed at a time; {CLOSED}, with --rate {OPEN}.",
+            ),
+        ] = None,
         body: Annotated[
             str | None,
             typer.Option(
@@ -46,6 +54,18 @@ def command(session: Session) -> Callable[..., None]:
         patience: Annotated[
             float, typer.Option(min=1, help="Seconds without a handled event until it gives up.")
         ] = 30,
+        report: Annotated[
+            Path | None,
+            typer.Option(help="Write an HTML page with curves.", dir_okay=False, writable=True),
+        ] = None,
+        knee: Annotated[
+            bool,
+            typer.Option("--knee", help="Raise --rate in steps until --objective is missed."),
+        ] = False,
+        objective: Annotated[
+            float,
+            typer.Option(min=0.001, help="Seconds of age at the 99th percentile, for --knee."),
+        ] = 0.1,
         as_json: Annotated[
             bool, typer.Option("--json", help="One JSON object instead of a table.")
         ] = False,
@@ -54,13 +74,32 @@ def command(session: Session) -> Callable[..., None]:
         ] = False,
     ) -> None:
         """Publish many events and measure. Exit code 1 if an event fails or gets lost."""
-        from chassis.cli.loading import Order, load_and_measure
+        try:
+            from chassis.cli.loading import Order, load_and_measure
+        except ModuleNotFoundError as error:
+            raise UsageError(
+                f"`load` needs the package {error.name!r}: add dockyard-chassis[dev] to the "
+                "group `dev` in pyproject.toml, and run `uv sync`"
+            ) from None
         from chassis.tools.load import Plan
 
-        if count is None and seconds is None:
+        if knee:
+            rate, seconds = rate or FIRST_RATE, seconds or STEP_SECONDS
+        elif count is None and seconds is None:
             count = DEFAULT_COUNT
-        plan = Plan(count, seconds, rate, in_flight)
-        order = Order(types or [], plan, body, metrics or [], patience, as_json, yes)
+        plan = Plan(count, seconds, rate, in_flight or (CLOSED if rate is None else OPEN))
+        order = Order(
+            types or [],
+            plan,
+            body,
+            metrics or [],
+            patience,
+            as_json,
+            yes,
+            report,
+            knee,
+            objective,
+        )
         try:
             clean = load_and_measure(session, order)
         except KeyboardInterrupt:

@@ -1,34 +1,27 @@
 """What `load` does: publish many events, and say what the broker and the service made of them."""
 
-import asyncio
 import json
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from ipaddress import ip_address
+from pathlib import Path
 from random import Random
 from secrets import token_hex
-from time import monotonic
 from urllib.parse import urlsplit
 
-import aiohttp
 from google.protobuf.message import Message
 
 from chassis.cli.output import say, table
 from chassis.cli.session import Session, UsageError
 from chassis.contracts import event_types
-from chassis.contracts.envelope import EncodedEvent
 from chassis.contracts.examples import example
 from chassis.publishing.size import check_size
 from chassis.settings import Settings
-from chassis.tools import load, scrape
-from chassis.tools.load import Plan, Tally
-from chassis.tools.scrape import Reading
+from chassis.tools.load import Event, Plan
+from chassis.tools.load_report import About, knee, machine, report
+from chassis.tools.measuring import Result, Watched, climb, measure
 from chassis.urls import each, masked
-
-_SCRAPE_SECONDS = 0.2
-_SCRAPE_TIMEOUT = aiohttp.ClientTimeout(10)
-
-Event = Callable[[int], EncodedEvent]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,35 +35,10 @@ class Order:
     patience: float
     as_json: bool
     yes: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Watched:
-    """Replicas with metrics at `urls`, the types to look for, and how long to wait for progress.
-
-    `patience` is in seconds.
-    """
-
-    urls: Sequence[str]
-    types: frozenset[str]
-    patience: float
-
-
-@dataclass(slots=True)
-class Result:
-    """A load so far. `handled` stays None without metrics; `seconds` ends with the last event."""
-
-    tally: Tally = field(default_factory=Tally)
-    handled: Reading | None = None
-    seconds: float = 0.0
-
-    @property
-    def clean(self) -> bool:
-        """Every event is confirmed and, as far as metrics tell, handled and no dead letter."""
-        settled = self.handled is None or (
-            self.handled.settled >= self.tally.confirmed and not self.handled.dead
-        )
-        return settled and not self.tally.refused
+    report: Path | None = None
+    knee: bool = False
+    objective: float = 0.1
+    """Seconds that the age, or else the confirmation, takes at the 99th percentile."""
 
 
 def load_and_measure(session: Session, order: Order) -> bool:
@@ -84,13 +52,15 @@ def load_and_measure(session: Session, order: Order) -> bool:
     event = _events(session, classes, order.body, settings)
     types = frozenset(map(event_types.event_type, classes))
     watched = Watched(order.metrics, types, order.patience)
-    result = Result()
+    results = [Result(order.plan)]
     try:
-        session.run(_run(session, order.plan, event, watched, result))
+        session.run(_run(session, order, event, watched, results))
     finally:  # also after Ctrl-C
-        if result.tally.seconds:
-            _show(result, as_json=order.as_json)
-    return result.clean
+        if results[0].tally.seconds:
+            _tell(session, order, settings, sorted(types), results)
+    if order.knee:
+        return knee(results, order.objective) is not None
+    return results[0].clean
 
 
 def _classes(session: Session, names: Sequence[str]) -> list[type[Message]]:
@@ -141,62 +111,80 @@ def _events(
         first = message(number)
         check_size(event_types.event_type(first), first.ByteSize(), settings.max_body_bytes)
     source = f"{session.name}-load"
-    return lambda number: event_types.to_event(
-        message(number), source=source, id_=f"{run}-{number}"
+    return lambda number, moment: event_types.to_event(
+        message(number), source=source, id_=f"{run}-{number}", time=moment
     )
 
 
 async def _run(
+    session: Session, order: Order, event: Event, watched: Watched, results: list[Result]
+) -> None:
+    async with session.bus() as broker:
+        if order.knee:
+            await climb(broker, event, watched, results, objective=order.objective)
+        else:
+            await measure(broker, event, watched, results[0])
+
+
+def _tell(
     session: Session,
-    plan: Plan,
-    event: Event,
-    watched: Watched,
-    result: Result,
+    order: Order,
+    settings: Settings,
+    types: Sequence[str],
+    results: Sequence[Result],
 ) -> None:
-    async with session.bus() as broker, aiohttp.ClientSession(timeout=_SCRAPE_TIMEOUT) as http:
-        before = await scrape.read(http, watched.urls, watched.types)
-        publishing = asyncio.create_task(load.publish(broker, plan, event, result.tally))
-        try:
-            if watched.urls:
-                await _follow(http, watched, before, publishing, result)
-            await publishing
-        finally:
-            publishing.cancel()
-            await asyncio.wait([publishing])
-
-
-async def _follow(
-    http: aiohttp.ClientSession,
-    watched: Watched,
-    before: Reading,
-    publishing: asyncio.Task[None],
-    result: Result,
-) -> None:
-    """Keep `result` until every confirmed event is handled, or none for too long."""
-    started = progressed = monotonic()
-    settled = 0
-    while True:
-        all_published = publishing.done()
-        result.handled = (await scrape.read(http, watched.urls, watched.types)).since(before)
-        now = monotonic()
-        if result.handled.settled > settled:
-            result.seconds = now - started
-        if result.handled.settled > settled or not all_published:
-            progressed = now
-        settled = result.handled.settled
-        if all_published and (
-            settled >= result.tally.confirmed or now - progressed > watched.patience
-        ):
-            return
-        await asyncio.sleep(_SCRAPE_SECONDS)
-
-
-def _show(result: Result, *, as_json: bool) -> None:
-    values = _figures(result)
-    if as_json:
-        say(json.dumps(values))
+    steps = [_figures(one, order.objective) for one in results]
+    values = {"knee_per_second": knee(results, order.objective), "steps": steps}
+    shown = values if order.knee else steps[0]
+    if order.report is not None:
+        setting = {
+            "types": ", ".join(types),
+            "broker": masked(settings.bus),
+            "replicas with metrics": str(len(order.metrics)),
+            "schedule": "open model, every event has its moment"
+            if order.plan.rate
+            else "as many as the broker confirms",
+            "in flight at most": str(order.plan.in_flight),
+            **machine(),
+        }
+        about = About(session.name, datetime.now(UTC), order.objective, setting)
+        raw = {
+            **values,
+            "confirm_histograms": [one.tally.confirms.encoded() for one in results],
+        }
+        order.report.write_text(report(about, results, raw), encoding="utf-8")
+    if order.as_json:
+        say(json.dumps(shown))
+    elif order.knee:
+        _show_steps(results, order.objective)
     else:
-        table([(name.replace("_", " "), _shown(value)) for name, value in values.items()])
+        table([(name.replace("_", " "), _shown(value)) for name, value in steps[0].items()])
+    if any(one.late for one in results) and not order.as_json:
+        say("the generator was late: its machine is too slow for this rate", err=True)
+    if order.report is not None and not order.as_json:
+        say(f"report: {order.report}", err=True)
+
+
+def _show_steps(results: Sequence[Result], objective: float) -> None:
+    table(
+        [
+            [
+                _shown(one.plan.rate),
+                _shown(one.per_second),
+                _shown(one.age(0.99)),
+                _shown(one.tally.confirms.quantile(0.99)),
+                "yes" if one.keeps(objective) else "no",
+            ]
+            for one in results
+        ],
+        headings=("rate", "handled/s", "age p99", "confirm p99", "kept"),
+    )
+    best = knee(results, objective)
+    say(
+        f"no rate was kept with a p99 of at most {objective:g} s"
+        if best is None
+        else f"the knee is {best:,.0f} events a second"
+    )
 
 
 def _shown(value: object) -> str:
@@ -205,7 +193,7 @@ def _shown(value: object) -> str:
     return str(value)
 
 
-def _figures(result: Result) -> dict[str, object]:
+def _figures(result: Result, objective: float) -> dict[str, object]:
     """The figures by name, without the figures that nobody measured."""
     tally, handled = result.tally, result.handled
     figures: dict[str, object] = {
@@ -213,10 +201,16 @@ def _figures(result: Result) -> dict[str, object]:
         "not_confirmed": tally.refused,
         "last_refusal": tally.error or None,
         "seconds": tally.seconds,
+        "offered_per_second": result.plan.rate,
         "published_per_second": tally.per_second,
         "confirm_seconds_p50": tally.confirms.quantile(0.5),
         "confirm_seconds_p99": tally.confirms.quantile(0.99),
+        "confirm_seconds_p99.9": tally.confirms.quantile(0.999),
+        "confirm_seconds_max": tally.confirms.quantile(1.0),
     }
+    if result.plan.rate is not None:
+        figures["generator_late_seconds_p99"] = tally.lateness.quantile(0.99)
+        figures["kept"] = result.keeps(objective)
     if handled is not None:
         figures |= {
             "handled": handled.outcomes["done"],
@@ -224,8 +218,10 @@ def _figures(result: Result) -> dict[str, object]:
             "retries": handled.outcomes["retried"],
             "dead_letters": handled.dead,
             "not_handled": max(0, tally.confirmed - handled.settled),
-            "handled_per_second": handled.settled / result.seconds if handled.settled else 0.0,
+            "handled_per_second": result.per_second,
             "age_seconds_p50": handled.age(0.5),
             "age_seconds_p99": handled.age(0.99),
+            "age_seconds_p99.9": handled.age(0.999),
+            "cpu_microseconds_an_event": result.cpu_microseconds,
         }
     return {name: value for name, value in figures.items() if value is not None}

@@ -18,6 +18,8 @@ from chassis.urls import masked
 _CONSUMED = "messaging_client_consumed_messages_total"
 _AGE = "chassis_event_age_seconds_bucket"
 _DEAD = "chassis_dead_letters_total"
+_CPU = "process_cpu_seconds_total"
+_MEMORY = "process_resident_memory_bytes"
 _FINAL = ("done", "duplicate", "dead")
 
 
@@ -29,12 +31,14 @@ class ScrapeError(Exception):
 class Reading:
     """Sums over all replicas: deliveries by outcome, dead letters, cumulative ages by bound.
 
-    The bounds of ages are seconds.
+    The bounds of ages are seconds. `cpu` is seconds of all cores, `memory` bytes at the moment.
     """
 
     outcomes: Counter[str]
     dead: int
     ages: Counter[float]
+    cpu: float = 0.0
+    memory: float = 0.0
 
     @property
     def settled(self) -> int:
@@ -46,7 +50,11 @@ class Reading:
         if any(self.outcomes[outcome] < number for outcome, number in before.outcomes.items()):
             raise ScrapeError("the service's counters went back: a replica was restarted meanwhile")
         return Reading(
-            self.outcomes - before.outcomes, self.dead - before.dead, self.ages - before.ages
+            self.outcomes - before.outcomes,
+            self.dead - before.dead,
+            self.ages - before.ages,
+            self.cpu - before.cpu,
+            self.memory,
         )
 
     def age(self, share: float) -> float | None:
@@ -66,15 +74,20 @@ async def read(http: aiohttp.ClientSession, urls: Sequence[str], types: frozense
     outcomes: Counter[str] = Counter()
     ages: Counter[float] = Counter()
     dead = 0
+    cpu = memory = 0.0
     for text in await asyncio.gather(*(_text(http, url) for url in urls)):
         for sample in _samples(text):
             if sample.name == _DEAD:
                 dead += int(sample.value)
+            elif sample.name == _CPU:
+                cpu += sample.value
+            elif sample.name == _MEMORY:
+                memory += sample.value
             elif sample.name == _CONSUMED and sample.labels["type"] in types:
                 outcomes[sample.labels["outcome"]] += int(sample.value)
             elif sample.name == _AGE and sample.labels["type"] in types:
                 ages[float(sample.labels["le"])] += int(sample.value)
-    return Reading(outcomes, dead, ages)
+    return Reading(outcomes, dead, ages, cpu, memory)
 
 
 async def _text(http: aiohttp.ClientSession, url: str) -> str:
