@@ -1,13 +1,21 @@
 """A load beside a service's metrics: when a rate is kept, and how the knee is found."""
 
 from collections import Counter
+from datetime import datetime
 from math import inf
 
 import pytest
+from acme.signup.v1.user_signed_up_pb2 import UserSignedUp
 
+from chassis.bus import Subscription
+from chassis.bus.memory import MemoryBroker, MemoryBus
+from chassis.contracts.envelope import EncodedEvent
+from chassis.contracts.event_types import to_event
 from chassis.tools.load import Plan
-from chassis.tools.measuring import Result, next_rate
+from chassis.tools.measuring import Result, Watched, climb, next_rate
 from chassis.tools.scrape import Reading
+
+TYPE = "acme.signup.v1.UserSignedUp"
 
 
 def climbed(first: float, limit: float) -> list[float]:
@@ -51,12 +59,32 @@ def test_a_rate_is_kept_when_all_is_handled_in_time() -> None:
         result(age=0.2),
         result(done=99),
         result(done=99, dead=1),
-        result(late=0.5),
     ],
-    ids=["too old", "not handled", "dead", "generator late"],
+    ids=["too old", "not handled", "dead"],
 )
 def test_a_rate_is_missed(missed: Result) -> None:
     assert not missed.keeps(0.05)
+
+
+def test_a_late_generator_is_told_apart_from_a_slow_service() -> None:
+    assert result(late=0.5).late
+    assert not result().late
+
+
+async def test_no_step_of_a_climb_repeats_the_events_of_another() -> None:
+    broker = MemoryBroker()
+    bus = MemoryBus(broker)
+    queue = broker.queue_for(Subscription("billing-svc", frozenset({TYPE})))
+    results = [Result(Plan(count=3, rate=100_000))]
+
+    def event(number: int, moment: datetime) -> EncodedEvent:
+        return to_event(UserSignedUp(), source="test", id_=str(number), time=moment)
+
+    await climb(bus, event, Watched([], frozenset({TYPE}), 1), results, objective=-1)
+
+    assert len(results) > 2
+    ids = [item.headers["cloudEvents:id"] for item in queue.items]
+    assert sorted(ids, key=int) == [str(number + 1) for number in range(3 * len(results))]
 
 
 def test_without_metrics_the_confirmation_counts() -> None:
