@@ -29,7 +29,7 @@ CHASSIS: Table = {
     " bus contracts settings telemetry urls reasons",
     "testing": "replica service publishing processes.memory processes bus.memory inbox.memory"
     " inbox.telling inbox.postgres inbox processes.store bus contracts settings telemetry",
-    "tools": "replica service publishing bus contracts settings urls",
+    "tools": "replica service publishing bus contracts settings telemetry urls",
     "chassis": "replica service batches processes context retry unavailable",
     "replica": "service registration policy batches context adapters processes handling publishing"
     " inbox.unclaimed inbox processes.store bus contracts retry backoff cancellation settings urls"

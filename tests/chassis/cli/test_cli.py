@@ -271,6 +271,40 @@ def test_load_takes_this_machine_for_granted(
     assert run("load", "--count", "1").code == 0
 
 
+def test_load_writes_a_page_of_what_it_measured(
+    run: Run, broker: MemoryBroker, tmp_path: Path
+) -> None:
+    report = tmp_path / "load.html"
+    said = run("load", "--count", "20", "--rate", "2000", "--json", "--report", str(report))
+    assert said.code == 0, said.err
+    figures = json.loads(said.out)
+    assert figures["offered_per_second"] == 2000
+    assert "Every event was confirmed" in report.read_text()
+
+
+def test_load_refuses_a_report_in_no_folder_before_it_publishes(
+    run: Run, broker: MemoryBroker, tmp_path: Path
+) -> None:
+    queue = broker.queue_for(Subscription("billing-svc", frozenset({HANDLED})))
+    line = one_line(run("load", "--report", str(tmp_path / "no/load.html")))
+    assert "there is no folder" in line
+    assert not queue.items
+
+
+def test_load_finds_the_knee(run: Run, broker: MemoryBroker) -> None:
+    found = json.loads(run("load", "--knee", "--rate", "50", "--seconds", "0.1", "--json").out)
+    rates = [step["offered_per_second"] for step in found["steps"]]
+    assert rates[0] == 50
+    assert found["knee_per_second"] == max(
+        (step["offered_per_second"] for step in found["steps"] if step["kept"]), default=None
+    )
+    assert not all(step["kept"] for step in found["steps"])
+
+
+def test_load_with_knee_and_count_is_refused(run: Run, broker: MemoryBroker) -> None:
+    assert "leave --count out" in one_line(run("load", "--knee", "--count", "5"))
+
+
 def test_load_says_so_when_the_broker_refused(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     class Full(MemoryBus):
         async def publish(self, message: EncodedEvent) -> None:

@@ -33,22 +33,29 @@ class Order:
     body: str | None
     metrics: Sequence[str]
     patience: float
-    as_json: bool
-    yes: bool
-    report: Path | None = None
-    knee: bool = False
-    objective: float = 0.1
+    knee: bool
+    objective: float
     """Seconds that the age, or else the confirmation, takes at the 99th percentile."""
 
 
-def load_and_measure(session: Session, order: Order) -> bool:
+@dataclass(frozen=True, slots=True)
+class Output:
+    """How the result is shown: as JSON or a table, and as a page in the file `report`."""
+
+    as_json: bool
+    report: Path | None
+
+
+def load_and_measure(session: Session, order: Order, output: Output, *, yes: bool) -> bool:
     """Publish and show the result; returns whether all went well.
+
+    `yes`: also on a broker that is not on this machine.
 
     Raises UsageError, ContractError, TooLarge and ScrapeError.
     """
     settings = session.settings()
     classes = _classes(session, order.types)
-    _require_local(settings.bus, classes, yes=order.yes)
+    _require_local(settings.bus, classes, yes=yes)
     event = _events(session, classes, order.body, settings)
     types = frozenset(map(event_types.event_type, classes))
     watched = Watched(order.metrics, types, order.patience)
@@ -57,7 +64,10 @@ def load_and_measure(session: Session, order: Order) -> bool:
         session.run(_run(session, order, event, watched, results))
     finally:  # also after Ctrl-C
         if results[0].tally.seconds:
-            _tell(session, order, settings, sorted(types), results)
+            _tell(order, output, results)
+            if output.report is not None:
+                about = _about(session, order, masked(settings.bus), sorted(types))
+                _write(output.report, about, results)
     if order.knee:
         return knee(results, order.objective) is not None
     return results[0].clean
@@ -126,43 +136,47 @@ async def _run(
             await measure(broker, event, watched, results[0])
 
 
-def _tell(
-    session: Session,
-    order: Order,
-    settings: Settings,
-    types: Sequence[str],
-    results: Sequence[Result],
-) -> None:
-    steps = [_figures(one, order.objective) for one in results]
-    values = {"knee_per_second": knee(results, order.objective), "steps": steps}
-    shown = values if order.knee else steps[0]
-    if order.report is not None:
-        setting = {
-            "types": ", ".join(types),
-            "broker": masked(settings.bus),
-            "replicas with metrics": str(len(order.metrics)),
-            "schedule": "open model, every event has its moment"
-            if order.plan.rate
-            else "as many as the broker confirms",
-            "in flight at most": str(order.plan.in_flight),
-            **machine(),
-        }
-        about = About(session.name, datetime.now(UTC), order.objective, setting)
-        raw = {
-            **values,
-            "confirm_histograms": [one.tally.confirms.encoded() for one in results],
-        }
-        order.report.write_text(report(about, results, raw), encoding="utf-8")
-    if order.as_json:
-        say(json.dumps(shown))
+def _tell(order: Order, output: Output, results: Sequence[Result]) -> None:
+    if output.as_json:
+        values = _values(results, order.objective)
+        say(json.dumps(values if order.knee else _figures(results[0], order.objective)))
     elif order.knee:
         _show_steps(results, order.objective)
     else:
-        table([(name.replace("_", " "), _shown(value)) for name, value in steps[0].items()])
-    if any(one.late for one in results) and not order.as_json:
+        figures = _figures(results[0], order.objective)
+        table([(name.replace("_", " "), _shown(value)) for name, value in figures.items()])
+    if any(one.late for one in results):
         say("the generator was late: its machine is too slow for this rate", err=True)
-    if order.report is not None and not order.as_json:
-        say(f"report: {order.report}", err=True)
+
+
+def _values(results: Sequence[Result], objective: float) -> dict[str, object]:
+    return {
+        "knee_per_second": knee(results, objective),
+        "steps": [_figures(one, objective) for one in results],
+    }
+
+
+def _about(session: Session, order: Order, broker: str, types: Sequence[str]) -> About:
+    setting = {
+        "types": ", ".join(types),
+        "broker": broker,
+        "replicas with metrics": str(len(order.metrics)),
+        "schedule": "open model, every event has its moment"
+        if order.plan.rate
+        else "as many as the broker confirms",
+        "in flight at most": str(order.plan.in_flight),
+        **machine(),
+    }
+    return About(session.name, datetime.now(UTC), order.objective, setting)
+
+
+def _write(path: Path, about: About, results: Sequence[Result]) -> None:
+    raw = {
+        **_values(results, about.objective),
+        "confirm_histograms": [one.tally.confirms.encoded() for one in results],
+    }
+    path.write_text(report(about, results, raw), encoding="utf-8")
+    say(f"report: {path}", err=True)
 
 
 def _show_steps(results: Sequence[Result], objective: float) -> None:
