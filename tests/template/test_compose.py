@@ -116,6 +116,7 @@ def test_an_image_is_named_by_its_registry_and_its_full_version(folder: Path) ->
 def test_the_service_runs_in_it_as_in_a_cluster(rendered: Path) -> None:
     service = _compose(rendered)["services"]["service"]
     assert service["read_only"] is True
+    assert service["tmpfs"] == ["/tmp"]  # noqa: S108 - in the container
     assert service["cap_drop"] == ["ALL"]
 
 

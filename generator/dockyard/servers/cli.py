@@ -101,6 +101,13 @@ def bootstrap(
     connections: Annotated[
         int, typer.Option(min=1, help="Most connections of each service.")
     ] = 100,
+    every_replica: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help='A service with delivery="every_replica": NATS gives it rights on all consumers.',
+        ),
+    ] = None,
     event_bytes: Annotated[
         int | None, typer.Option(min=1_048_576, help="NATS: most bytes of events in the stream.")
     ] = None,
@@ -116,7 +123,13 @@ def bootstrap(
 
     quotas = Quotas(connections, retention, event_bytes)
     made = work.bootstrapped(
-        urls or [], service, passwords=passwords, into=into, nodes=nodes, quotas=quotas
+        urls or [],
+        service,
+        passwords=passwords,
+        into=into,
+        nodes=nodes,
+        quotas=quotas,
+        every_replica=every_replica or [],
     )
     with after_the_deed():
         for line in made:

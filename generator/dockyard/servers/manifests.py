@@ -11,13 +11,17 @@ BOOTSTRAP = "bootstrap"
 
 
 def write(
-    folder: Path, services: Sequence[str], known: Mapping[str, str], quotas: needs.Quotas
+    folder: Path,
+    services: Sequence[str],
+    known: Mapping[str, str],
+    quotas: needs.Quotas,
+    every_replica: Sequence[str] = (),
 ) -> list[Path]:
     """Write all files into `folder`; returns their paths."""
     folder.mkdir(parents=True, exist_ok=True)
     texts = {
         "rabbitmq-definitions.json": of_rabbitmq(services, known, quotas),
-        "nats-accounts.conf": of_nats(services),
+        "nats-accounts.conf": of_nats(services, every_replica),
         "redis-users.acl": of_redis(services, known),
         "postgresql.sql": of_postgresql(services, known, quotas),
     }
@@ -51,11 +55,14 @@ def variable(name: str) -> str:
     return f"{name.upper().replace('-', '_')}_PASSWORD"
 
 
-def of_nats(services: Sequence[str]) -> str:
+def of_nats(services: Sequence[str], every_replica: Sequence[str] = ()) -> str:
     """An account with a user for each service, for `include` in the server's configuration."""
     users = [f'      {{ user: "{BOOTSTRAP}", password: ${variable(BOOTSTRAP)} }}']
     for service in services:
-        publish = ", ".join(f'"{subject}"' for subject in needs.nats_publishes(service))
+        subjects = needs.nats_publishes(service)
+        if service in every_replica:
+            subjects += needs.nats_private_publishes()
+        publish = ", ".join(f'"{subject}"' for subject in subjects)
         subscribe = ", ".join(f'"{subject}"' for subject in needs.NATS_SUBSCRIBES)
         users.append(
             f'      {{ user: "{service}", password: ${variable(service)}, permissions: {{\n'

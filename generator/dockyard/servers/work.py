@@ -75,6 +75,7 @@ def bootstrapped(
     into: Path | None,
     nodes: int,
     quotas: needs.Quotas,
+    every_replica: Sequence[str] = (),
 ) -> list[str]:
     """What was made, in words. Raises BadAddress, NotAService, NothingToMake, Unreachable."""
     addresses = _read(urls, services)
@@ -83,7 +84,9 @@ def bootstrapped(
     known = _passwords(passwords, addresses, services, everything=into is not None)
     made = []
     if into is not None:
-        made += [str(path) for path in manifests.write(into, services, known, quotas)]
+        made += [
+            str(path) for path in manifests.write(into, services, known, quotas, every_replica)
+        ]
     for at in addresses:
         match at.component:
             case "rabbitmq":

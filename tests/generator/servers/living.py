@@ -7,7 +7,7 @@ import asyncio
 import os
 import signal
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 import aiohttp
@@ -39,25 +39,44 @@ def settings_of(bus_url: str, inbox_url: str, **more: str) -> Settings:
     return load({f"CHASSIS_{name}": value for name, value in given.items()})
 
 
-async def live(settings: Settings) -> None:
-    """Return once the service has done all of it and has stopped. Fails after a while otherwise."""
-    handled: list[str] = []
-    rejecting = True
+@dataclass
+class Notes:
+    """What the handlers were called with; they reject while `rejecting`."""
+
+    handled: set[str] = field(default_factory=set)
+    told: set[str] = field(default_factory=set)
+    rejecting: bool = True
+
+
+def service_of(notes: Notes, *, every_replica: bool) -> Service:
     service = Service(SERVICE, version="1")
 
     @service.on(UserSignedUp)
     async def open_account(event: UserSignedUp, ctx: Context) -> None:
         if event.user_id == "again" and ctx.attempt == 1:
             raise OSError("once")
-        if event.user_id == "never" and rejecting:
+        if event.user_id == "never" and notes.rejecting:
             raise Reject("never")
         ctx.publish(AccountOpened(account_id=event.user_id))
 
     @service.on(AccountOpened)
     async def note(event: AccountOpened, ctx: Context) -> None:
-        handled.append(event.account_id)
+        notes.handled.add(event.account_id)
 
+    if every_replica:
+
+        @service.on(AccountOpened, delivery="every_replica")
+        async def tell(event: AccountOpened, ctx: Context) -> None:
+            notes.told.add(event.account_id)
+
+    return service
+
+
+async def live(settings: Settings, *, every_replica: bool = False) -> None:
+    """Return once the service has done all of it and has stopped. Fails after a while otherwise."""
+    notes = Notes()
     await keep_a_process(settings)
+    service = service_of(notes, every_replica=every_replica)
     running = asyncio.create_task(run(service, settings))
     bus = open_bus(settings, SERVICE, NoBusMetrics())
     try:
@@ -66,14 +85,15 @@ async def live(settings: Settings) -> None:
         for number, user in enumerate(("good", "again", "never")):
             event = to_event(UserSignedUp(user_id=user), source="shop", id_=f"e-{number}")
             await bus.publish(event)
-        await eventually(lambda: {"good", "again"} <= set(handled) or running.done())
+        await eventually(lambda: notes.handled == {"good", "again"} or running.done())
         assert not running.done(), running.result()
         while (await bus.backlog(SERVICE)).dead < 1:
             await asyncio.sleep(0.05)
-        rejecting = False
+        notes.rejecting = False
         assert await letters.replay(bus, SERVICE, letters.Filter()) == 1
-        await eventually(lambda: "never" in handled)
+        await eventually(lambda: notes.handled == {"good", "again", "never"})
         assert (await bus.backlog(SERVICE)).dead == 0
+        await eventually(lambda: notes.told == (notes.handled if every_replica else set()))
     finally:
         if not running.done():
             os.kill(os.getpid(), signal.SIGTERM)

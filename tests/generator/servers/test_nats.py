@@ -80,6 +80,18 @@ async def test_a_service_runs_with_the_rights_of_its_user(passwords: Path) -> No
         assert passwords_in(passwords)[SERVICE] not in checked.text
 
 
+async def test_a_service_whose_replicas_get_each_event_needs_more_and_gets_it(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "passwords"
+    more = ("--into", str(tmp_path / "files"), "--every-replica", SERVICE)
+    bootstrap(passwords=path, more=more)
+    with serving(path) as server:
+        bootstrap(login(server, path, "bootstrap"), passwords=path)
+        url = login(server, path, SERVICE)
+        await live(settings_of(url, url), every_replica=True)
+
+
 @pytest.mark.parametrize(
     ("right", "named"),
     [
