@@ -2,7 +2,7 @@
 
 import asyncio
 import struct
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -20,7 +20,8 @@ from chassis.bus import Delivery, NoBusMetrics, Subscription, Unpublishable, Ver
 from chassis.bus.history import History
 from chassis.bus.rabbitmq import RabbitBus
 from chassis.bus.rabbitmq.errors import BodyTooLarge
-from chassis.bus.rabbitmq.frames import MendedHeader, unmarshal
+from chassis.bus.rabbitmq.frames import MendedHeader, content_header, unmarshal
+from chassis.bus.rabbitmq.headers import read_headers
 from chassis.bus.rabbitmq.messages import (
     Received,
     dead_properties,
@@ -299,6 +300,29 @@ def test_whatever_a_publisher_writes_is_read_and_can_be_moved(raw: bytes) -> Non
         assert isinstance(again, ContentHeader)
         assert not isinstance(again, MendedHeader)
         assert fits(moved, 2**31)
+
+
+@given(raw=PROPERTIES, cut=st.integers(0, 40))
+def test_headers_are_read_as_a_client_reads_them_or_refused(raw: bytes, cut: int) -> None:
+    header = struct.pack(">HHQ", 60, 0, 1) + raw[: max(0, len(raw) - cut)]
+    try:
+        expected = content_header(header)
+    except InvalidFrameError:
+        with pytest.raises(InvalidFrameError):
+            read_headers(header)
+        return
+    received = Received(*_inserted(read_headers(header)))
+    assert repr(received.headers) == repr(expected.properties.headers or {})
+    assert repr(dict(received.properties)) == repr(dict(expected.properties))
+    assert received.content_type == expected.properties.content_type
+    assert bool(received.unreadable) == isinstance(expected, MendedHeader)
+
+
+def _inserted(
+    read: tuple[Mapping[str, object], bytes | Basic.Properties, str],
+) -> tuple[Mapping[str, object], bytes, bytes | Basic.Properties, str, str, str]:
+    headers, encoded, unreadable = read
+    return headers, b"x", encoded, EXCHANGE, SIGNED_UP, unreadable
 
 
 @given(raw=st.binary(max_size=200))

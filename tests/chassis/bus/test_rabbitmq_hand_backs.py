@@ -9,14 +9,14 @@ from typing import Any, cast
 
 import pytest
 from acme.signup.v1.user_signed_up_pb2 import UserSignedUp
-from aiormq.abc import DeliveredMessage
-from aiormq.channel import Channel
 
 from chassis import Context, Service
 from chassis.bus import BusUnavailable, Delivery
 from chassis.bus.rabbitmq import RabbitBus
 from chassis.bus.rabbitmq import consumer as rabbit_consumer
+from chassis.bus.rabbitmq.deliveries import Deliveries
 from chassis.bus.rabbitmq.link import Link
+from chassis.bus.rabbitmq.messages import Received
 from chassis.bus.rabbitmq.topology import DELIVERY_LIMIT
 from chassis.contracts.event_types import to_event
 from chassis.handling import outage
@@ -139,15 +139,13 @@ async def test_a_pause_that_begins_while_the_event_is_on_its_way(
     (consumer,) = link._consumers
     consumer._taking = False
     arrived = Counter[str]()
-    on_message = consumer._on_message
 
-    async def counted(message: DeliveredMessage) -> None:
+    def counted(tag: int, received: Received) -> None:
         arrived["times"] += 1
         consumer._taking = arrived["times"] > TIMES
-        await on_message(message)
+        consumer.take(tag, received)
 
-    for tag in consumer._tags:
-        cast(Channel, consumer._channel).consumers[tag] = counted
+    link._wire.watch(consumer._channel.number, Deliveries(counted).watch)
     await (await publisher(lab, stack))(event(b"1"))
     await replica.until(1)
     assert arrived["times"] == TIMES + 1

@@ -1,8 +1,10 @@
 """RabbitMQ alone: its topology, its crash net, its many ways to take a consumer away."""
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
+from copy import copy
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ from chassis.bus import BusUnavailable, DeadLetter, Delivery, NoBusMetrics, Subs
 from chassis.bus.rabbitmq import RabbitBus
 from chassis.bus.rabbitmq.confirms import Confirms
 from chassis.bus.rabbitmq.topology import DELIVERY_LIMIT
+from tests.brokers import certificate
 from tests.brokers.cable import Cable
 from tests.brokers.rabbitmq import RabbitMQ, shared_rabbitmq
 from tests.chassis.bus.test_bus_conformance import (
@@ -477,6 +480,55 @@ async def test_a_sweep_takes_a_second_death_for_no_copy_of_the_first(
     await other_reader.close()
     found = await patient_letters(lab, 2)
     assert sorted((letter.body, letter.replays) for letter in found) == [(b"1", 1), (b"2", 0)]
+
+
+async def test_publishes_in_flight_when_the_connection_breaks_are_not_confirmed(
+    lab: RabbitLab, stack: AsyncExitStack
+) -> None:
+    cable = stack.enter_context(Cable(urlsplit(lab.url).port or 0).laid())
+    bus = lab.bus("publisher", cable.through(lab.url))
+    stack.push_async_callback(bus.close)
+    await bus.start()
+    await asyncio.wait_for(bus.wait_ready(), PATIENCE)
+    await asyncio.to_thread(cable.hold)
+    publishes = [asyncio.create_task(bus.publish(event(id_=str(n)))) for n in range(20)]
+    await asyncio.sleep(0)
+    await asyncio.to_thread(cable.cut)
+    async with asyncio.timeout(PATIENCE):
+        ended = await asyncio.gather(*publishes, return_exceptions=True)
+    assert {type(end) for end in ended} == {BusUnavailable}
+
+
+async def test_events_are_published_and_delivered_over_tls_in_pieces(
+    lab: RabbitLab, stack: AsyncExitStack, tmp_path: Path
+) -> None:
+    made = certificate.make(tmp_path, days=1)
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(made.file, made.key)
+    forwarding: list[asyncio.Task[None]] = []
+
+    async def pieces(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+        while piece := await source.read(7):
+            sink.write(piece)
+            await sink.drain()
+        sink.close()
+
+    async def forward(near: asyncio.StreamReader, to_near: asyncio.StreamWriter) -> None:
+        far, to_far = await asyncio.open_connection("127.0.0.1", urlsplit(lab.url).port)
+        forwarding.extend(map(asyncio.create_task, (pieces(near, to_far), pieces(far, to_near))))
+
+    server = await asyncio.start_server(forward, "127.0.0.1", 0, ssl=context)
+    stack.callback(server.close)
+    port = server.sockets[0].getsockname()[1]
+    url = f"amqps://guest:guest@localhost:{port}/{vhost(lab)}?cafile={made.file}"
+    over_tls = copy(lab)
+    over_tls.url = url
+    async with Replica(over_tls) as replica:
+        for body in (b"1", b"x" * 1000):
+            await replica.bus.publish(event(body, id_=str(len(body))))
+        await replica.until(2)
+    await asyncio.gather(*forwarding, return_exceptions=True)
+    assert sorted(replica.bodies) == [b"1", b"x" * 1000]
 
 
 async def test_a_wrong_password_is_reported_once_and_never_shown(lab: RabbitLab) -> None:

@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Protocol, cast
+from typing import Protocol
 
 import structlog
 from aiormq.abc import AbstractChannel, DeliveredMessage
@@ -67,9 +67,6 @@ class Mover(Protocol):
 
 class Consumer:
     """Takes deliveries from `queue` and runs `on_delivery` for each, in a task that `spawn` starts.
-
-    aiormq's own task will not do: aiormq cancels it when the connection is lost, and the handler
-    with it.
 
     The consumer begins with one delivery at a time, and stays so while deliveries are suspects. A
     message that kills the process makes the broker count a failed delivery for every message that
@@ -130,7 +127,7 @@ class Consumer:
 
     async def _consume(self, prefetch: int) -> None:
         await self._channel.basic_qos(prefetch_count=prefetch)
-        started = await self._channel.basic_consume(self.queue.name, self._on_message)
+        started = await self._channel.basic_consume(self.queue.name, _past_aiormq)
         self._tags.append(started.consumer_tag or "")
 
     async def _widen(self) -> None:
@@ -150,10 +147,8 @@ class Consumer:
             except BusUnavailable as error:
                 _log.debug("the channel was lost while raising the prefetch", error=str(error))
 
-    async def _on_message(self, message: DeliveredMessage) -> None:
-        delivery = cast("Basic.Deliver", message.delivery)  # a consumer gets no other kind
-        tag = delivery.delivery_tag or 0
-        received = Received.of(message, delivery)
+    def take(self, tag: int, received: Received) -> None:
+        """Handle a delivery, or give it back if none is wanted now."""
         taken = RabbitDelivery(self, tag, received)
         if taken.wears_out:
             self._worn = [worn for worn in self._worn if worn.settleable] + [taken]
@@ -172,7 +167,7 @@ class Consumer:
             self._tell_of_stray(received.routing_key)
         self._spawn(self._on_delivery(taken))
         if self._one_at_a_time and received.failed_deliveries < SUSPECT:
-            await self._widen()
+            self._spawn(self._widen())
 
     def _tell_of_stray(self, key: str) -> None:
         """Warn of a binding by another version. It stays: that version may need it."""
@@ -211,7 +206,7 @@ class RabbitDelivery:
         if self._received.unreadable:
             raise EnvelopeError(f"not readable in the AMQP message: {self._received.unreadable}")
         received = self._received
-        return from_headers(received.headers, AMQP_PREFIX, received.properties.content_type)
+        return from_headers(received.headers, AMQP_PREFIX, received.content_type)
 
     def done(self) -> bool:
         if not self.settleable:
@@ -295,3 +290,7 @@ class RabbitDelivery:
 
 async def _give_back(delivery: RabbitDelivery) -> None:
     await delivery.hand_back()
+
+
+async def _past_aiormq(_: DeliveredMessage) -> None:
+    """aiormq asks for a callback, but gets no delivery of this channel."""

@@ -18,6 +18,7 @@ from pamqp.commands import Basic
 from chassis.bus import BusMetrics, BusUnavailable, OnDelivery, Subscription
 from chassis.bus.rabbitmq.confirms import Confirms
 from chassis.bus.rabbitmq.consumer import Consumer
+from chassis.bus.rabbitmq.deliveries import Deliveries
 from chassis.bus.rabbitmq.errors import BodyTooLarge, QueueMissing, broker_errors, largest_body
 from chassis.bus.rabbitmq.frames import TolerantConnection
 from chassis.bus.rabbitmq.topology import (
@@ -45,7 +46,6 @@ CLOSE_SECONDS = 5.0
 UNBOUNDED = 2**63
 FRAME_OVERHEAD = 64
 
-_FRAMES_BUFFERED = 1024
 _BYTES_BUFFERED = 2**20
 
 _log = structlog.get_logger(__name__)
@@ -144,24 +144,22 @@ class Link:
         await declare(self.connection, queue, subscription.types)
         known.add(queue.name)
         self._bound.append((queue, subscription.types))
-        channel = await self.connection.channel(
-            publisher_confirms=False, frame_buffer_size=_FRAMES_BUFFERED
-        )
+        channel = cast("Channel", await self.connection.channel(publisher_confirms=False))
         self._watch(channel)
         channel.on_consumer_cancel_callbacks.add(
             lambda _: self.lose(f"RabbitMQ cancelled the consumer of {queue.name}: is it deleted?")
         )
-        self._consumers.append(
-            Consumer(
-                link=self,
-                channel=channel,
-                queue=queue,
-                subscription=subscription,
-                on_delivery=on_delivery,
-                spawn=spawn,
-                metrics=metrics,
-            )
+        consumer = Consumer(
+            link=self,
+            channel=channel,
+            queue=queue,
+            subscription=subscription,
+            on_delivery=on_delivery,
+            spawn=spawn,
+            metrics=metrics,
         )
+        self._consumers.append(consumer)
+        self._wire.watch(channel.number, Deliveries(consumer.take).watch)
 
     async def bind(self) -> None:
         """Bind the queues again: an operator may have removed a binding. Raises BusUnavailable."""

@@ -25,7 +25,8 @@ from chassis.bus.dead_letters import (
     read_failure,
 )
 from chassis.bus.history import HISTORY_HEADERS, REPLAYS, History
-from chassis.bus.rabbitmq.frames import MendedHeader
+from chassis.bus.rabbitmq.frames import MendedHeader, content_header
+from chassis.bus.rabbitmq.headers import content_type
 from chassis.contracts.envelope import (
     AMQP_PREFIX,
     AMQP_PREFIX_ALTERNATIVE,
@@ -71,11 +72,11 @@ _NOT_OF_THE_MESSAGE = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """A message as the broker delivered it."""
+    """A message as the broker delivered it. Its properties stay encoded until they are read."""
 
     headers: Mapping[str, object]
     body: bytes
-    properties: Basic.Properties
+    encoded: Basic.Properties | bytes
     exchange: str
     routing_key: str
     unreadable: str = ""
@@ -92,6 +93,16 @@ class Received:
             delivery.routing_key or "",
             header.unreadable if isinstance(header, MendedHeader) else "",
         )
+
+    @property
+    def properties(self) -> Basic.Properties:
+        encoded = self.encoded
+        return content_header(encoded).properties if isinstance(encoded, bytes) else encoded
+
+    @property
+    def content_type(self) -> str | None:
+        encoded = self.encoded
+        return content_type(encoded) if isinstance(encoded, bytes) else encoded.content_type
 
     @property
     def own_headers(self) -> dict[str, object]:
@@ -188,7 +199,7 @@ def dead_letter(received: Received, service: str) -> DeadLetter:
         type=type_ if isinstance(type_, str) else "",
         failure=read_failure(headers) if by_chassis else _crash_loop(received, service),
         replays=received.history.replays,
-        json=is_json(received.properties.content_type),
+        json=is_json(received.content_type),
     )
 
 

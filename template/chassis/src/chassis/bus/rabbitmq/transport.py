@@ -9,15 +9,19 @@ import asyncio
 from collections.abc import Callable
 from functools import lru_cache
 from struct import Struct
+from struct import error as StructError  # noqa: N812 - an exception is named as one
 from typing import Any, cast
 
 from aiormq.connection import TransportFactory
-from aiormq.exceptions import AMQPConnectionError
+from aiormq.exceptions import AMQPConnectionError, InvalidFrameError
 from pamqp.constants import FRAME_END, FRAME_HEARTBEAT
 from yarl import URL
 
 Watcher = Callable[[int, bytes], bool]
-"""Gets kind and payload of a frame; True if the frame is not for aiormq. Must not raise."""
+"""Gets kind and payload of a frame; True if the frame is not for aiormq.
+
+Raises InvalidFrameError, IndexError or StructError if it cannot read the frame, and nothing else.
+"""
 
 HEARTBEAT = b"\x08\x00\x00\x00\x00\x00\x00\xce"
 TOLD_SECONDS = 1.0
@@ -90,7 +94,7 @@ class Wire(asyncio.StreamReaderProtocol):
             if (
                 watcher is not None
                 and data[stop - 1] == FRAME_END
-                and watcher(kind, data[at + FRAME.size : stop - 1])
+                and _taken(watcher, kind, data[at + FRAME.size : stop - 1])
             ):
                 taken = True
                 if passed < at:
@@ -112,6 +116,14 @@ class Wire(asyncio.StreamReaderProtocol):
         frames, self._unsent = b"".join(self._unsent), []
         if not self._socket.is_closing():
             self._socket.write(frames)
+
+
+def _taken(watcher: Watcher, kind: int, payload: bytes) -> bool:
+    """A frame that its watcher cannot read goes on to aiormq, which ends the connection."""
+    try:
+        return watcher(kind, payload)
+    except (InvalidFrameError, IndexError, StructError):
+        return False
 
 
 class WireFactory(TransportFactory):
