@@ -34,7 +34,7 @@ from chassis.processes.store import (
     decoded,
     encoded,
 )
-from chassis.processes.wakeups import WakeUp
+from chassis.processes.wakeups import WakeUp, wakeup_type
 from chassis.replica.assemble import consumer_of
 from chassis.settings import load
 from chassis.telemetry.metrics import Metrics
@@ -197,7 +197,7 @@ class Replica:
 
             while (await self.inbox.outbox(self.name).relay(100, take)).confirmed:
                 pass
-        own = f"chassis.wakeups.{self.name}"
+        own = wakeup_type(self.name)
         return [
             WAKE_UP if event.envelope.type == own else event.envelope.type.rpartition(".")[2]
             for event in self.bus.published
@@ -366,7 +366,7 @@ async def test_the_step_of_a_crashed_replica_is_published_under_the_same_ids(
     await asyncio.gather(crashing, return_exceptions=True)
     assert await two.until_settled(PLACED, id_) == "done"
     event, wakeup = two.bus.published
-    assert wakeup.envelope.type.rpartition(".")[2] == fleet.name
+    assert wakeup.envelope.type == wakeup_type(fleet.name)
     assert message_class(event.envelope.type).FromString(event.body) == PaymentWanted(
         order_id="o-1", amount=7
     )

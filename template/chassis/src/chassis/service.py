@@ -222,6 +222,7 @@ class Service(Generic[Resources]):
         is refused.
         """
         from chassis.processes.definition import Process  # noqa: PLC0415 - only a service with processes needs it
+        from chassis.processes.wakeups import wakeup_type  # noqa: PLC0415 - likewise
 
         process = Process(
             state,
@@ -229,7 +230,7 @@ class Service(Generic[Resources]):
             by=by,
             max_bytes=max_bytes,
             add=self.registry.add_step,
-            add_wakes=partial(self.registry.add_wakeups, f"chassis.wakeups.{self.name}"),
+            add_wakes=partial(self.registry.add_wakeups, wakeup_type(self.name)),
         )
         self.registry.add_process(process)
         return process

@@ -5,6 +5,7 @@ there, so it survives every restart and is never early. It names the instance an
 wish, so that one that is out of date does nothing when it comes.
 """
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -20,8 +21,12 @@ from chassis.processes.store import Address, Record
 
 
 def wakeup_type(service: str) -> str:
-    """The event type of the wake-ups of `service`: no other service takes them."""
-    return f"chassis.wakeups.{service}"
+    """The event type of the wake-ups of `service`: no other service takes them.
+
+    A bus takes nothing but what may be the full name of a message.
+    """
+    name = re.sub(r"\W", "_", service, flags=re.ASCII)
+    return f"chassis.wakeups.of_{name}"
 
 
 @dataclass(frozen=True, slots=True)
