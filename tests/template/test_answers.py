@@ -157,11 +157,12 @@ def test_every_question_has_help_and_a_default_and_is_checked() -> None:
         for name, question in lab.QUESTIONS.items()
         if not name.startswith("_") and question.get("when") is not False
     }
-    assert len(asked) == 9
+    assert len(asked) == 10
     for name, question in asked.items():
         assert question["help"], name
-        assert question["default"], name
-        assert question.get("validator") or question.get("choices"), name
+        assert question["default"] not in ("", None), name
+        bounded = question["type"] == "bool" or question.get("choices")
+        assert bounded or question.get("validator"), name
 
 
 def test_no_module_of_the_standard_library_may_be_shadowed() -> None:

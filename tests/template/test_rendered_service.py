@@ -10,11 +10,12 @@ from allpairspy import AllPairs  # type: ignore[import-untyped]  # it ships no t
 from tests.template import lab
 
 MATRIX = [
-    dict(zip(("inbox", "bus", "service_name", "description"), row, strict=True))
+    dict(zip(("inbox", "bus", "http_api", "service_name", "description"), row, strict=True))
     for row in AllPairs(
         [
             list(lab.QUESTIONS["inbox"]["choices"].values()),
             list(lab.QUESTIONS["bus"]["choices"].values()),
+            ["false", "true"],
             [
                 "billing-svc",
                 "signup-service",
@@ -25,14 +26,14 @@ MATRIX = [
 ]
 
 
-@pytest.mark.parametrize("answers", MATRIX, ids=lambda answers: "-".join([*answers.values()][:3]))
+@pytest.mark.parametrize("answers", MATRIX, ids=lambda answers: "-".join([*answers.values()][:4]))
 def test_a_render_passes_its_own_checks_and_tests(
     render: lab.Render, make_environment: Mapping[str, str], answers: dict[str, str]
 ) -> None:
     folder = render(**answers)
     lab.run(["make", "check"], folder, make_environment)
     tested = lab.run(["make", "test"], folder, make_environment)
-    assert "3 passed" in tested
+    assert f"{6 if answers['http_api'] == 'true' else 3} passed" in tested
 
 
 @pytest.mark.parametrize("target", ["contracts", "test", "format"])

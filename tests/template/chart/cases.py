@@ -21,6 +21,14 @@ EVERYTHING: Values = {
         }
     },
     "relay": {"replicas": 2},
+    "api": {
+        "enabled": True,
+        "route": {
+            "enabled": True,
+            "gateways": [{"name": "public", "namespace": "gateways"}],
+            "hostnames": ["billing.example.com"],
+        },
+    },
     "updateStrategy": {"maxSurge": "25%", "maxUnavailable": 1},
     "extraObjects": [
         {
@@ -62,6 +70,7 @@ EVERYTHING: Values = {
         "dns": {"to": [{"namespaceSelector": {}}]},
         "bus": {"ports": [5671], "to": [{"podSelector": {"matchLabels": {"app": "rabbitmq"}}}]},
         "metrics": {"from": [{"namespaceSelector": {}}]},
+        "api": {"from": [{"namespaceSelector": {}}]},
         "egress": [{"ports": [{"port": 443}]}],
         "ingress": [{"from": [{"podSelector": {}}]}],
     },

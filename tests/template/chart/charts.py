@@ -19,7 +19,12 @@ from tests.template import lab
 BUSES: Sequence[str] = list(lab.QUESTIONS["bus"]["choices"].values())
 INBOXES: Sequence[str] = list(lab.QUESTIONS["inbox"]["choices"].values())
 ENVIRONMENTS = ("dev", "staging", "prod")
-OPERATORS = ("monitoring.coreos.com/v1", "keda.sh/v1alpha1", "external-secrets.io/v1")
+OPERATORS = (
+    "monitoring.coreos.com/v1",
+    "keda.sh/v1alpha1",
+    "external-secrets.io/v1",
+    "gateway.networking.k8s.io/v1",
+)
 """The group/versions that a cluster with every operator knows beside Kubernetes' own."""
 
 Manifest = dict[str, Any]

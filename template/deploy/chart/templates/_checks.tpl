@@ -29,6 +29,17 @@
 {{- fail "externalSecret.enabled is true and externalSecret.env is empty: list the variables that come from the store" -}}
 {{- end -}}
 {{- end -}}
+{{- with $values.api.route -}}
+{{- if and .enabled (not $values.api.enabled) -}}
+{{- fail "api.route.enabled is true and api.enabled is false: there is no Service that the route could lead to" -}}
+{{- end -}}
+{{- if and .enabled (not .gateways) -}}
+{{- fail "api.route.gateways is empty: name the Gateway that the route belongs to" -}}
+{{- end -}}
+{{- if and .enabled (not ($.Capabilities.APIVersions.Has "gateway.networking.k8s.io/v1")) -}}
+{{- fail "api.route.enabled is true, but this cluster does not know gateway.networking.k8s.io/v1: install the Gateway API, or lead requests to the Service by extraObjects" -}}
+{{- end -}}
+{{- end -}}
 {{- range $name := uniq $given -}}
 {{- $times := 0 -}}
 {{- range $given }}{{ if eq . $name }}{{ $times = add1 $times }}{{ end }}{{ end -}}
@@ -36,7 +47,7 @@
 {{- fail (printf "%s is set more than once: it belongs into one of env, secretEnv and externalSecret.env" $name) -}}
 {{- end -}}
 {{- end -}}
-{{- $owned := dict "CHASSIS_DRAIN_SECONDS" "drainSeconds" "CHASSIS_MIGRATE" "migration.enabled" "CHASSIS_NATS_REPLICAS" "bus.natsReplicas" "CHASSIS_OUTBOX_RELAY" "relay.enabled" "CHASSIS_HTTP_PORT" "nothing: it is 8080" -}}
+{{- $owned := dict "CHASSIS_DRAIN_SECONDS" "drainSeconds" "CHASSIS_MIGRATE" "migration.enabled" "CHASSIS_NATS_REPLICAS" "bus.natsReplicas" "CHASSIS_OUTBOX_RELAY" "relay.enabled" "CHASSIS_HTTP_PORT" "nothing: it is 8080" "CHASSIS_API_PORT" "nothing: it is 8000" -}}
 {{- range $name := $given -}}
 {{- with get $owned $name -}}
 {{- fail (printf "%s is set by the chart and follows from %s" $name .) -}}

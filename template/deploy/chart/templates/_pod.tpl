@@ -3,15 +3,17 @@
 {{- /*
 Seconds from SIGTERM to SIGKILL. After the drain's deadline the chassis needs nearly 40 if neither broker nor store nor
 collector answers: 5 until cancelled handlers have given up, 24 to stop deliveries, hand back the rest and close the
-broker, 7 to close the store and meanwhile flush the traces, 4 for everything else.
+broker, 7 to close the store and meanwhile flush the traces, 4 for everything else. With an API, 5 come before SIGTERM:
+until then gateways and nodes still send requests here.
 */ -}}
 {{- define "service.graceSeconds" -}}
-{{- add .Values.drainSeconds 40 -}}
+{{- add .Values.drainSeconds 40 (ternary 5 0 .Values.api.enabled) -}}
 {{- end -}}
 
 {{- /* The plain variables of a worker or a relay. */ -}}
 {{- define "service.env" -}}
 {{- $env := dict "CHASSIS_DRAIN_SECONDS" (toString .Values.drainSeconds) "CHASSIS_HTTP_PORT" "8080" -}}
+{{- if .Values.api.enabled }}{{ $_ := set $env "CHASSIS_API_PORT" "8000" }}{{ end -}}
 {{- if or (eq .Values.bus.kind "nats") (eq .Values.inbox.kind "nats-kv") }}{{ $_ := set $env "CHASSIS_NATS_REPLICAS" (toString .Values.bus.natsReplicas) }}{{ end -}}
 {{- if include "service.hasRelay" . }}{{ $_ := set $env "CHASSIS_OUTBOX_RELAY" "false" }}{{ end -}}
 {{- if include "service.hasMigration" . }}{{ $_ := set $env "CHASSIS_MIGRATE" "false" }}{{ end -}}
@@ -139,6 +141,17 @@ containers:
       - name: http
         containerPort: 8080
         protocol: TCP
+      {{- if and .api.enabled (eq $.component "worker") }}
+      - name: api
+        containerPort: 8000
+        protocol: TCP
+      {{- end }}
+    {{- if and .api.enabled (eq $.component "worker") }}
+    lifecycle:
+      preStop:
+        exec:
+          command: [python, -c, "import time; time.sleep(5)"]
+    {{- end }}
     startupProbe: {{- include "service.probe" (dict "path" "/livez" "probe" .probes.startup) | nindent 6 }}
     livenessProbe: {{- include "service.probe" (dict "path" "/livez" "probe" .probes.liveness) | nindent 6 }}
     readinessProbe: {{- include "service.probe" (dict "path" "/readyz" "probe" .probes.readiness) | nindent 6 }}
