@@ -113,6 +113,12 @@ chaos: $(READY) ## kill, stop and pause things under load, for an hour or more; 
 	@CHAOS=long $(BIN)/pytest -o log_cli=true -o log_cli_level=INFO \
 	  --ignore tests/chaos/test_chaos.py tests/chaos
 
+.PHONY: chaos-processes
+chaos-processes: $(READY) ## ten thousand processes, thirty kills, on PostgreSQL and on NATS
+	@echo "==> Chaos: shuffled and repeated events of processes whose replicas are killed"
+	@$(BIN)/python -m tests.chaos.processes --bus rabbitmq --store postgres $(ARGS)
+	@$(BIN)/python -m tests.chaos.processes --bus nats --store nats-kv $(ARGS)
+
 .PHONY: alerts
 alerts: $(READY) ## provoke the platform's alerts by real faults, and see them fire and resolve
 	@echo "==> Alerts: real brokers, stores, exporters, Prometheus and Alertmanager"

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from acme.orders.v1.order_pb2 import OrderPlaced, OrderState, PaymentTaken
 
-from chassis import ProcessContext, Service
+from chassis import ProcessContext, Service, WakeUp
 from chassis.registration import RegistrationError
 
 
@@ -30,6 +30,17 @@ def test_a_service_takes_the_events_of_its_processes() -> None:
         "acme.orders.v1.OrderPlaced",
         "acme.orders.v1.PaymentTaken",
     }
+
+
+def test_wake_ups_are_taken_and_are_no_event_that_others_publish() -> None:
+    service = Service("orders-svc", version="1")
+    orders = service.process(OrderState, by=key)
+
+    @orders.wakes("late")
+    async def late(state: OrderState, wake: WakeUp, ctx: ProcessContext) -> None: ...
+
+    assert service.registry.types_of("shared") == {"chassis.wakeups.of_orders_svc"}
+    assert service.registry.types == frozenset()
 
 
 def test_two_processes_with_one_state_need_names() -> None:

@@ -162,14 +162,14 @@ class Registry:
 
     @property
     def types(self) -> frozenset[str]:
-        """The event types that the service takes.
+        """The event types that the service takes from others.
 
         They have a handler, or upcasters lead to a type that has one.
         """
-        return self.types_of("shared") | self.types_of("every_replica")
+        return (self.types_of("shared") | self.types_of("every_replica")) - self.wakeups
 
     def types_of(self, mode: DeliveryMode) -> frozenset[str]:
-        """The event types that a handler takes with this `delivery`."""
+        """The event types that a handler takes with this `delivery`, its own wake-ups too."""
         own = self.wakeups if mode == "shared" else frozenset[str]()
         return own | {event_type(reading.sent) for reading, _ in self.readings(mode)}
 
