@@ -1,12 +1,14 @@
 """The command's words, exit codes and files, without a server."""
 
+import re
 import stat
 from pathlib import Path
 
 import pytest
 
-from dockyard.servers import passwords
+from dockyard.servers import needs, passwords
 from dockyard.servers.address import read
+from dockyard.servers.clients import NoClient, client_of
 from dockyard.servers.findings import Report
 from tests.brokers.process import free_port
 from tests.generator.servers.command import SERVICE, bootstrap, dockyard
@@ -87,3 +89,16 @@ def test_an_address_shows_no_login() -> None:
     address = read("nats://a:s3cret@h:4222,nats://a:s3cret@i:4222")
     assert "s3cret" not in repr(address) + address.shown + address.masked("refused: s3cret")
     assert address.user == "a"
+
+
+def test_a_client_that_is_not_installed_is_named_with_what_to_install() -> None:
+    with pytest.raises(NoClient, match=r"package nowhere is not installed: install dockyard\["):
+        client_of("nowhere.at.all")
+
+
+def test_a_mend_of_rabbitmq_is_a_pattern_that_covers_the_names_and_no_others() -> None:
+    for right, names in needs.rabbitmq_names("billing-svc").items():
+        pattern = needs.rabbitmq_rights("billing-svc")[right]
+        assert all(re.search(pattern, name) for name in names)
+        assert not any(re.search(pattern, f"{name}2") for name in names if "." not in name)
+        assert not re.search(pattern, "welcome-svc")
