@@ -17,6 +17,7 @@ from chassis.cli import main
 from chassis.contracts.event_types import to_event
 from chassis.processes.redis import RedisProcesses
 from chassis.processes.store import Address, Pending, Record, Wake, decoded
+from tests.brokers.process import Server
 from tests.brokers.redis import redis_server
 from tests.chassis.cli.conftest import Said
 from tests.chassis.processes.order_process import order_service
@@ -141,3 +142,11 @@ def test_a_key_that_no_process_has_is_one_line(run: Orders, redis: str) -> None:
     assert said.err == (
         "orders-svc: no process has the key 'o-9': see `orders-svc processes list`\n"
     )
+
+
+def test_a_new_database_has_no_processes(
+    run: Orders, postgres: tuple[str, Server], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CHASSIS_INBOX_URL", postgres[0])
+    said = run("list")
+    assert said.out.endswith("0 processes\n"), said.err

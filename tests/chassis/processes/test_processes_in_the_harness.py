@@ -19,6 +19,7 @@ from chassis import ProcessContext, Service
 from chassis.processes.definition import Missing
 from chassis.processes.wakeups import WakeUp
 from chassis.testing import Harness
+from tests.brokers.process import Server
 from tests.chassis.processes.order_process import PAYMENT_TIME, order_service
 
 PLACED = OrderPlaced(order_id="o-1", amount=7)
@@ -39,6 +40,16 @@ async def test_a_refused_order_is_undone() -> None:
         ShipmentWanted(order_id="o-1"),
         PaymentReturned(order_id="o-1", amount=7),
     ]
+
+
+async def test_with_a_database_steps_are_transactions(postgres: tuple[str, Server]) -> None:
+    service = order_service()
+    async with Harness(service, database=postgres[0]) as harness:
+        for event in (PLACED, PAID, OrderShipped(order_id="o-1")):
+            assert await harness.send(event) == "done"
+        state = await harness.state(service.registry.processes["OrderState"], "o-1")
+    assert state is not None
+    assert state.outcome == "shipped"
 
 
 async def test_events_after_the_end_do_nothing() -> None:
