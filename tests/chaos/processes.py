@@ -26,6 +26,7 @@ from chassis.contracts.event_types import event_type, to_event
 from chassis.processes.operations import Filter, select
 from chassis.processes.store import Record
 from chassis.settings import Settings, load
+from tests.brokers.rabbitmq import stop_shared_rabbitmq
 from tests.chaos.remains import remains
 from tests.chaos.world import REPOSITORY, World, world
 from tests.contracts import compile_into
@@ -193,15 +194,18 @@ def main() -> int:
             path.mkdir()
         compile_into(contracts)
         sys.path.insert(0, str(contracts))
-        report = play(
-            asked.bus,
-            asked.store,
-            contracts,
-            run,
-            orders=asked.orders,
-            kills=asked.kills,
-            seed=asked.seed,
-        )
+        try:
+            report = play(
+                asked.bus,
+                asked.store,
+                contracts,
+                run,
+                orders=asked.orders,
+                kills=asked.kills,
+                seed=asked.seed,
+            )
+        finally:
+            stop_shared_rabbitmq()
     print(f"{asked.bus} {asked.store}: {report}")  # noqa: T201 - what the command is for
     return 0 if report.clean else 1
 
