@@ -147,11 +147,9 @@ class Confirms:
 
     def _answer(self, number: int, *, stored: bool) -> None:
         publish = self._open.pop(number, None)
-        if publish is None:
-            return
         returned = number in self._returned
         self._returned.discard(number)
-        if publish.confirmed.done():
+        if publish is None or publish.confirmed.done():
             return
         if not stored:
             publish.confirmed.set_exception(BusUnavailable(f"{publishing(publish.key)} {REFUSED}"))
