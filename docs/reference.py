@@ -32,6 +32,7 @@ from chassis.reasons import REASONS as GIVEN
 from chassis.replica.web.requests import REQUESTS
 from chassis.service import Service
 from chassis.settings import VARIABLES
+from chassis.telemetry.leaders import LeaderMetrics
 from chassis.telemetry.metrics import Metrics
 
 ROOT = Path(__file__).parents[1]
@@ -81,6 +82,7 @@ def metrics() -> Iterator[str]:
     bound.show_limits("…", "…", {"…": 0})
     bound.for_batches("…")
     bound.processes.show("…", "active")
+    LeaderMetrics(bound.registry).show("…", leading=False)
     for outcome in ("confirmed", "failed"):
         bound.published("…", outcome)
     yield from table(

@@ -3,6 +3,7 @@
 Knows the metrics of the chassis, nothing of Grafana.
 """
 
+from monitoring.leaders import LEADERS
 from monitoring.panel import HERE, THIS_SERVICE, Panel, counter, gauge, increase, quantile
 from monitoring.processes import PROCESSES
 
@@ -305,6 +306,7 @@ ROWS: dict[str, tuple[Panel, ...]] = {
         ),
     ),
     "Processes": PROCESSES,
+    "Leaders": LEADERS,
     "Cached network calls": (
         Panel(
             "Calls, by what answered them",

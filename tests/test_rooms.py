@@ -27,17 +27,19 @@ ROOT = Path(__file__).parents[1]
 CHASSIS: Table = {
     "cli": "tools replica service adapters deadletters processes publishing inbox processes.store"
     " bus contracts settings telemetry urls reasons",
-    "testing": "replica service publishing processes.memory processes bus.memory inbox.memory"
+    "testing": "replica service schedule publishing processes.memory processes bus.memory inbox.memory"
     " inbox.telling inbox.postgres inbox processes.store bus contracts settings telemetry",
     "tools": "replica service publishing bus contracts settings telemetry urls",
-    "chassis": "replica service batches processes context retry unavailable",
-    "replica": "service registration policy batches context adapters processes handling publishing"
+    "chassis": "replica service batches processes schedule context retry unavailable",
+    "replica": "service registration policy batches context adapters processes schedule handling"
+    " publishing"
     " inbox.unclaimed inbox processes.store bus contracts retry backoff cancellation settings urls"
     " telemetry",
-    "service": "registration policy batches processes publishing context contracts bus",
-    "registration": "processes policy contracts bus",
+    "service": "registration policy batches processes schedule publishing context contracts bus",
+    "registration": "processes schedule policy contracts bus",
     "batches": "handling context retry telemetry psycopg",
     "processes": "context processes.store inbox contracts retry backoff telemetry psycopg",
+    "schedule": "context inbox backoff telemetry",
     "handling": "context publishing inbox bus contracts retry backoff telemetry reasons psycopg",
     "context": "contracts psycopg",
     "deadletters": "bus",

@@ -8,6 +8,7 @@ from pathlib import Path
 import yaml
 
 from chassis.calls.counts import counts_of
+from chassis.telemetry.leaders import LeaderMetrics
 from chassis.telemetry.metrics import Metrics
 
 _STRING = re.compile(r"\"[^\"]*\"|'[^']*'")
@@ -62,6 +63,7 @@ def exported() -> set[str]:
     counts_of("function")
     metrics = Metrics("service", "version", "version")
     metrics.processes.show("process", "active")
+    LeaderMetrics(metrics.registry).show("leader", leading=True)
     metrics.for_type("type")
     metrics.for_handler("type", "handler")
     metrics.paused.labels("reason")

@@ -1,9 +1,9 @@
 """Real service, broker, store and Prometheus: every panel has data, and alerts fire for faults.
 
 Prometheus scrapes every second, and all times of the rules are a twentieth of a cluster's. The
-rules are unchanged otherwise. Four alerts have their unit tests alone: ErrorBudgetBurnSlow takes
+rules are unchanged otherwise. Five alerts have their unit tests alone: ErrorBudgetBurnSlow takes
 too long, OutboxTooOld needs a service on PostgreSQL, ProcessStuck one with a process,
-ScalerAtMaximum a cluster.
+LeaderMissing one with a leader, ScalerAtMaximum a cluster.
 """
 
 import asyncio

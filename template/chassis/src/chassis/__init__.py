@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from chassis.processes.wakeups import WakeUp
     from chassis.replica.scripts import connected
     from chassis.retry import Reject, RetryAfter
+    from chassis.schedule.leader import Lead
     from chassis.service import Service
     from chassis.unavailable import Unavailable
 else:
@@ -20,6 +21,7 @@ else:
         "Batch": "chassis.batches.batch",
         "Context": "chassis.context",
         "connected": "chassis.replica.scripts",
+        "Lead": "chassis.schedule.leader",
         "ProcessContext": "chassis.processes.context",
         "Reject": "chassis.retry",
         "RetryAfter": "chassis.retry",
@@ -38,6 +40,7 @@ else:
 __all__ = [
     "Batch",
     "Context",
+    "Lead",
     "ProcessContext",
     "Reject",
     "RetryAfter",

@@ -17,6 +17,7 @@ from chassis.policy import Batching, Policy, Wanted
 
 if TYPE_CHECKING:
     from chassis.processes.definition import Process, Step
+    from chassis.schedule.leader import Leader
 
 __all__ = ["Options", "Registered", "RegistrationError", "Registry"]
 
@@ -88,6 +89,7 @@ class Registry:
     def __init__(self) -> None:
         self.upcasters = Upcasters()
         self.processes: dict[str, Process[Any]] = {}
+        self.leaders: dict[str, Leader] = {}
         self.wakeups: frozenset[str] = frozenset()
         """The event types of wake-ups: one, if a process can be woken."""
         self._handlers: dict[type[Message], list[Registered]] = {}
@@ -121,6 +123,21 @@ class Registry:
         except ValueError as mistake:
             raise RegistrationError(f"{whose}: {mistake}") from None
         self._put(message, Registered(name, handler, options, policy))
+
+    def add_leader(self, leader: "Leader") -> None:
+        """Register `leader`. Raises RegistrationError."""
+        given: object = leader.name
+        if not (isinstance(given, str) and given):
+            raise RegistrationError(f"leader {given!r}: give it a name, such as 'compactor'")
+        if not inspect.iscoroutinefunction(leader.body):
+            raise RegistrationError(f"leader {leader.name} must be an `async def` function")
+        try:
+            inspect.signature(leader.body).bind(None)
+        except TypeError:
+            raise RegistrationError(f"leader {leader.name} must take one argument, Lead") from None
+        if leader.name in self.leaders:
+            raise RegistrationError(f"there is a leader called {leader.name} already")
+        self.leaders[leader.name] = leader
 
     def add_process(self, process: "Process[Any]") -> None:
         """Register `process`; its steps follow. Raises RegistrationError."""

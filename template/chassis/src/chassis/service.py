@@ -33,7 +33,9 @@ if TYPE_CHECKING:
     from chassis.batches.batch import Batch
     from chassis.processes.definition import Process
     from chassis.publishing.direct import Direct, Writing
+    from chassis.schedule.leader import Lead
 
+    LeaderBody = Callable[[Lead[Resources]], Awaitable[None]]
     BatchHandler = Callable[[Batch[Event, Resources]], Awaitable[None]]
 
 
@@ -145,6 +147,21 @@ class Service(Generic[Resources]):
         ) -> "BatchHandler[Event, Resources]":
             self.registry.add(message, handler, options)
             return handler
+
+        return register
+
+    def leader(self, name: str) -> "Callable[[LeaderBody[Resources]], LeaderBody[Resources]]":
+        """Register an async function that runs in one replica at a time. Raises RegistrationError.
+
+        It takes a Lead, and is to run until it is cancelled: at the drain, or when its lease could
+        be over because the store is away. If it returns or raises, it is begun again after a pause,
+        here or in another replica. `name` is what the store knows it by; never change it.
+        """
+        from chassis.schedule.leader import Leader  # noqa: PLC0415 - only a service with a leader needs it
+
+        def register(body: "LeaderBody[Resources]") -> "LeaderBody[Resources]":
+            self.registry.add_leader(Leader(name, body))
+            return body
 
         return register
 

@@ -13,8 +13,8 @@ database="postgresql://…")`.
 """
 
 import asyncio
-from collections.abc import Awaitable, Iterable, Mapping
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Awaitable, Iterable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime, timedelta
 from types import TracebackType
@@ -51,6 +51,7 @@ from chassis.telemetry.traces import NoTraces
 
 if TYPE_CHECKING:
     from chassis.processes.definition import Process
+    from chassis.schedule.leader import Lead
 
 __all__ = ["Harness", "Outcome", "golden"]
 
@@ -107,6 +108,7 @@ class Harness:
         """Wake-ups of processes that are not due yet."""
         self.own_types = service.registry.wakeups
         self._now = datetime.now(UTC)
+        self._fence = 0
         self._service = service
         self._resources = resources
         self._database = database
@@ -215,6 +217,23 @@ class Harness:
             self._now = max(self._now, _due(first))
             await self.send_raw(to_headers(first.envelope, AMQP_PREFIX), first.body)
         self._now = until
+
+    @asynccontextmanager
+    async def leading(self, name: str) -> AsyncIterator["Lead[Any]"]:
+        """Let the service lead as `name` within the block. Raises what the leader raises."""
+        from chassis.schedule.leader import Lead  # noqa: PLC0415 - only a service with a leader needs it
+
+        self._fence += 1
+        lead: Lead[Any] = Lead(name, self._fence, self._service.held)
+        body = asyncio.ensure_future(self._service.registry.leaders[name].body(lead))
+        await asyncio.sleep(0)
+        try:
+            yield lead
+        finally:
+            body.cancel()
+            await asyncio.wait([body])
+        if not body.cancelled():
+            body.result()
 
     async def state(self, process: "Process[State]", key: str) -> State | None:
         """The state of the process with this `key`, also once it has ended; None without one."""

@@ -1,9 +1,9 @@
 """A replica from its start to exit 0: it waits for its store, serves, and drains in order.
 
-The order of a drain: not ready, take no more events and requests, finish both in flight until one
-deadline and hand back the other events, publish the outbox, close the bus, leave the lifespan,
-close store and traces, exit. A start that fails half-way leaves in the same order what it has
-entered. Knows the ports, no broker and no store. Its parts come from `assemble`.
+The order of a drain: not ready, take no more events and requests, stop leading, finish what is in
+flight until one deadline and hand back the other events, publish the outbox, close the bus, leave
+the lifespan, close store and traces, exit. A start that fails half-way leaves in the same order
+what it has entered. Knows the ports, no broker and no store. Its parts come from `assemble`.
 """
 
 import asyncio
@@ -119,11 +119,35 @@ async def _serve(
 
         names = service.registry.processes
         watching.append(asyncio.create_task(watch(parts.processes, names, parts.metrics.processes)))
+    leading = _lead(service, settings, parts)
     await lifecycle.stopping.wait()
     announcing.cancel()
-    for task in watching:
+    for task in [*watching, *leading]:
         task.cancel()
-    await _drain(parts, web, settings.drain_seconds)
+    await _drain(parts, web, leading, settings.drain_seconds)
+
+
+def _lead(service: Service, settings: Settings, parts: Parts) -> "list[asyncio.Task[None]]":
+    """The service's wishes to lead. A cancelled one ends when its body has ended."""
+    if not service.registry.leaders:
+        return []
+    from chassis.schedule.leader import Leadership  # noqa: PLC0415 - only a service with a leader needs it
+    from chassis.telemetry.leaders import LeaderMetrics  # noqa: PLC0415 - likewise
+
+    metrics = LeaderMetrics(parts.metrics.registry)
+    return [
+        asyncio.create_task(
+            Leadership(
+                leader,
+                service.name,
+                parts.inbox,
+                seconds=settings.lease_seconds,
+                held=service.held,
+                metrics=metrics,
+            ).run()
+        )
+        for leader in service.registry.leaders.values()
+    ]
 
 
 async def _close_store_and_traces(parts: Parts) -> None:
@@ -157,7 +181,9 @@ def _start(
     parts.metrics.bus_connected.set_function(lambda: float(bus.connected))
 
 
-async def _drain(parts: Parts, web: "Web | None", deadline: float) -> None:
+async def _drain(
+    parts: Parts, web: "Web | None", leading: "list[asyncio.Task[None]]", deadline: float
+) -> None:
     started = monotonic()
     # A live value: once the drain is over, no scrape can read it.
     parts.metrics.drain_seconds.set_function(lambda: monotonic() - started)
@@ -165,6 +191,8 @@ async def _drain(parts: Parts, web: "Web | None", deadline: float) -> None:
     abandoned = await parts.consumer.drain(deadline)
     if requests is not None:
         await requests
+    if leading:
+        await asyncio.wait(leading, timeout=max(0.0, deadline - (monotonic() - started)))
     if parts.relay is not None:
         await parts.relay.drain(deadline - (monotonic() - started))
     _log.info("drained", seconds=round(monotonic() - started, 3), abandoned=abandoned)
