@@ -1,6 +1,6 @@
 """The panels of a service's leaders. Knows the metrics of the chassis, nothing of Grafana."""
 
-from monitoring.panel import Panel, counter, gauge
+from monitoring.panel import HERE, Panel, counter, gauge
 
 LEADERS = (
     Panel(
@@ -8,6 +8,12 @@ LEADERS = (
         "1 as long as one replica leads. Empty in a service without a leader.",
         "short",
         (("{{leader}}", gauge("sum", "chassis_leading", "leader")),),
+    ),
+    Panel(
+        "Changes",
+        "How often a replica began or ceased to lead. A rollout changes each leader.",
+        "short",
+        (("{{leader}}", f"sum by (leader) (changes(chassis_leading{{{HERE}}}[$__rate_interval]))"),),
     ),
     Panel(
         "Leaders that failed",

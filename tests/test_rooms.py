@@ -27,8 +27,9 @@ ROOT = Path(__file__).parents[1]
 CHASSIS: Table = {
     "cli": "tools replica service adapters deadletters processes publishing inbox processes.store"
     " bus contracts settings telemetry urls reasons",
-    "testing": "replica service schedule publishing processes.memory processes bus.memory inbox.memory"
-    " inbox.telling inbox.postgres inbox processes.store bus contracts settings telemetry",
+    "testing": "replica service schedule publishing processes.memory processes bus.memory"
+    " inbox.memory inbox.telling inbox.postgres inbox processes.store bus contracts settings"
+    " telemetry",
     "tools": "replica service publishing bus contracts settings telemetry urls",
     "chassis": "replica service batches processes schedule context retry unavailable",
     "replica": "service registration policy batches context adapters processes schedule handling"

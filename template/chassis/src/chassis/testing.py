@@ -7,9 +7,8 @@ The harness needs no broker and no waiting:
         assert harness.published == [AccountOpened(account_id="a-1")]
 
 Retries follow at once; `harness.delays` keeps the seconds that they would have waited. A handler's
-`rate=` does not hold. Handlers
-that write with `ctx.transaction()` need a PostgreSQL: `Harness(service,
-database="postgresql://…")`.
+`rate=` does not hold. Handlers that write with `ctx.transaction()` need a PostgreSQL:
+`Harness(service, database="postgresql://…")`.
 """
 
 import asyncio
@@ -34,9 +33,7 @@ from chassis.contracts.envelope import (
 )
 from chassis.contracts.event_types import message_class, to_event
 from chassis.contracts.golden import golden
-from chassis.inbox import (
-    Lease,
-)
+from chassis.inbox import Lease
 from chassis.inbox.memory import MemoryInbox
 from chassis.inbox.telling import TellingInbox
 from chassis.processes.memory import MemoryProcesses
