@@ -2,6 +2,8 @@
 
 from monitoring.panel import HERE, Panel, counter, gauge
 
+CHANGES = f"sum by (leader) (changes(chassis_leading{{{HERE}}}[$__rate_interval]))"
+
 LEADERS = (
     Panel(
         "Leading replicas",
@@ -13,7 +15,7 @@ LEADERS = (
         "Changes",
         "How often a replica began or ceased to lead. A rollout changes each leader.",
         "short",
-        (("{{leader}}", f"sum by (leader) (changes(chassis_leading{{{HERE}}}[$__rate_interval]))"),),
+        (("{{leader}}", CHANGES),),
     ),
     Panel(
         "Leaders that failed",
