@@ -323,6 +323,26 @@ async def test_a_wake_up_is_never_early_and_once_only(fleet: Fleet) -> None:
     assert list((await one.state()).notes) == ["woken"]
 
 
+async def test_a_wake_up_far_ahead_shows_itself_every_hour(fleet: Fleet) -> None:
+    """A stream drops what waits for longer than it keeps messages."""
+    service = Service(fleet.name, version="1")
+    orders = service.process(OrderState, by=lambda event: event.order_id)
+
+    @orders.starts(OrderPlaced)
+    async def placed(state: OrderState, event: OrderPlaced, ctx: ProcessContext) -> None:
+        ctx.wake("reminder", after=timedelta(days=30))
+
+    @orders.wakes("reminder")
+    async def remind(state: OrderState, wake: WakeUp, ctx: ProcessContext) -> None: ...
+
+    one = await fleet.replica(service)
+    assert await one.until_settled(PLACED, "placed") == "done"
+    assert await one.published() == [WAKE_UP]
+    (wakeup,) = one.bus.published
+    early = await one.take(Delivered(to_headers(wakeup.envelope, AMQP_PREFIX), wakeup.body))
+    assert (early.outcome, early.delay) == ("later", 3600)
+
+
 async def test_a_state_over_its_limit_is_a_dead_letter_that_says_so(fleet: Fleet) -> None:
     service = Service(fleet.name, version="1")
     orders = service.process(OrderState, by=lambda event: event.order_id, max_bytes=100)

@@ -47,6 +47,8 @@ TRIES = 10
 """Conflicts in a row after which the event goes back to the broker for a moment."""
 SOON_SECONDS = 0.2
 """A wake-up goes to wait for half of its time again and again, until less than this is left."""
+LONGEST_SECONDS = 3600.0
+"""A wake-up shows itself this often: a stream drops what waits for longer than it keeps."""
 LINE_SECONDS = 1.0
 """How long an event waits for an earlier one of its process in this replica."""
 
@@ -88,7 +90,7 @@ class Runner:
         early = (wakeup.due - self._now()).total_seconds()
         if early > 0:
             # RabbitMQ rounds a delay up to the next of its own, which is at most twice as long.
-            raise NotYet(early / 2 if early > SOON_SECONDS else early)
+            raise NotYet(min(early / 2, LONGEST_SECONDS) if early > SOON_SECONDS else early)
         process = processes.get(wakeup.at.process)
         step = None if process is None else process.wakers.get(wakeup.name)
         if step is None:
