@@ -6,6 +6,7 @@ Knows the metrics of the chassis, nothing of Grafana.
 from monitoring.leaders import LEADERS
 from monitoring.panel import HERE, THIS_SERVICE, Panel, counter, gauge, increase, quantile
 from monitoring.processes import PROCESSES
+from monitoring.web import WEB
 
 BATCHES = "chassis_bus_ack_batch_size"
 NEW_VERSION = (
@@ -307,6 +308,7 @@ ROWS: dict[str, tuple[Panel, ...]] = {
     ),
     "Processes": PROCESSES,
     "Leaders": LEADERS,
+    "HTTP": WEB,
     "Cached network calls": (
         Panel(
             "Calls, by what answered them",

@@ -8,6 +8,7 @@ from pathlib import Path
 import yaml
 
 from chassis.calls.counts import counts_of
+from chassis.replica.web.requests import REQUESTS
 from chassis.telemetry.leaders import LeaderMetrics
 from chassis.telemetry.metrics import Metrics
 
@@ -61,6 +62,7 @@ def metrics_of(expression: str) -> set[str]:
 def exported() -> set[str]:
     """Every series that a service shows, by the names that queries use."""
     counts_of("function")
+    REQUESTS.labels("route", "method", "status")
     metrics = Metrics("service", "version", "version")
     metrics.processes.show("process", "active")
     LeaderMetrics(metrics.registry).show("leader", leading=True)

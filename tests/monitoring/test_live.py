@@ -1,9 +1,9 @@
 """Real service, broker, store and Prometheus: every panel has data, and alerts fire for faults.
 
 Prometheus scrapes every second, and all times of the rules are a twentieth of a cluster's. The
-rules are unchanged otherwise. Five alerts have their unit tests alone: ErrorBudgetBurnSlow takes
+rules are unchanged otherwise. Six alerts have their unit tests alone: ErrorBudgetBurnSlow takes
 too long, OutboxTooOld needs a service on PostgreSQL, ProcessStuck one with a process,
-LeaderMissing one with a leader, ScalerAtMaximum a cluster.
+LeaderMissing one with a leader, HttpErrors one with an HTTP app, ScalerAtMaximum a cluster.
 """
 
 import asyncio
@@ -28,8 +28,8 @@ from tests.waiting import until
 PATIENCE = 120.0  # seconds until a test gives up; never a measure of speed
 SHORTER = 20
 FLEET = Path(__file__).parents[2] / "platform/chart/files/dashboards/fleet.json"
-NOT_HERE = ("chassis_outbox_", "chassis_process")
-"""Series of a service on PostgreSQL, and of a service with processes."""
+NOT_HERE = ("chassis_outbox_", "chassis_process", "chassis_lead", "http_server_")
+"""Series of a service on PostgreSQL, with processes, with a leader, with an HTTP app."""
 UNITS = {"m": 60, "h": 3600, "d": 86400}
 
 HANDLERS = '''"""The handler under test: the event says how it fails."""
