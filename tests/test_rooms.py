@@ -27,7 +27,7 @@ ROOT = Path(__file__).parents[1]
 CHASSIS: Table = {
     "cli": "tools replica service adapters deadletters processes publishing inbox processes.store"
     " bus contracts settings telemetry urls reasons",
-    "testing": "replica service schedule publishing processes.memory processes bus.memory"
+    "testing": "replica service batches schedule publishing processes.memory processes bus.memory"
     " inbox.memory inbox.telling inbox.postgres inbox processes.store bus contracts settings"
     " telemetry",
     "tools": "replica service publishing bus contracts settings telemetry urls",
@@ -40,7 +40,7 @@ CHASSIS: Table = {
     "registration": "processes schedule policy contracts bus",
     "batches": "handling context retry telemetry psycopg",
     "processes": "context processes.store inbox contracts retry backoff telemetry psycopg",
-    "schedule": "context inbox backoff telemetry",
+    "schedule": "context publishing inbox bus contracts retry backoff telemetry cronsim",
     "handling": "context publishing inbox bus contracts retry backoff telemetry reasons psycopg",
     "context": "contracts psycopg",
     "deadletters": "bus",
@@ -76,6 +76,7 @@ CHASSIS: Table = {
     "reasons": "",
     # Libraries
     "aiormq": "",
+    "cronsim": "",
     "nats": "",
     "pamqp": "",
     "psycopg": "",

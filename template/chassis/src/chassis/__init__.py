@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from chassis.replica.scripts import connected
     from chassis.retry import Reject, RetryAfter
     from chassis.schedule.leader import Lead
+    from chassis.schedule.ticks import Tick
     from chassis.service import Service
     from chassis.unavailable import Unavailable
 else:
@@ -26,6 +27,7 @@ else:
         "Reject": "chassis.retry",
         "RetryAfter": "chassis.retry",
         "Service": "chassis.service",
+        "Tick": "chassis.schedule.ticks",
         "Unavailable": "chassis.unavailable",
         "WakeUp": "chassis.processes.wakeups",
     }
@@ -45,6 +47,7 @@ __all__ = [
     "Reject",
     "RetryAfter",
     "Service",
+    "Tick",
     "Unavailable",
     "WakeUp",
     "connected",

@@ -18,6 +18,7 @@ from chassis.policy import Batching, Policy, Wanted
 if TYPE_CHECKING:
     from chassis.processes.definition import Process, Step
     from chassis.schedule.leader import Leader
+    from chassis.schedule.ticks import Schedule
 
 __all__ = ["Options", "Registered", "RegistrationError", "Registry"]
 
@@ -90,6 +91,8 @@ class Registry:
         self.upcasters = Upcasters()
         self.processes: dict[str, Process[Any]] = {}
         self.leaders: dict[str, Leader] = {}
+        self.schedules: dict[str, Schedule] = {}
+        """By the event type of their ticks."""
         self.wakeups: frozenset[str] = frozenset()
         """The event types of wake-ups: one, if a process can be woken."""
         self._handlers: dict[type[Message], list[Registered]] = {}
@@ -139,6 +142,20 @@ class Registry:
             raise RegistrationError(f"there is a leader called {leader.name} already")
         self.leaders[leader.name] = leader
 
+    def add_schedule(self, type_: str, schedule: "Schedule") -> None:
+        """Register `schedule`, whose ticks are of `type_`. Raises RegistrationError."""
+        if not inspect.iscoroutinefunction(schedule.handler):
+            raise RegistrationError(f"handler {schedule.name} must be an `async def` function")
+        try:
+            inspect.signature(schedule.handler).bind(None, None)
+        except TypeError:
+            raise RegistrationError(
+                f"handler {schedule.name} must take two arguments, Tick and Context"
+            ) from None
+        if type_ in self.schedules:
+            raise RegistrationError(f"a schedule has a handler called {schedule.name} already")
+        self.schedules[type_] = schedule
+
     def add_process(self, process: "Process[Any]") -> None:
         """Register `process`; its steps follow. Raises RegistrationError."""
         if process.name in self.processes:
@@ -183,11 +200,16 @@ class Registry:
 
         They have a handler, or upcasters lead to a type that has one.
         """
-        return (self.types_of("shared") | self.types_of("every_replica")) - self.wakeups
+        return (self.types_of("shared") | self.types_of("every_replica")) - self._own
+
+    @property
+    def _own(self) -> frozenset[str]:
+        """What the service publishes to itself."""
+        return self.wakeups | self.schedules.keys()
 
     def types_of(self, mode: DeliveryMode) -> frozenset[str]:
-        """The event types that a handler takes with this `delivery`, its own wake-ups too."""
-        own = self.wakeups if mode == "shared" else frozenset[str]()
+        """The event types that a handler takes with this `delivery`, with wake-ups and ticks."""
+        own = self._own if mode == "shared" else frozenset[str]()
         return own | {event_type(reading.sent) for reading, _ in self.readings(mode)}
 
     def readings(self, mode: DeliveryMode) -> Iterator[tuple[Reading, list[Registered]]]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable, MutableMapping
 from contextlib import AbstractAsyncContextManager
+from datetime import timedelta
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
@@ -11,7 +12,7 @@ from google.protobuf.message import Message
 from chassis.bus import DeliveryMode
 from chassis.context import Context, Held
 from chassis.contracts.upcasters import New, Old
-from chassis.policy import Batching, Seconds, Wanted
+from chassis.policy import Batching, Seconds, Wanted, duration
 from chassis.registration import Options, RegistrationError, Registry
 
 __all__ = ["Event", "Handler", "RegistrationError", "Service"]
@@ -33,10 +34,16 @@ if TYPE_CHECKING:
     from chassis.batches.batch import Batch
     from chassis.processes.definition import Process
     from chassis.publishing.direct import Direct, Writing
+    from chassis.schedule.due import When
     from chassis.schedule.leader import Lead
+    from chassis.schedule.ticks import Tick
 
+    OnTick = Callable[[Tick, Context[Resources]], Awaitable[None]]
     LeaderBody = Callable[[Lead[Resources]], Awaitable[None]]
     BatchHandler = Callable[[Batch[Event, Resources]], Awaitable[None]]
+
+
+MISSED_SECONDS = 600.0
 
 
 class NotConnected(RuntimeError):
@@ -146,6 +153,48 @@ class Service(Generic[Resources]):
             handler: "BatchHandler[Event, Resources]",
         ) -> "BatchHandler[Event, Resources]":
             self.registry.add(message, handler, options)
+            return handler
+
+        return register
+
+    def every(
+        self, period: str | timedelta, *, missed: Seconds = MISSED_SECONDS
+    ) -> "Callable[[OnTick[Resources]], OnTick[Resources]]":
+        """Register an async function that runs every `period`, such as "5m", in one replica.
+
+        It takes a Tick and a Context, like a handler: with attempts, dead letters and metrics. Its
+        times are multiples of the period since 1970 in UTC. If no replica runs or the broker is
+        away when a tick is due, the latest one is made up for while it is at most `missed` old.
+        The function's name is what the inbox knows it by. Raises RegistrationError.
+        """
+        from chassis.schedule import due  # noqa: PLC0415 - only a service with schedules needs it
+
+        return self._scheduled(lambda: due.every(period), missed)
+
+    def cron(
+        self, expression: str, *, tz: str = "UTC", missed: Seconds = MISSED_SECONDS
+    ) -> "Callable[[OnTick[Resources]], OnTick[Resources]]":
+        """As `every`, at the times of a cron expression on the clocks of the zone `tz`.
+
+        A time that a change of the clocks leaves out is due right after it, and one that comes
+        twice is due once. Needs the extra `cron`. Raises RegistrationError.
+        """
+        from chassis.schedule import due  # noqa: PLC0415 - only a service with schedules needs it
+
+        return self._scheduled(lambda: due.cron(expression, tz), missed)
+
+    def _scheduled(
+        self, when: "Callable[[], When]", missed: Seconds
+    ) -> "Callable[[OnTick[Resources]], OnTick[Resources]]":
+        from chassis.schedule.ticks import Schedule, tick_type  # noqa: PLC0415 - likewise
+
+        def register(handler: "OnTick[Resources]") -> "OnTick[Resources]":
+            name = getattr(handler, "__name__", repr(handler))
+            try:
+                schedule = Schedule(name, when(), handler, duration("missed", missed))
+            except ValueError as error:
+                raise RegistrationError(f"schedule {name}: {error}") from None
+            self.registry.add_schedule(tick_type(self.name, name), schedule)
             return handler
 
         return register

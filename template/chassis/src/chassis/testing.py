@@ -12,7 +12,7 @@ Retries follow at once; `harness.delays` keeps the seconds that they would have 
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime, timedelta
@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from google.protobuf.message import Message
 
+from chassis.batches.flushing import Flushing
 from chassis.bus import Failure, OnDelivery
 from chassis.bus.history import History
 from chassis.bus.memory import MemoryBus
@@ -83,7 +84,8 @@ class Harness:
 
     `resources` stands in for what the service's lifespan gives; the lifespan is entered without it.
     `database` is the URL of a PostgreSQL for `ctx.transaction()`. The chassis' own tables are in a
-    schema that is gone afterwards; the handlers' tables are the database's own. Failing events
+    schema that is gone afterwards; the handlers' tables are the database's own. `now` is when the
+    harness' time begins, which only `advance` moves; the present time unless given. Failing events
     never pause the consumer: a test wants to see each of them end.
     """
 
@@ -93,6 +95,7 @@ class Harness:
         *,
         resources: object = None,
         database: str | None = None,
+        now: datetime | None = None,
         **settings: Any,
     ) -> None:
         self.published: list[Message] = []
@@ -104,7 +107,8 @@ class Harness:
         self.waiting: list[EncodedEvent] = []
         """Wake-ups of processes that are not due yet."""
         self.own_types = service.registry.wakeups
-        self._now = datetime.now(UTC)
+        self._now = now or datetime.now(UTC)
+        self._ticked = dict.fromkeys(service.registry.schedules, self._now)
         self._fence = 0
         self._service = service
         self._resources = resources
@@ -147,7 +151,7 @@ class Harness:
                 hold_seconds=0,
                 paced=False,
             )
-            self._batches = _Batches(self._consumer.gatherings)
+            self._batches = Flushing(self._consumer.gatherings)
             self._consumer.start()
             self._stack = stack.pop_all()
         return self
@@ -206,11 +210,14 @@ class Harness:
         return outcome if shared is None or outcome == "dead" else shared
 
     async def advance(self, by: timedelta) -> None:
-        """Let the time of processes pass, which otherwise stands still, with all wake-ups in it."""
+        """Let the time pass that otherwise stands still, with its wake-ups and ticks in order."""
         until = self._now + by
-        while due := [event for event in self.waiting if _due(event) <= until]:
+        while due := [event for event in self._expected() if _due(event) <= until]:
             first = min(due, key=_due)
-            self.waiting.remove(first)
+            if first in self.waiting:
+                self.waiting.remove(first)
+            else:
+                self._ticked[first.envelope.type] = _due(first)
             self._now = max(self._now, _due(first))
             await self.send_raw(to_headers(first.envelope, AMQP_PREFIX), first.body)
         self._now = until
@@ -232,6 +239,15 @@ class Harness:
         if not body.cancelled():
             body.result()
 
+    def _expected(self) -> Iterator[EncodedEvent]:
+        """The wake-ups that wait, and the next tick of each schedule."""
+        yield from self.waiting
+        for type_, schedule in self._service.registry.schedules.items():
+            from chassis.schedule.ticks import to_tick_event  # noqa: PLC0415 - only schedules need it
+
+            due = schedule.when.next(self._ticked[type_])
+            yield to_tick_event(self._service.name, schedule, due)
+
     async def state(self, process: "Process[State]", key: str) -> State | None:
         """The state of the process with this `key`, also once it has ended; None without one."""
         stored = await self._processes.load(Address(process.name, key))
@@ -251,30 +267,6 @@ def _due(event: EncodedEvent) -> datetime:
     """When a wake-up is due."""
     assert event.envelope.time is not None  # noqa: S101 - every wake-up has one
     return event.envelope.time
-
-
-class _Batches:
-    """Begins the batches in `gatherings` as soon as no other event can join them."""
-
-    def __init__(self, gatherings: Iterable[Any]) -> None:
-        self._gatherings = list(gatherings)
-        self._under_way = 0
-        for gathering in self._gatherings:
-            gathering.on_join = self._look
-
-    async def handled(self, handling: asyncio.Task[None]) -> None:
-        """Return when `handling` has ended."""
-        self._under_way += 1
-        try:
-            await handling
-        finally:
-            self._under_way -= 1
-            self._look()
-
-    def _look(self) -> None:
-        if sum(gathering.in_hand for gathering in self._gatherings) == self._under_way:
-            for gathering in self._gatherings:
-                gathering.flush()
 
 
 class _Recorder(MemoryBus):

@@ -37,6 +37,7 @@ from chassis.telemetry.traces import Traces, open_traces
 
 if TYPE_CHECKING:
     from chassis.processes.runner import Runner
+    from chassis.schedule.ticker import Ticker
 
 CHASSIS = "dockyard-chassis"
 
@@ -45,7 +46,8 @@ CHASSIS = "dockyard-chassis"
 class Parts:
     """The parts of a replica.
 
-    `relay` is None where the inbox has no outbox, `processes` where the service has no process.
+    `relay` is None where the inbox has no outbox, `processes` where the service has no process,
+    `ticker` where it has no schedule.
     """
 
     bus: Bus
@@ -56,6 +58,7 @@ class Parts:
     metrics: Metrics
     traces: Traces
     processes: ProcessStore | None
+    ticker: "Ticker | None"
 
 
 def parts(service: Service, settings: Settings) -> Parts:
@@ -84,7 +87,23 @@ def parts(service: Service, settings: Settings) -> Parts:
         service, settings, bus, inbox, metrics=metrics, traces=traces, processes=processes
     )
     direct = Direct(service.name, publisher, inbox)
-    return Parts(bus, inbox, consumer, relay, direct, metrics, traces, processes)
+    ticker = _ticker(service, settings, publisher) if service.registry.schedules else None
+    return Parts(bus, inbox, consumer, relay, direct, metrics, traces, processes, ticker)
+
+
+def _ticker(service: Service, settings: Settings, publisher: Publisher) -> "Ticker":
+    """Raises SettingsError if the inbox forgets a tick that may be published again."""
+    from chassis.schedule.ticker import Ticker  # noqa: PLC0415 - only a service with schedules needs it
+
+    schedules = list(service.registry.schedules.values())
+    for schedule in schedules:
+        if schedule.missed > settings.retention_seconds:
+            raise SettingsError(
+                f"schedule {schedule.name}: missed={schedule.missed:g} seconds must not be above "
+                f"CHASSIS_RETENTION_SECONDS={settings.retention_seconds:g}, or a tick that was "
+                "handled would be made up for"
+            )
+    return Ticker(service.name, schedules, publisher)
 
 
 def _require_no_transaction(service: Service) -> None:

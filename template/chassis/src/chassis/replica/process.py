@@ -119,6 +119,8 @@ async def _serve(
 
         names = service.registry.processes
         watching.append(asyncio.create_task(watch(parts.processes, names, parts.metrics.processes)))
+    if parts.ticker is not None:
+        watching.append(asyncio.create_task(parts.ticker.run()))
     leading = _lead(service, settings, parts)
     await lifecycle.stopping.wait()
     announcing.cancel()

@@ -68,6 +68,7 @@ class Routes:
             entries[type_] = Entry(reading.parse, routes, metrics, reading.parse_json)
         if mode == "shared":
             entries |= {type_: self._wakeups(type_) for type_ in self._registry.wakeups}
+            entries |= {type_: self._ticks(type_) for type_ in self._registry.schedules}
         return entries
 
     def _wakeups(self, type_: str) -> Entry:
@@ -79,6 +80,17 @@ class Routes:
         route = Route(call, WAKE_UPS, None, self._metrics.for_handler(type_, WAKE_UPS))
         metrics = self._metrics.for_type(type_, "shared")
         return Entry(wakeups.parse, (route,), metrics, wakeups.parse_json)
+
+    def _ticks(self, type_: str) -> Entry:
+        """How the ticks of a schedule are handled."""
+        from chassis.schedule import ticks  # noqa: PLC0415 - only schedules need it
+
+        schedule = self._registry.schedules[type_]
+        metrics = self._metrics.for_handler(type_, schedule.name)
+        route = Route(schedule.handle, schedule.name, None, metrics)
+        return Entry(
+            ticks.parse, (route,), self._metrics.for_type(type_, "shared"), ticks.parse_json
+        )
 
     def _route(self, type_: str, handler: Registered) -> Route:
         limits = holding(handler, self._settings).limits()
