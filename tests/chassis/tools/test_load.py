@@ -158,6 +158,7 @@ async def test_a_broker_that_stands_still_costs_all_who_wait_their_time(clock: C
     assert tally.confirms.quantile(1.0) == pytest.approx(1.0, rel=0.01)
     assert tally.confirms.quantile(0.5) == pytest.approx(0.5, rel=0.05)
     assert tally.lateness.quantile(1.0) == pytest.approx(0.99, rel=0.01)
+    assert tally.held_up > 50
 
 
 def test_durations_have_three_digits() -> None:

@@ -69,6 +69,9 @@ def test_a_rate_is_missed(missed: Result) -> None:
 def test_a_late_generator_is_told_apart_from_a_slow_service() -> None:
     assert result(late=0.5).late
     assert not result().late
+    held_up = result(late=0.5)
+    held_up.tally.held_up = 1
+    assert not held_up.late
 
 
 async def test_no_step_of_a_climb_repeats_the_events_of_another() -> None:

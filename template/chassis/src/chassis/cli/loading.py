@@ -213,6 +213,7 @@ def _figures(result: Result, objective: float) -> dict[str, object]:
     figures: dict[str, object] = {
         "published": tally.confirmed,
         "not_confirmed": tally.refused,
+        "unknown": tally.started - tally.confirmed - tally.refused or None,
         "last_refusal": tally.error or None,
         "seconds": tally.seconds,
         "offered_per_second": result.plan.rate,
@@ -223,6 +224,7 @@ def _figures(result: Result, objective: float) -> dict[str, object]:
         "confirm_seconds_max": tally.confirms.quantile(1.0),
     }
     if result.plan.rate is not None:
+        figures["held_up"] = tally.held_up or None
         figures["generator_late_seconds_p99"] = tally.lateness.quantile(0.99)
         figures["kept"] = result.keeps(objective)
     if handled is not None:

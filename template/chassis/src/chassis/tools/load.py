@@ -71,8 +71,11 @@ class Tally:
     the generator came to publish it; if that is long, the generator was too slow for the rate.
     """
 
+    started: int = 0
     confirmed: int = 0
     refused: int = 0
+    held_up: int = 0
+    """Events that waited for a place in flight: the broker was too slow for the rate."""
     error: str = ""
     seconds: float = 0.0
     confirms: Durations = field(default_factory=Durations)
@@ -101,6 +104,7 @@ async def publish(bus: Bus, plan: Plan, event: Event, tally: Tally) -> None:
     try:
         async with asyncio.TaskGroup() as in_flight:
             for number in count():
+                tally.held_up += slots.locked()
                 await slots.acquire()
                 due = await _turn(number, plan, started)
                 if gone or due is None:
@@ -129,6 +133,7 @@ async def _turn(number: int, plan: Plan, started: float) -> float | None:
 
 async def _publish(bus: Bus, message: EncodedEvent, due: float, tally: Tally) -> bool:
     """False when the broker refused and does not come back."""
+    tally.started += 1
     tally.lateness.add(monotonic() - due)
     try:
         await bus.publish(message)

@@ -68,6 +68,12 @@ def _verdict(about: About, results: Sequence[Result]) -> Iterator[str]:
             "machine of its own, or with fewer events a second.",
             "bad",
         )
+    if held_up := sum(one.tally.held_up for one in results if one.plan.rate):
+        yield page.paragraph(
+            f"{held_up:,} events waited because the broker confirmed so slowly that all places in "
+            "flight were taken.",
+            "bad",
+        )
     lost = sum(1 for one in results if not one.clean)
     if lost:
         yield page.paragraph(
@@ -77,8 +83,9 @@ def _verdict(about: About, results: Sequence[Result]) -> Iterator[str]:
     else:
         yield page.paragraph("Every event was confirmed, and none is missing.", "good")
     if len(results) > 1 and (best := knee(results, about.objective)) is not None:
+        more = "at least " if any(one.late for one in results) else ""
         yield page.paragraph(
-            f"The knee: {best:,.0f} events a second are kept with a p99 of at most "
+            f"The knee: {more}{best:,.0f} events a second are kept with a p99 of at most "
             f"{about.objective:g} s."
         )
 

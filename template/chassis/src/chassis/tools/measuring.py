@@ -67,7 +67,9 @@ class Result:
     def late(self) -> bool:
         """Whether the generator was too slow for the rate, so that the figures say little."""
         lateness = self.tally.lateness.quantile(0.99)
-        return self.plan.rate is not None and lateness is not None and lateness > _MOST_LATE
+        if self.plan.rate is None or self.tally.held_up or lateness is None:
+            return False
+        return lateness > _MOST_LATE
 
     def keeps(self, objective: float) -> bool:
         """Whether the rate was kept: nothing lost, and the p99 age within `objective` seconds.
