@@ -15,6 +15,7 @@ from pathlib import Path
 from time import monotonic, sleep
 
 import pytest
+from jinja2 import Template
 
 from tests.brokers.nats import nats
 from tests.brokers.process import free_port
@@ -68,8 +69,8 @@ def test_sigterm_at_any_moment_ends_with_exit_code_0(
     package.mkdir()
     (package / "__init__.py").touch()
     (package / "handlers.py").write_text(HANDLERS)
-    main = MAIN.read_text().replace("{{ package }}", "billing_svc")
-    (package / "__main__.py").write_text(main.replace("{{ service_name }}", "billing-svc"))
+    answers = {"package": "billing_svc", "service_name": "billing-svc", "http_api": False}
+    (package / "__main__.py").write_text(Template(MAIN.read_text()).render(answers))
     moments = [SECONDS * (number + random.random()) / ROUNDS for number in range(ROUNDS)]
     with SURROUNDINGS[around](tmp_path) as env, ThreadPoolExecutor(AT_ONCE) as pool:
         env |= {
@@ -94,6 +95,8 @@ def _ended(env: dict[str, str], moment: float, folder: Path) -> tuple[float, int
         try:
             end = monotonic() + moment
             while not _catches_sigterm(process.pid) or monotonic() < end:
+                if process.poll() is not None:
+                    return moment, process.returncode or 1, log.read_text()[-2000:]
                 sleep(0.002)
             process.terminate()
             code = process.wait(DEADLINE)
