@@ -130,7 +130,7 @@ CONTRACT = "contracts/acme/signup/v1/user_signed_up.proto"
     [
         (HANDLERS, "from chassis import", "import os\nfrom chassis import", "F401"),
         (HANDLERS, '"billing-svc"', "'billing-svc'", "would be reformatted"),
-        (HANDLERS, "ctx.publish(", "ctx.publissh(", '"Context" has no attribute "publissh"'),
+        (HANDLERS, "ctx.publish(", "ctx.publissh(", 'has no attribute "publissh"'),
         (
             HANDLERS,
             "user_id=event.user_id)\n    ctx",
