@@ -39,6 +39,8 @@ from chassis.contracts.envelope import AMQP_PREFIX, Envelope, EnvelopeError, fro
 NACK_IS_FREE = (4, 3)
 """From this version on, the server does not count a nack as a failed delivery."""
 
+HELD_SECONDS = 120.0
+"""For so long a message that was delivered before waits here, unsettled, instead of as a copy."""
 SUSPECT = 3
 """From so many failed deliveries on, by the broker's count, a message is taken alone."""
 
@@ -169,6 +171,17 @@ class Consumer:
         if self._one_at_a_time and received.failed_deliveries < SUSPECT:
             self._spawn(self._widen())
 
+    def take_again(self, delivery: "RabbitDelivery", delay: float) -> None:
+        """Handle an unsettled delivery once more, `delay` seconds from now."""
+        self._spawn(self._after(delay, delivery))
+
+    async def _after(self, delay: float, delivery: "RabbitDelivery") -> None:
+        await asyncio.sleep(delay)
+        if self._taking:
+            await self._on_delivery(delivery)
+        else:
+            await delivery.hand_back()
+
     def _tell_of_stray(self, key: str) -> None:
         """Warn of a binding by another version. It stays: that version may need it."""
         if not self._told_of_stray:
@@ -185,13 +198,14 @@ class Consumer:
 class RabbitDelivery:
     """A delivery. Only the channel that brought it can settle it."""
 
-    __slots__ = ("_consumer", "_open", "_received", "_tag", "body")
+    __slots__ = ("_consumer", "_held", "_open", "_received", "_tag", "body")
 
     def __init__(self, consumer: Consumer, tag: int, received: Received) -> None:
         self._consumer = consumer
         self._tag = tag
         self._received = received
         self._open = True
+        self._held = 0.0
         self.body = received.body
 
     @property
@@ -218,6 +232,12 @@ class RabbitDelivery:
     async def later(self, delay: float, *, counted: bool) -> bool:
         if not self.settleable:
             return False
+        if not counted and self._received.failed_deliveries and self._held < HELD_SECONDS:
+            # A copy would begin a new count, and an event that kills its process would never end:
+            # its next delivery waits for the lease that the dead process has left.
+            self._held += delay
+            self._consumer.take_again(self, delay)
+            return True
         history = self.history.failed(datetime.now(UTC)) if counted else self.history
         properties = retry_properties(self._received, history)
         try:
