@@ -125,7 +125,7 @@ _KEY = "inbox:dockyard-check"
 
 
 def _trials(service: str) -> Mapping[str, tuple[str, ...]]:
-    """Commands that a service sends, by their right. The server runs none of them."""
+    """Each right, and a command of a service that needs it. The server runs no such command."""
     processes = f"process:{service}"
     return {
         "ping": ("PING",),

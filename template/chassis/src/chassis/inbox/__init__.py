@@ -141,7 +141,7 @@ class RequestTransaction(Protocol):
 
     @property
     def repeated(self) -> bool:
-        """True if the key is that of a transaction that is committed already."""
+        """True if an earlier transaction with this key is committed."""
 
     @property
     def broken(self) -> bool:

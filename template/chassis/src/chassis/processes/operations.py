@@ -46,7 +46,7 @@ class Filter:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """Those that fit, the longest idle first, and the ids of records that cannot be read."""
+    """Processes that fit, the longest idle first, and the ids of records that cannot be read."""
 
     records: list[Record]
     unreadable: list[str]

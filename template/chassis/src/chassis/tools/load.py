@@ -1,6 +1,6 @@
 """A load of events onto a bus: so many, or so many a second, and what the broker made of them.
 
-With a rate it is an open model: each event has its moment, whatever became of those before it, and
+With a rate it is an open model: each event has its moment, even if earlier ones are late, and
 its time counts from that moment. So a broker that stands still for a second costs a second of all
 events that were due meanwhile. Memory stays bounded however long it runs.
 Knows the bus; knows no contract, consumer or output.
