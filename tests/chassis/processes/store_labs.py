@@ -101,6 +101,15 @@ def postgres_lab(folder: Path) -> Iterator[Lab]:
         yield PostgresLab(url)
 
 
+@asynccontextmanager
+async def _both_open(inbox: Inbox, store: ProcessStore) -> AsyncIterator[None]:
+    await inbox.open()
+    await store.open()
+    yield
+    await store.close()
+    await inbox.close()
+
+
 class RedisLab:
     def __init__(self, url: str) -> None:
         self.url = url
@@ -111,11 +120,8 @@ class RedisLab:
     ) -> AsyncIterator[tuple[Inbox, ProcessStore]]:
         inbox = RedisInbox(self.url, LEASE, retention)
         store = RedisProcesses(self.url, service, retention)
-        await inbox.open()
-        await store.open()
-        yield inbox, store
-        await store.close()
-        await inbox.close()
+        async with _both_open(inbox, store):
+            yield inbox, store
 
     async def spoil(self, service: str, address: Address) -> None:
         async with Redis.from_url(self.url) as client:
@@ -138,11 +144,8 @@ class NatsKvLab:
     ) -> AsyncIterator[tuple[Inbox, ProcessStore]]:
         inbox = NatsKvInbox(self.url, lease_seconds=LEASE, retention_seconds=retention)
         store = NatsKvProcesses(self.url, service, retention)
-        await inbox.open()
-        await store.open()
-        yield inbox, store
-        await store.close()
-        await inbox.close()
+        async with _both_open(inbox, store):
+            yield inbox, store
 
     async def spoil(self, service: str, address: Address) -> None:
         subject = NatsKvProcesses(self.url, service, 1)._subject

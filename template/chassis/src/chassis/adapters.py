@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from chassis.bus import Bus, BusMetrics
 from chassis.inbox import Inbox
 from chassis.processes.store import ProcessStore
-from chassis.settings import Settings
+from chassis.settings import REDIS_SCHEMES, Settings
 
 _BUSES = {
     "amqp": ("chassis.bus.rabbitmq", "RabbitBus", "rabbitmq"),
@@ -24,10 +24,7 @@ _INBOXES = {
     "memory": ("chassis.inbox.memory", "MemoryInbox", ""),
     "nats": ("chassis.inbox.nats_kv", "NatsKvInbox", "nats"),
     "tls": ("chassis.inbox.nats_kv", "NatsKvInbox", "nats"),
-    "redis": ("chassis.inbox.redis", "RedisInbox", "redis"),
-    "rediss": ("chassis.inbox.redis", "RedisInbox", "redis"),
-    "redis+sentinel": ("chassis.inbox.redis", "RedisInbox", "redis"),
-    "rediss+sentinel": ("chassis.inbox.redis", "RedisInbox", "redis"),
+    **dict.fromkeys(REDIS_SCHEMES, ("chassis.inbox.redis", "RedisInbox", "redis")),
     "postgresql": ("chassis.inbox.postgres.inbox", "PostgresInbox", "postgres"),
 }
 
@@ -35,10 +32,7 @@ _PROCESSES = {
     "memory": ("chassis.processes.memory", "MemoryProcesses", ""),
     "nats": ("chassis.processes.nats_kv", "NatsKvProcesses", "nats"),
     "tls": ("chassis.processes.nats_kv", "NatsKvProcesses", "nats"),
-    "redis": ("chassis.processes.redis", "RedisProcesses", "redis"),
-    "rediss": ("chassis.processes.redis", "RedisProcesses", "redis"),
-    "redis+sentinel": ("chassis.processes.redis", "RedisProcesses", "redis"),
-    "rediss+sentinel": ("chassis.processes.redis", "RedisProcesses", "redis"),
+    **dict.fromkeys(REDIS_SCHEMES, ("chassis.processes.redis", "RedisProcesses", "redis")),
 }
 
 ACK_WAIT_LEASES = 1.25

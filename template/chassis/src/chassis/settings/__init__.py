@@ -14,8 +14,8 @@ from chassis.settings.kinds import Kind, flag, number, one_of, url, whole
 
 PREFIX = "CHASSIS_"
 BUS_SCHEMES = ("amqp", "amqps", "nats", "tls", "memory")
-_REDIS = ("redis", "rediss", "redis+sentinel", "rediss+sentinel")
-INBOX_SCHEMES = ("nats", "tls", *_REDIS, "postgresql", "memory")
+REDIS_SCHEMES = ("redis", "rediss", "redis+sentinel", "rediss+sentinel")
+INBOX_SCHEMES = ("nats", "tls", *REDIS_SCHEMES, "postgresql", "memory")
 
 _MIB = 1024 * 1024
 
