@@ -1,7 +1,8 @@
 """Prometheus metrics of one service, named after OpenTelemetry's messaging conventions.
 
 Labels are bounded: the types that the service handles have their name, all others are `unknown`.
-Children are bound once at start, so that counting costs the hot path no lookup.
+Children are bound once at start, so that counting costs the hot path no lookup. Counters and
+histograms are plain numbers (counting.py); gauges, which count no event, are prometheus_client's.
 Source of names: OpenTelemetry semantic conventions 1.44, messaging metrics, in Prometheus spelling.
 """
 
@@ -14,16 +15,15 @@ from typing import TYPE_CHECKING, Literal
 
 from prometheus_client import (
     CollectorRegistry,
-    Counter,
     Gauge,
     GCCollector,
-    Histogram,
     Info,
     PlatformCollector,
     ProcessCollector,
 )
 
 from chassis.reasons import REASONS
+from chassis.telemetry import counting
 from chassis.telemetry.collectors import Imported
 
 if TYPE_CHECKING:
@@ -57,23 +57,23 @@ Each exists from the start, so Prometheus sees the first letter as an increase, 
 class TypeMetrics:
     """What is counted of one event type."""
 
-    done: Counter
-    duplicate: Counter
-    retried: Counter
-    busy: Counter
-    dead: Counter
-    given_up: Counter
-    handed_back: Counter
-    began_to_fail: Counter
-    age: Histogram
+    done: counting.Counter
+    duplicate: counting.Counter
+    retried: counting.Counter
+    busy: counting.Counter
+    dead: counting.Counter
+    given_up: counting.Counter
+    handed_back: counting.Counter
+    began_to_fail: counting.Counter
+    age: counting.Histogram
 
 
 @dataclass(frozen=True, slots=True)
 class HandlerMetrics:
     """What is counted of one handler."""
 
-    duration: Histogram
-    failures: Counter
+    duration: counting.Histogram
+    failures: counting.Counter
 
 
 class Metrics:
@@ -96,47 +96,45 @@ class Metrics:
 
     def _count_events(self) -> None:
         registry = self.registry
-        self._consumed = Counter(
+        self._consumed = counting.counters(
             "messaging_client_consumed_messages",
             "Deliveries settled, by event type and outcome.",
             ("type", "outcome"),
             registry=registry,
         )
-        self._age = Histogram(
+        self._age = counting.histograms(
             "chassis_event_age_seconds",
             "From the time an event happened to the end of its handling.",
             ("type",),
             buckets=AGE_BUCKETS,
             registry=registry,
         )
-        self._began_to_fail = Counter(
+        self._began_to_fail = counting.counters(
             "chassis_failed_events",
             "Events that failed, each counted once: at its first failure.",
             ("type", "delivery"),
             registry=registry,
         )
-        self._duration = Histogram(
+        self._duration = counting.histograms(
             "messaging_process_duration_seconds",
             "Time the handler took, its publishing included.",
             ("type", "handler"),
             buckets=DURATION_BUCKETS,
             registry=registry,
         )
-        self._failures = Counter(
+        self._failures = counting.counters(
             "chassis_handler_failures",
             "Attempts that raised or timed out.",
             ("type", "handler"),
             registry=registry,
         )
-
         self._limits = Gauge(
             "chassis_handler_limit",
             "What holds for a handler, by the name of the limit; limits that it lacks are absent.",
             ("type", "handler", "limit"),
             registry=registry,
         )
-
-        self._batches = Histogram(
+        self._batches = counting.histograms(
             "chassis_batch_size",
             "Events that a handler of batches got at a time.",
             ("handler",),
@@ -146,7 +144,7 @@ class Metrics:
 
     def _count_claims(self) -> None:
         registry = self.registry
-        self._claims = Counter(
+        self._claims = counting.counters(
             "chassis_inbox_claims",
             "Claims asked of the inbox, by its answer.",
             ("outcome",),
@@ -157,7 +155,7 @@ class Metrics:
         self.claim_duplicate = self._claims.labels("duplicate")
         self.claim_mismatch = self._claims.labels("mismatch")
         self.claim_unavailable = self._claims.labels("unavailable")
-        self.leases_lost = Counter(
+        self.leases_lost = counting.counter(
             "chassis_inbox_leases_lost",
             "Leases that were over, or taken over, while the handler still ran.",
             registry=registry,
@@ -165,7 +163,7 @@ class Metrics:
 
     def _count_letters_and_publishing(self) -> None:
         registry = self.registry
-        self._dead = Counter(
+        self._dead = counting.counters(
             "chassis_dead_letters",
             "Messages moved to the dead letters, by reason.",
             ("reason",),
@@ -173,13 +171,13 @@ class Metrics:
         )
         for reason in COUNTED_REASONS:
             self._dead.labels(reason)
-        self._published = Counter(
+        self._published = counting.counters(
             "messaging_client_sent_messages",
             "Events published, by type and outcome.",
             ("type", "outcome"),
             registry=registry,
         )
-        self.publish_duration = Histogram(
+        self.publish_duration = counting.histogram(
             "messaging_client_operation_duration_seconds",
             "Time until the broker confirmed the events that one handling published.",
             buckets=DURATION_BUCKETS,
@@ -255,12 +253,12 @@ class Metrics:
 
     def _watch_connections_and_drain(self) -> None:
         registry = self.registry
-        self.reconnects = Counter(
+        self.reconnects = counting.counter(
             "chassis_bus_reconnects",
             "Connections to the broker that were lost and are back.",
             registry=registry,
         )
-        self.ack_batch = Histogram(
+        self.ack_batch = counting.histogram(
             "chassis_bus_ack_batch_size",
             "Deliveries acknowledged at a time.",
             buckets=(1, 2, 5, 10, 20, 50, 100, 200),
@@ -274,7 +272,7 @@ class Metrics:
             "Seconds that a drain may take (CHASSIS_DRAIN_SECONDS).",
             registry=registry,
         )
-        self.abandoned = Counter(
+        self.abandoned = counting.counter(
             "chassis_drain_abandoned_messages",
             "Handlings cancelled at the drain's deadline.",
             registry=registry,
@@ -304,7 +302,7 @@ class Metrics:
     def without_claims(self) -> "Metrics":
         """The same metrics, for handlings whose claims are asked of no inbox and do not count."""
         apart = copy(self)
-        apart.claimed = Counter("unclaimed", "In no registry.", registry=None)
+        apart.claimed = counting.Counter()
         return apart
 
     def for_handler(self, type_: str, handler: str) -> HandlerMetrics:

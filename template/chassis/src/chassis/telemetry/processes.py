@@ -3,7 +3,9 @@
 from dataclasses import dataclass
 from math import nan
 
-from prometheus_client import CollectorRegistry, Counter, Gauge
+from prometheus_client import CollectorRegistry, Gauge
+
+from chassis.telemetry.counting import Counter, counters
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +27,7 @@ class ProcessMetrics:
     """In the `registry` of the service's other metrics."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self._steps = Counter(
+        self._steps = counters(
             "chassis_process_steps",
             "Steps of processes, by outcome.",
             ("process", "outcome"),
