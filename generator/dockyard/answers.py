@@ -44,8 +44,17 @@ def read(root: Path, file: str) -> Recorded:
     """What the answers file `file` of the service in `root` says. Raises BrokenAnswers."""
     path = root / file
     try:
-        said = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise BrokenAnswers(path, str(error)) from error
+    return understood(text, path, file)
+
+
+def understood(text: str, path: Path, file: str) -> Recorded:
+    """What `text`, the contents of the answers file at `path`, says. Raises BrokenAnswers."""
+    try:
+        said = yaml.safe_load(text)
+    except yaml.YAMLError as error:
         raise BrokenAnswers(path, str(error)) from error
     if not isinstance(said, dict):
         raise BrokenAnswers(path, "it holds no answers")

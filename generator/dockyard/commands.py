@@ -15,7 +15,7 @@ from dockyard.errors import CannotGoTogether, DirtyService
 from dockyard.programs.tree import Entries, shown
 from dockyard.rendering.healing import healed
 from dockyard.rendering.source import Source
-from dockyard.service import Service, files, open_service, place, require_clean
+from dockyard.service import Service, files, open_at, open_service, place, require_clean
 from dockyard.updating import apply, objects, worktree
 from dockyard.updating.changes import changes, refuse_unknown_files
 from dockyard.updating.drift import Drift, chosen, drift, patch
@@ -61,7 +61,7 @@ class Updated:
     @property
     def conflicts(self) -> int:
         """How many files a person has to look at."""
-        return sum(len(each.merge.conflicts) for each in self.plans)
+        return sum(len(each.merge.decisions) for each in self.plans)
 
     @property
     def tree(self) -> str:
@@ -112,17 +112,19 @@ def update(
     dry_run: bool = False,
     in_place: bool = False,
     by_release: bool = False,
+    at: str | None = None,
 ) -> Updated:
     """Bring the service in `path` to the version `to`, by default the newest release.
 
     The result is a commit on a branch of its own; with `by_release`, a commit for each release
     between; with `in_place`, changes in the working tree. With conflicts no branch is written. The
-    dry run gives the result of the same update done next, conflicts included. Raises a
-    DockyardError if it cannot; then the service is as it was.
+    dry run gives the result of the same update done next, conflicts included. With the commit `at`
+    the update starts there, not from the commit that is checked out. Raises a DockyardError if it
+    cannot; then the service is as it was.
     """
     if in_place and by_release:
         raise CannotGoTogether("--in-place", "--step", "the one makes no commit, the other several")
-    how = _How(to, data or {}, dry_run=dry_run, in_place=in_place, by_release=by_release)
+    how = _How(to, data or {}, dry_run=dry_run, in_place=in_place, by_release=by_release, at=at)
     return healed(lambda: _update(path, how))
 
 
@@ -135,10 +137,11 @@ class _How:
     dry_run: bool
     in_place: bool
     by_release: bool
+    at: str | None
 
 
 def _update(path: Path, how: _How) -> Updated:
-    with _opened(path) as (service, scratch, source, warnings):
+    with _opened(path, how.at) as (service, scratch, source, warnings):
         require_clean(service)
         find = steps if how.by_release else _one_step
         ways = find(service, source, how.to)
@@ -159,16 +162,17 @@ def _one_step(service: Service, source: Source, to: str | None) -> list[Step]:
     return [step(service, source, to)]
 
 
-def check(path: Path, to: str | None = None) -> Checked:
+def check(path: Path, to: str | None = None, at: str | None = None) -> Checked:
     """Whether the service in `path` is older than `to`, and which of its managed files drifted.
 
-    `to` is the newest release by default. Files count as they lie on the disk.
+    `to` is the newest release by default. Files count as they lie on the disk, or as they are in
+    the commit `at`.
     """
-    return healed(lambda: _check(path, to))
+    return healed(lambda: _check(path, to, at))
 
 
-def _check(path: Path, to: str | None) -> Checked:
-    with _opened(path) as (service, scratch, source, warnings):
+def _check(path: Path, to: str | None, at: str | None) -> Checked:
+    with _opened(path, at) as (service, scratch, source, warnings):
         way = step(service, source, to)
         return Checked(
             service, way, behind(way), drift(scratch, service, way.recorded), tuple(warnings)
@@ -176,17 +180,22 @@ def _check(path: Path, to: str | None) -> Checked:
 
 
 def diff(
-    path: Path, to: str | None = None, *, colour: bool = False, folder: str = ""
+    path: Path,
+    to: str | None = None,
+    *,
+    colour: bool = False,
+    folder: str = "",
+    at: str | None = None,
 ) -> Difference:
     """The drift of the service in `path`; with `to`, what an update to that version would change.
 
-    Paths of the patch begin with `folder`.
+    Paths of the patch begin with `folder`. With `at`, the service is as of that commit.
     """
-    return healed(lambda: _diff(path, to, colour=colour, folder=folder))
+    return healed(lambda: _diff(path, to, colour=colour, folder=folder, at=at))
 
 
-def _diff(path: Path, to: str | None, *, colour: bool, folder: str) -> Difference:
-    with _opened(path) as (service, scratch, source, warnings):
+def _diff(path: Path, to: str | None, *, colour: bool, folder: str, at: str | None) -> Difference:
+    with _opened(path, at) as (service, scratch, source, warnings):
         if to is None:
             found = drift(scratch, service, recorded_template(service, source))
             before, now = found.rendered, found.present
@@ -221,7 +230,9 @@ def _restore(path: Path, names: Collection[str]) -> Restored:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[tuple[Service, ScratchRepository, Source, list[str]]]:
+def _opened(
+    path: Path, at: str | None = None
+) -> Iterator[tuple[Service, ScratchRepository, Source, list[str]]]:
     """The service in `path`, a scratch repository for it, its template, and warnings so far.
 
     A version that the template no longer has gets a hint: the version nearest to the service.
@@ -234,7 +245,7 @@ def _opened(path: Path) -> Iterator[tuple[Service, ScratchRepository, Source, li
             f"an earlier command was killed while it wrote to {path}: "
             f"what it had done is undone{since}"
         )
-    service = open_service(path)
+    service = open_service(path) if at is None else open_at(path, at)
     source = source_of(service)
     if source.stale is not None:
         warnings.append(f"{source.recorded} does not answer; its copy from the last time is used")
@@ -278,7 +289,7 @@ def _applied(
     scratch: ScratchRepository, plans: tuple[Plan, ...], how: _How
 ) -> tuple[Outcome, apply.Committed | None]:
     # Also for a branch: the merge of it would write over an ignored file without a word.
-    for each in plans:
+    for each in plans if plans[0].service.is_checked_out else ():
         refuse_unknown_files(
             each.service.repository, changes(each.service, each.merge.before, each.merge.after)
         )

@@ -3,6 +3,7 @@
 Knows git and the answers file; knows nothing of rendering, merging or versions of the template.
 """
 
+import re
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from dockyard.programs import git
 from dockyard.programs.tree import Entries, entries
 
 _SHA1_LENGTH = 40
+_ANSWERS = re.compile(r"\.copier-answers.*\.y.*ml")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +37,8 @@ class Service:
     tree: str
     """Id of the tree of the service's folder in that commit."""
     recorded: Recorded
+    is_checked_out: bool = True
+    """Whether `head` is the commit whose files lie on the disk."""
 
     @property
     def name(self) -> str:
@@ -60,6 +64,21 @@ def open_service(path: Path) -> Service:
     return _at(root, answers.read(root, file))
 
 
+def open_at(path: Path, commit: str) -> Service:
+    """The service in the folder `path` as of `commit`, whatever is checked out there.
+
+    Raises what `open_service` raises.
+    """
+    root = place(path)
+    try:
+        names = git.run("ls-tree", "--name-only", "-z", commit, folder=root).split("\0")
+        file = _chosen(root, [name for name in names if _ANSWERS.fullmatch(name)])
+        text = git.run("show", f"{commit}:./{file}", folder=root)
+    except git.GitFailed as error:
+        raise NotAService(root, error.reason, "Fetch that commit, or check it out.") from error
+    return _at(root, answers.understood(text, root / file, file), commit)
+
+
 def open_unrecorded(path: Path, recorded: Recorded) -> Service:
     """The folder `path` as a service that records `recorded`, not what its answers file says.
 
@@ -71,7 +90,7 @@ def open_unrecorded(path: Path, recorded: Recorded) -> Service:
     return _at(root, recorded)
 
 
-def _at(root: Path, recorded: Recorded) -> Service:
+def _at(root: Path, recorded: Recorded, commit: str = "HEAD") -> Service:
     try:
         listed = git.run(
             *(
@@ -82,7 +101,7 @@ def _at(root: Path, recorded: Recorded) -> Service:
                 "--git-path",
                 "objects",
             ),
-            *("--show-prefix", "HEAD", "HEAD:./"),
+            *("--show-prefix", commit, f"{commit}:./"),
             folder=root,
         )
     except git.GitFailed as error:
@@ -94,7 +113,10 @@ def _at(root: Path, recorded: Recorded) -> Service:
             "its repository uses SHA-256",
             "Templates and services must use git's SHA-1 format.",
         )
-    return Service(root, Path(top), prefix, Path(git_dir), Path(objects), head, tree, recorded)
+    is_head = commit == "HEAD"
+    return Service(
+        root, Path(top), prefix, Path(git_dir), Path(objects), head, tree, recorded, is_head
+    )
 
 
 def files(service: Service) -> Entries:
@@ -106,8 +128,10 @@ def require_clean(service: Service, among: Collection[str] | None = None) -> Non
     """Raises UnmergedService or DirtyService if files that git knows differ from the commit.
 
     Only files in the service's folder count; with `among`, only these. Of `among`, a file that is
-    merely deleted has nothing to lose.
+    merely deleted has nothing to lose. A service that is not checked out has no such files.
     """
+    if not service.is_checked_out:
+        return
     options = (
         "--porcelain",
         "-z",
@@ -128,7 +152,10 @@ def require_clean(service: Service, among: Collection[str] | None = None) -> Non
 
 
 def _answers_file(root: Path) -> str:
-    found = sorted(path.name for path in root.glob(".copier-answers*.y*ml"))
+    return _chosen(root, sorted(path.name for path in root.glob(".copier-answers*.y*ml")))
+
+
+def _chosen(root: Path, found: list[str]) -> str:
     if ANSWERS_FILE in found:
         return ANSWERS_FILE
     if len(found) == 1:

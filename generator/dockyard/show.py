@@ -136,7 +136,7 @@ def _plan(out: Console, service: str, plan: Plan) -> None:
         )
     for name in plan.retired:
         out.print(Text(f"{name} is not asked any more."))
-    loud = [file for file in plan.merge.files if file.state not in _SILENT]
+    loud = [file for file in plan.merge.files if file.state not in _SILENT and not file.is_part]
     _rows(
         out,
         ("", "file", ""),

@@ -15,7 +15,7 @@ _HEADS = "refs/heads/"
 def waiting(service: Service) -> tuple[str, ...]:
     """The branches with updates of `service` that are not merged yet."""
     refs = f"{_HEADS}{branches_of(service)}"
-    told = ("for-each-ref", "--format=%(refname:lstrip=2)", "--no-merged=HEAD", refs)
+    told = ("for-each-ref", "--format=%(refname:lstrip=2)", f"--no-merged={service.head}", refs)
     return tuple(git.run(*told, folder=service.root).splitlines())
 
 
@@ -42,7 +42,9 @@ def supersede(service: Service, done: Updated) -> tuple[str, ...]:
     target = done.plans[-1].step.target
     refs = f"{_HEADS}{branches_of(service)}"
     format_ = "--format=%(objectname) %(refname:lstrip=2)%00%(worktreepath)"
-    told = git.run("for-each-ref", format_, "--no-merged=HEAD", refs, folder=service.root)
+    told = git.run(
+        "for-each-ref", format_, f"--no-merged={service.head}", refs, folder=service.root
+    )
     gone = []
     for line in told.splitlines():
         named, _, checked_out = line.partition("\0")

@@ -207,9 +207,10 @@ def _refuse_together(option: str, is_given: bool, others: Mapping[str, bool], wh
 
 
 def _chosen(fleet: Path, groups: Iterable[str] | None) -> "tuple[Roster, tuple[Member, ...]]":
-    from dockyard.fleet import roster  # noqa: PLC0415 - nothing heavy before it is used
+    from dockyard.fleet import roster, show  # noqa: PLC0415 - nothing heavy before it is used
 
     whole = roster.read(fleet)
+    show.left_out(whole.left_out)
     return whole, whole.chosen(groups or ())
 
 

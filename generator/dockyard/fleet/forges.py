@@ -11,11 +11,11 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 from dockyard.errors import one_line
+from dockyard.fleet.base import REMOTE
 from dockyard.fleet.roster import Forge
 from dockyard.programs import git, network
 from dockyard.service import Service
 
-REMOTE = "origin"
 _ADDRESS = re.compile(
     r"(?:\w[\w+.-]*://)?(?:[^@/]+@)?(?P<host>[^/:]+)(?::\d+(?=/))?[:/](?P<path>[^/].*?)(?:\.git)?/?"
 )

@@ -5,8 +5,9 @@ Knows git remotes and what a reviewer wants to know; `forges` knows how pull req
 
 from dockyard.commands import Updated
 from dockyard.errors import DockyardError, one_line
+from dockyard.fleet.base import REMOTE
 from dockyard.fleet.branches import is_before
-from dockyard.fleet.forges import REMOTE, Opened, PullRequest, open_or_refresh
+from dockyard.fleet.forges import Opened, PullRequest, open_or_refresh
 from dockyard.fleet.roster import Member
 from dockyard.programs import git, network
 from dockyard.programs.tree import shown
@@ -34,14 +35,16 @@ class CannotWithdraw(DockyardError):
         )
 
 
-def publish(
-    member: Member, committed: Committed, done: Updated, *, with_pull_request: bool
-) -> Opened:
+def publish(member: Member, into: str, done: Updated, *, with_pull_request: bool) -> Opened:
     """Push the update's branch, and delete the pushed branches of earlier updates.
+
+    The pull request goes into the branch `into`.
 
     Raises CannotPush and CannotWithdraw. A branch on which people worked is not overwritten.
     """
-    service, branch = done.service, committed.branch
+    service, committed = done.service, done.committed
+    assert committed is not None  # noqa: S101 - only what is on a branch is pushed
+    branch = committed.branch
     is_new = _push(service, committed)
     try:
         _withdraw(service, done)
@@ -49,7 +52,6 @@ def publish(
         raise CannotWithdraw(branch, error.reason) from error
     if not with_pull_request:
         return Opened()
-    into = member.branch or _default_branch(service)
     wanted = PullRequest(branch, into, subject(done), description(done))
     return open_or_refresh(service, wanted, member.forge, is_new=is_new)
 
@@ -123,11 +125,3 @@ def _send(service: Service, branch: str, there: str, commit: str) -> None:
 def _remote(service: Service, *command: str) -> str:
     with network.bounded():
         return git.run(*command, folder=service.root)
-
-
-def _default_branch(service: Service) -> str:
-    try:
-        name = git.run("rev-parse", "--abbrev-ref", f"{REMOTE}/HEAD", folder=service.root).strip()
-    except git.GitFailed:
-        return "main"
-    return name.removeprefix(f"{REMOTE}/")

@@ -57,5 +57,6 @@ def _head(command: str, roster: Roster, exit_code: int) -> dict[str, Any]:
         "schema": SCHEMA,
         "command": f"fleet {command}",
         "fleet": shown(str(roster.origin)),
+        "left_out": [{"path": shown(str(each.path)), "why": each.why} for each in roster.left_out],
         "exit_code": exit_code,
     }

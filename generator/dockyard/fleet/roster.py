@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from dockyard.errors import DockyardError, one_line
+from dockyard.fleet.scan import LeftOut, once, scan
 
 
 class NoFleet(DockyardError):
@@ -38,10 +39,6 @@ class BadFleetFile(DockyardError):
 
 FLEET_FILE = "fleet.toml"
 Forge = Literal["github", "gitlab"]
-_ANSWERS_FILE = re.compile(r"\.copier-answers(\..+)?\.ya?ml")
-_NOT_SEARCHED = {"node_modules", "__pycache__", "venv"}
-_DEEPEST = 6
-"""How many folders deep a scan goes: group of repositories, repository, service in a monorepo."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +69,8 @@ class Roster:
     """The template that every service should follow; None: each its own."""
     answers: Mapping[str, Any] = field(default_factory=dict)
     """Answers to questions that a newer template asks for the first time."""
+    left_out: tuple[LeftOut, ...] = ()
+    """Folders that were found and are not looked at."""
 
     def chosen(self, groups: Iterable[str]) -> tuple[Member, ...]:
         """Members of any of `groups`; without any, all. Raises BadFleetFile for an empty group."""
@@ -92,25 +91,18 @@ def read(fleet: Path) -> Roster:
     """
     fleet = fleet.absolute()
     if fleet.is_dir() and not (fleet / FLEET_FILE).is_file():
-        found = tuple(scan(fleet))
-        if not found:
+        found = list(once(scan(fleet)))
+        members = tuple(
+            Member(name=_below(path, fleet), path=path) for path in found if isinstance(path, Path)
+        )
+        if not members:
             raise NoFleet(fleet)
-        return Roster(fleet, tuple(Member(name=_below(path, fleet), path=path) for path in found))
+        return Roster(fleet, members, left_out=_left_out(found))
     return _parsed(fleet / FLEET_FILE if fleet.is_dir() else fleet)
 
 
-def scan(folder: Path) -> Iterator[Path]:
-    """Folders with an answers file in `folder`, itself included, in order; none within another."""
-    for here, folders, files in os.walk(folder):
-        if any(_ANSWERS_FILE.fullmatch(file) for file in files):
-            yield Path(here)
-            folders.clear()
-        elif len(Path(here).relative_to(folder).parts) >= _DEEPEST:
-            folders.clear()
-        else:
-            folders[:] = sorted(
-                name for name in folders if not name.startswith(".") and name not in _NOT_SEARCHED
-            )
+def _left_out(found: Iterable[Path | LeftOut]) -> tuple[LeftOut, ...]:
+    return tuple(each for each in found if isinstance(each, LeftOut))
 
 
 def _below(path: Path, folder: Path) -> str:
@@ -164,20 +156,25 @@ def _parsed(file: Path) -> Roster:
         raise BadFleetFile(file, str(error)) from error
     except ValidationError as error:
         raise BadFleetFile(file, "; ".join(_problems(error))) from error
-    members = tuple(
-        replace(member, forge=service.forge or content.forge)
+    found = [
+        replace(each, forge=service.forge or content.forge) if isinstance(each, Member) else each
         for service in content.services
-        for member in _members(service, file)
-    )
+        for each in _members(service, file)
+    ]
+    places = once(each.path for each in found if isinstance(each, Member) and each.path)
+    again = _left_out(places)
+    gone = {each.path for each in again}
+    members = tuple(each for each in found if isinstance(each, Member) and each.path not in gone)
     names = [member.name for member in members]
     if twice := next((name for name in names if names.count(name) > 1), None):
         raise BadFleetFile(
             file, f"two services are called {twice!r}; give one of them another name"
         )
-    return Roster(file, members, content.template, content.answers)
+    left_out = (*(each for each in found if isinstance(each, LeftOut)), *again)
+    return Roster(file, members, content.template, content.answers, left_out)
 
 
-def _members(service: _Service, file: Path) -> Iterator[Member]:
+def _members(service: _Service, file: Path) -> Iterator[Member | LeftOut]:
     groups = frozenset(service.groups)
     if service.url is not None:
         last = service.folder or re.split(r"[/:]", service.url.rstrip("/").removesuffix(".git"))[-1]
@@ -196,9 +193,11 @@ def _members(service: _Service, file: Path) -> Iterator[Member]:
             )
         base = Path(root.anchor) if root.is_absolute() else file.parent
         matches = sorted(base.glob(str(root.relative_to(root.anchor))))
-        paths = [found for match in matches if match.is_dir() for found in scan(match)]
+        found = [each for match in matches if match.is_dir() for each in scan(match)]
+        paths = [each for each in found if isinstance(each, Path)]
         if not paths:
             raise BadFleetFile(file, f"path {service.path!r} matches no service")
+        yield from _left_out(found)
     for path in paths:
         place = Path(os.path.abspath(path))  # noqa: PTH100 - resolve() would show what a link points to today
         yield Member(service.name or place.name, path=place, groups=groups)

@@ -20,7 +20,7 @@ from dockyard.fleet.patches import Patch, patch_of
 from dockyard.fleet.pool import mapped
 from dockyard.fleet.roster import Member, Roster
 from dockyard.fleet.status import IN_FILE, LOST, Aim, Row, State, lost, row, status_of
-from dockyard.fleet.update import Wish, update_one
+from dockyard.fleet.update import Wish, start_of, update_one
 from dockyard.fleet.waves import Wave, in_waves
 from dockyard.programs import network
 from dockyard.programs.cache import cache_folder
@@ -194,7 +194,7 @@ def _wants(member: Member, aim: Aim, wish: Wish, *, is_again: bool) -> tuple[Mem
     nothing can be told needs it: the update then says why.
     """
     try:
-        service = open_service(clones.folder(member))
+        service = start_of(member, wish).service
         way = step(service, source_of(service), aim.to)
         if way.is_none or is_again or wish.in_place:
             return member, not way.is_none

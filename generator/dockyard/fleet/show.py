@@ -11,6 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
+from dockyard.fleet.scan import LeftOut
 from dockyard.fleet.status import Row, State
 from dockyard.programs.tree import shown
 
@@ -24,6 +25,9 @@ STYLE = {
     State.FOREIGN: "magenta",
     State.ERROR: "bold red",
 }
+
+
+_MOST_LEFT_OUT = 20
 
 
 @contextmanager
@@ -62,6 +66,17 @@ class Watch:
         if not self._bar.console.is_terminal:
             line = f"{self._what} {number}/{self._total}: {shown(row.name)} {row.state}"
             self._bar.console.print(Text(line), soft_wrap=True)
+
+
+def left_out(found: Sequence[LeftOut]) -> None:
+    """Folders that are no service of the fleet, on standard error."""
+    console = Console(stderr=True, soft_wrap=True, highlight=False)
+    for each in found[:_MOST_LEFT_OUT]:
+        console.print(Text(f"left out: {shown(str(each.path))}: {shown(each.why)}", style="dim"))
+    if len(found) > _MOST_LEFT_OUT:
+        console.print(
+            Text(f"left out: {len(found) - _MOST_LEFT_OUT} more, see --json", style="dim")
+        )
 
 
 def rows(found: Sequence[Row]) -> None:

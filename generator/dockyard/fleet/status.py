@@ -13,6 +13,7 @@ from typing import Any
 from dockyard import commands
 from dockyard.errors import Defect, DirtyService, DockyardError, one_line
 from dockyard.fleet import branches, clones
+from dockyard.fleet.base import base_of
 from dockyard.fleet.roster import Member
 from dockyard.programs import git
 from dockyard.programs.tree import shown
@@ -47,7 +48,7 @@ class State(StrEnum):
 
 IN_FILE = "template of the fleet file"
 """Where a fleet's template is named."""
-DIRTY = "dirty: this prediction leaves uncommitted changes out; commit them before an update"
+DIRTY = "dirty: it has uncommitted changes; commit them before an update"
 LOST = (
     "the process that worked on it was killed, perhaps for want of memory; "
     "run this again with fewer --jobs."
@@ -176,7 +177,7 @@ def remarked(made: Row, remark: str) -> Row:
 def conflicts_of(plans: Iterable[Plan]) -> tuple[tuple[str, str], ...]:
     """Path and kind of each file that a person has to look at."""
     return tuple(
-        (shown(file.path), str(file.conflict)) for each in plans for file in each.merge.conflicts
+        (shown(file.path), str(file.conflict)) for each in plans for file in each.merge.decisions
     )
 
 
@@ -205,10 +206,11 @@ def history(member: Member) -> tuple[Release, ...]:
 
 
 def _status_of(member: Member, place: Path, aim: Aim) -> Row:
-    service = open_service(place)
+    based = base_of(member)
+    service = based.service
     if is_foreign(service, aim):
         return foreign(member, service, aim)
-    checked = commands.check(place, aim.to)
+    checked = commands.check(place, aim.to, based.at)
     found = replace(
         row(member, State.OUTDATED if checked.behind else State.CURRENT),
         template=service.recorded.source,
@@ -217,16 +219,16 @@ def _status_of(member: Member, place: Path, aim: Aim) -> Row:
         behind=checked.behind,
         drift=tuple((shown(file.path), str(file.how)) for file in checked.drift.files),
         branches=branches.waiting(service),
-        message="; ".join(checked.warnings),
+        message="; ".join(filter(None, (*checked.warnings, based.remark))),
     )
-    if not checked.behind:
-        return found
     try:
         require_clean(service)
     except DirtyService:
         found = remarked(found, DIRTY)
     except DockyardError as error:
         return replace(found, state=State.ERROR, message=str(error))
+    if not checked.behind:
+        return found
     try:
         with open_scratch(service) as scratch:
             predicted = plan(scratch, service, checked.step, new_answers(service, aim))

@@ -13,6 +13,7 @@ from pathlib import Path
 from dockyard import commands
 from dockyard.commands import Outcome, Updated
 from dockyard.errors import DockyardError
+from dockyard.fleet.base import Based, base_of, checked_out
 from dockyard.fleet.branches import supersede
 from dockyard.fleet.publish import publish
 from dockyard.fleet.roster import Member
@@ -32,7 +33,6 @@ from dockyard.fleet.status import (
 from dockyard.fleet.verify import why_tests_fail
 from dockyard.programs.cache import cache_folder, locked
 from dockyard.service import Service, open_service
-from dockyard.updating.apply import Committed
 
 _STATE = {
     Outcome.NOTHING: State.CURRENT,
@@ -62,13 +62,14 @@ def update_one(member: Member, aim: Aim, wish: Wish) -> Row:
 
 
 def _update_one(member: Member, place: Path, aim: Aim, wish: Wish) -> Row:
-    service = open_service(place)
-    if is_foreign(service, aim):
-        return foreign(member, service, aim)
-    with _repository_locked(service):
-        done = _updated(service, aim, wish)
+    with _repository_locked(open_service(place)):
+        based = start_of(member, wish)
+        service = based.service
+        if is_foreign(service, aim):
+            return foreign(member, service, aim)
+        done = _updated(based, aim, wish)
         gone = supersede(service, done) if done.committed else ()
-    made = _row(member, service, done)
+    made = remarked(_row(member, service, done), based.remark)
     if made.state is not State.UPDATED or done.committed is None:
         return made
     if gone:
@@ -76,23 +77,31 @@ def _update_one(member: Member, place: Path, aim: Aim, wish: Wish) -> Row:
     if wish.verify and (failure := why_tests_fail(service, done.committed.commit)) is not None:
         return replace(made, state=State.FAILED, message=failure)
     if wish.push or wish.pull_request:
-        return _published(made, member, done.committed, done, wish)
+        return _published(made, member, based.branch, done, wish)
     if member.url is not None:
         return remarked(made, "its branch is in Dockyard's own clone until this is run with --push")
     return made
 
 
-def _published(made: Row, member: Member, committed: Committed, done: Updated, wish: Wish) -> Row:
+def start_of(member: Member, wish: Wish) -> Based:
+    """Where the update that is wished for begins."""
+    if wish.in_place:
+        return checked_out(member)
+    return base_of(member, fetched=wish.push and not wish.dry_run)
+
+
+def _published(made: Row, member: Member, into: str, done: Updated, wish: Wish) -> Row:
     try:
         with _repository_locked(done.service):
-            opened = publish(member, committed, done, with_pull_request=wish.pull_request)
+            opened = publish(member, into, done, with_pull_request=wish.pull_request)
     except DockyardError as error:
         return replace(made, state=State.ERROR, message=str(error))
     made = replace(made, url=opened.url)
     return replace(remarked(made, opened.problem), state=State.ERROR) if opened.problem else made
 
 
-def _updated(service: Service, aim: Aim, wish: Wish) -> Updated:
+def _updated(based: Based, aim: Aim, wish: Wish) -> Updated:
+    service = based.service
     data = new_answers(service, aim)
     if wish.in_place and not wish.dry_run:
         predicted = commands.update(service.root, to=aim.to, data=data, dry_run=True)
@@ -100,14 +109,19 @@ def _updated(service: Service, aim: Aim, wish: Wish) -> Updated:
             # A person who updates one service solves them there and then; nobody does in a hundred.
             return replace(predicted, outcome=Outcome.BLOCKED)
     return commands.update(
-        service.root, to=aim.to, data=data, dry_run=wish.dry_run, in_place=wish.in_place
+        service.root,
+        to=aim.to,
+        data=data,
+        dry_run=wish.dry_run,
+        in_place=wish.in_place,
+        at=based.at,
     )
 
 
 @contextmanager
 def _repository_locked(service: Service) -> Iterator[None]:
-    """Keep out the other services of the same repository: they share its index and its refs."""
-    key = sha256(os.fsencode(service.git_dir)).hexdigest()[:32]
+    """Keep out the other services and worktrees of the same repository: they share its refs."""
+    key = sha256(os.fsencode(service.objects.resolve())).hexdigest()[:32]
     with locked(cache_folder("repositories") / f"{key}.lock"):
         yield
 

@@ -25,11 +25,11 @@ def is_partial(objects: Path) -> bool:
     return any((objects / "pack").glob("*.promisor"))
 
 
-def fetch_trees(folder: Path) -> None:
-    """Let git bring all trees of the commit that is checked out in `folder`. Raises CannotFetch."""
+def fetch_trees(folder: Path, commit: str) -> None:
+    """Let git bring all trees of `commit` into the repository of `folder`. Raises CannotFetch."""
     try:
         with network.bounded():
-            git.run("ls-tree", "-r", "-t", "-z", "HEAD", folder=folder)
+            git.run("ls-tree", "-r", "-t", "-z", "--full-tree", commit, folder=folder)
     except git.GitFailed as error:
         raise CannotFetch(folder, _remote(folder), 1, error.reason) from error
 

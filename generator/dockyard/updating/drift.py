@@ -71,7 +71,13 @@ def drift(scratch: ScratchRepository, service: Service, recorded: Template) -> D
         for path, entry in scratch.entries(render.tree).items()
         if path != service.recorded.file and not is_yours(path)
     }
-    present = _on_disk(scratch, service, rendered)
+    present = (
+        _on_disk(scratch, service, rendered)
+        if service.is_checked_out
+        else {
+            path: entry for path, entry in scratch.entries(service.tree).items() if path in rendered
+        }
+    )
     files = tuple(
         Drifted(path, how)
         for path, entry in rendered.items()

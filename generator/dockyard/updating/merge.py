@@ -74,6 +74,8 @@ class File:
     conflict: Conflict | None = None
     message: str = ""
     """What git says of the conflict."""
+    is_part: bool = False
+    """Whether another path stands for the conflict, as with a rename: the old name does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +93,11 @@ class Merge:
     def conflicts(self) -> tuple[File, ...]:
         """The files that a person has to look at."""
         return tuple(file for file in self.files if file.state is State.CONFLICT)
+
+    @property
+    def decisions(self) -> tuple[File, ...]:
+        """The conflicts, each once, however many paths it has."""
+        return tuple(file for file in self.conflicts if not file.is_part)
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +163,15 @@ def _barred(paths: Collection[str]) -> Callable[[str], bool]:
 class _Merged(NamedTuple):
     tree: str
     stages: tuple[Stage, ...]
-    conflicts: Mapping[str, tuple[Conflict, str]]
+    conflicts: Mapping[str, "_Told"]
+
+
+class _Told(NamedTuple):
+    """What git says of one path in conflict."""
+
+    kind: Conflict
+    message: str
+    is_part: bool = False
 
 
 def _merge_trees(
@@ -182,7 +197,8 @@ def _parsed(told: bytes) -> _Merged:
     fields = iter(os.fsdecode(told).split("\0"))
     tree = next(fields).strip()
     stages = tuple(_stage(field) for field in iter(lambda: next(fields, ""), ""))
-    conflicts: dict[str, tuple[Conflict, str]] = {}
+    conflicts: dict[str, _Told] = {}
+    parts: dict[str, _Told] = {}
     for count in fields:
         if not count.strip():
             break
@@ -191,9 +207,12 @@ def _parsed(told: bytes) -> _Merged:
         found = _conflict(kind, [stage for stage in stages if stage.path == paths[0]])
         if found is not None:
             # Of several messages on one path the first says most.
-            conflicts.setdefault(paths[0], (found, message))
+            conflicts.setdefault(paths[0], _Told(found, message))
+        if found is Conflict.RENAME:
+            parts |= {path: _Told(found, message, is_part=True) for path in paths[1:]}
     for stage in stages:
-        conflicts.setdefault(stage.path, (Conflict.CONTENT, "both changed it"))
+        likely = parts.get(stage.path, _Told(Conflict.CONTENT, "both changed it"))
+        conflicts.setdefault(stage.path, likely)
     return _Merged(tree, stages, conflicts)
 
 
@@ -232,14 +251,13 @@ class _Trees(NamedTuple):
 
 def _files(
     trees: _Trees,
-    conflicts: Mapping[str, tuple[Conflict, str]],
+    conflicts: Mapping[str, _Told],
     answers_file: str,
     is_yours: Callable[[str], bool],
 ) -> Iterator[File]:
     for path in sorted({*trees.old, *trees.newer, *conflicts}):
         if path in conflicts:
-            kind, message = conflicts[path]
-            yield File(path, State.CONFLICT, kind, message)
+            yield File(path, State.CONFLICT, *conflicts[path])
         elif path == answers_file:
             is_same = trees.after.get(path) == trees.service.get(path)
             yield File(path, State.CLEAN if is_same else State.CHANGED)

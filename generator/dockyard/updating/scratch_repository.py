@@ -89,7 +89,7 @@ def open_scratch(service: Service) -> Iterator[ScratchRepository]:
         stores = (store() / "objects", folder / "objects")
         clone = service.root if partial.is_partial(service.objects) else None
         if clone is not None:
-            partial.fetch_trees(clone)
+            partial.fetch_trees(clone, service.head)
         yield ScratchRepository(folder, env | {"GIT_DIR": str(folder)}, stores, clone)
 
 

@@ -29,7 +29,9 @@ class Fleet:
     template: Repository
     folder: Path
 
-    def add(self, name: str, changed: Mapping[str, str] | None = None, ref: str = "v1.0.0") -> Made:
+    def add(
+        self, name: str, changed: Mapping[str, str | None] | None = None, ref: str = "v1.0.0"
+    ) -> Made:
         """A service of the version `ref`, with commits of its team if it `changed` something."""
         made = services.lay_down_service(
             self.template, self.folder / name, ref, service_name=Path(name).name

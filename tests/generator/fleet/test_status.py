@@ -10,6 +10,7 @@ from dockyard.fleet import run
 from tests.generator import services
 from tests.generator.fleet.conftest import DRIFTED, IN_CONFLICT, Fleet, rows, states
 from tests.generator.lab import Dockyard, git
+from tests.generator.services import LINES
 
 
 def test_status_tells_version_drift_predicted_conflicts_and_open_branches(
@@ -117,10 +118,10 @@ def test_a_defect_met_in_one_service_is_reported_there(
     fleet.add("b-svc")
     real = run.status_of.__globals__["commands"].check
 
-    def check(path: Path, to: str | None) -> object:
+    def check(path: Path, to: str | None, at: str | None) -> object:
         if path.name == "a-svc":
             raise ZeroDivisionError("division by zero")
-        return real(path, to)
+        return real(path, to, at)
 
     monkeypatch.setattr("dockyard.commands.check", check)
 
@@ -265,3 +266,45 @@ def test_words_for_people_end_with_the_sum(dockyard: Dockyard, fleet: Fleet) -> 
         "2 services: 1 outdated, 1 blocked, 1 with drift",
     ]
     assert "looking 2/2: " in ran.err
+
+
+def test_uncommitted_work_is_seen_in_a_service_that_is_current(
+    dockyard: Dockyard, fleet: Fleet
+) -> None:
+    busy = fleet.add("busy-svc")
+    (busy.root / "src/main.py").write_text("in the middle of something\n")
+
+    found = rows(dockyard, "status", fleet.folder, code=0)["busy-svc"]
+
+    assert (found["state"], found["message"].partition(":")[0]) == ("current", "dirty")
+
+
+def test_a_rename_on_both_sides_is_one_conflict(dockyard: Dockyard, fleet: Fleet) -> None:
+    fleet.add("a-svc", {"old.cfg": None, "ours.cfg": f"old\n{LINES}"})
+    renamed = {"template/old.cfg": None, "template/theirs.cfg": f"old\n{LINES}"}
+    services.release(fleet.template, renamed, "v1.1.0")
+
+    found = rows(dockyard, "status", fleet.folder, code=1)["a-svc"]
+    ran = dockyard("update", fleet.folder / "a-svc", "--dry-run")
+
+    assert found["conflicts"] == [{"path": "old.cfg", "conflict": "rename"}]
+    assert "It leaves 1 conflict to solve." in ran.out
+    assert "renamed to ours.cfg" in ran.out
+
+
+def test_a_folder_says_what_it_leaves_out_and_why(dockyard: Dockyard, fleet: Fleet) -> None:
+    fleet.add("a-svc")
+    git(fleet.folder / "a-svc", "worktree", "add", "--quiet", "--detach", str(fleet.folder / "b"))
+    (fleet.folder / "link").symlink_to("a-svc")
+    git(fleet.folder, "init", "--quiet", "other")
+
+    ran = dockyard("fleet", "status", fleet.folder, "--json", "--jobs", "1")
+
+    said = json.loads(ran.out)
+    assert [row["name"] for row in said["services"]] == ["a-svc"]
+    assert {Path(each["path"]).name: each["why"] for each in said["left_out"]} == {
+        "b": f"it is the service of {fleet.folder / 'a-svc'} again",
+        "link": "it is a link",
+        "other": "a repository without an answers file of Copier",
+    }
+    assert f"left out: {fleet.folder / 'other'}: " in ran.err
