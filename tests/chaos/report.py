@@ -39,6 +39,8 @@ class Report:
     orderly_exits: int
     other_exits: int
     slowest_recovery: float
+    first_events: Sequence[float] = ()
+    """Seconds from each kill of a leading node to the next event; sorted."""
 
     @property
     def lost(self) -> list[str]:

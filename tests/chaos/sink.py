@@ -33,6 +33,10 @@ class Sink:
     def handled(self) -> set[str]:
         return {row[0] for row in self._rows("SELECT DISTINCT event_id FROM effects")}
 
+    def has(self, prefix: str) -> bool:
+        """Whether an event whose id begins so has had its effect."""
+        return bool(self._rows("SELECT 1 FROM effects WHERE event_id GLOB ? LIMIT 1", f"{prefix}*"))
+
     def published(self) -> dict[str, set[str]]:
         """For each event whose outgoing one was handled, the ids that this one came with."""
         ids: dict[str, set[str]] = defaultdict(set)
@@ -70,6 +74,6 @@ class Sink:
         twice = [event for event, seen in keys.items() if len(seen) > 1]
         return judged(repeats, diary, executions.keys(), twice)
 
-    def _rows(self, query: str) -> list[Any]:
+    def _rows(self, query: str, *values: str) -> list[Any]:
         with closing(sqlite3.connect(self.path, timeout=60)) as table:
-            return table.execute(query).fetchall()
+            return table.execute(query, values).fetchall()

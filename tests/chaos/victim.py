@@ -31,6 +31,8 @@ BESIDE = "beside-"
 """While the fault happens, events with this prefix are in their handler, before their effect."""
 KILLER = "killer"
 """The id of an event that kills the process that handles it, each time."""
+POISON = "poison"
+"""The email of an event that its handler refuses, each time."""
 STUBBORN = "stubborn"
 """The id of an event whose handler never ends, even when it is cancelled."""
 
@@ -91,6 +93,8 @@ ledger = sqlite3.connect(os.environ.get("CHAOS_SINK", ":memory:"), isolation_lev
 
 @service.on(UserSignedUp)
 async def handle_signup(event: UserSignedUp, ctx: Context) -> None:
+    if event.email == POISON:
+        raise ValueError(POISON)
     await fault.hold(ctx.event_id)
     if ctx.event_id == KILLER:
         os.kill(os.getpid(), signal.SIGKILL)

@@ -14,11 +14,13 @@ from urllib.parse import urlsplit
 from tests.brokers.cable import Cable
 from tests.brokers.nats import nats
 from tests.brokers.process import Server
-from tests.brokers.rabbitmq import shared_rabbitmq
+from tests.brokers.rabbitmq import shared_rabbitmq, stop_shared_rabbitmq
 from tests.brokers.stores import STORES
+from tests.chaos.clusters import Cluster, cluster_of
 from tests.chaos.diary import STOOD_STILL, Diary, Entry
 from tests.chaos.remains import remains
 from tests.chaos.sink import Sink
+from tests.contracts import compile_into
 from tests.e2e.replicas import Replica
 
 LONG = os.environ.get("CHAOS") == "long"
@@ -70,6 +72,12 @@ class World:
     diary: Diary = field(default_factory=Diary)
     program: Sequence[str | Path] = ()
     """The service's command. Empty: the rendered service's own."""
+    env: Mapping[str, str] = field(default_factory=dict)
+    """Added to the environment of each replica."""
+    cluster: Cluster | None = None
+    """The nodes of the broker; `broker` is the first one. Replicas reach them without a cable."""
+    first_events: list[float] = field(default_factory=list)
+    """Seconds from each kill of a leading node until an event of after that was handled."""
 
     def start_replicas(self, count: int, **env: str) -> list[Replica]:
         """Further replicas, ready; `env` is added to their environment."""
@@ -80,6 +88,7 @@ class World:
             "CHASSIS_BUS_URL": self.broker_cable.through(self.bus_url),
             "CHASSIS_INBOX_URL": self.store_cable.through(self.store_url),
             "CHAOS_SINK": str(self.sink.path),
+            **self.env,
             **env,
         }
         log = self.folder / f"replica-{len(self.replicas)}.log"
@@ -113,12 +122,24 @@ def world(
     *,
     store: str = "nats-kv",
     program: Sequence[str | Path] = (),
+    nodes: int = 1,
 ) -> Iterator[World]:
-    """A world with nothing in it yet; everything of it is gone afterwards."""
+    """A world with nothing in it yet; everything of it is gone afterwards.
+
+    `nodes` of the broker: 1, or those of a cluster.
+    """
+    cluster: Cluster | None = None
+    env: dict[str, str] = {}
     with ExitStack() as stack:
         for name in ("broker", "store"):
             (folder / name).mkdir()
-        if bus == "nats":
+        if nodes > 1:
+            cluster = stack.enter_context(cluster_of(bus, folder / "broker"))
+            bus_url, broker_process = cluster.url, cluster.servers[0]
+            env = {"CHASSIS_BUS_URL": bus_url}
+            if bus == "nats":
+                env["CHASSIS_NATS_REPLICAS"] = str(nodes)
+        elif bus == "nats":
             broker = stack.enter_context(nats(folder / "broker"))
             bus_url, broker_process = broker.url, broker.server
         else:
@@ -144,6 +165,8 @@ def world(
             sink=Sink(folder / "sink.db"),
             folder=folder,
             program=program,
+            env=env,
+            cluster=cluster,
         )
         stack.callback(made.stop)
         stack.enter_context(_watch_clock(made.diary))
@@ -173,9 +196,21 @@ def _watch_clock(diary: Diary) -> Iterator[None]:
 
 
 def _cable(url: str) -> AbstractContextManager[Cable]:
-    port = urlsplit(url).port
+    port = urlsplit(url.split(",", maxsplit=1)[0]).port
     assert port is not None
     return Cable(port).laid()
+
+
+@contextmanager
+def compiled_contracts(folder: Path) -> Iterator[Path]:
+    """The generated code that tests/chaos/victim.py imports, for a program without pytest."""
+    compile_into(folder)
+    sys.path.insert(0, str(folder))
+    try:
+        yield folder
+    finally:
+        sys.path.remove(str(folder))
+        stop_shared_rabbitmq()
 
 
 def victims(bus: str, store: str, folder: Path) -> AbstractContextManager[World]:

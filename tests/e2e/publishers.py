@@ -2,12 +2,13 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
 import aio_pika
 import nats
+from aiormq.exceptions import AMQPError
 from nats.aio.client import Client
 
 SIGNED_UP = "acme.signup.v1.UserSignedUp"
@@ -81,13 +82,22 @@ class NatsPublisher:
         await self._stream.publish(f"events.{SIGNED_UP}", body, headers=possible or None)
 
 
+async def connected(url: str) -> aio_pika.abc.AbstractConnection:
+    """A connection to the first RabbitMQ of `url` that answers; URLs are separated by commas."""
+    *others, last = url.split(",")
+    for one in others:
+        with suppress(OSError, AMQPError):
+            return await aio_pika.connect(one, timeout=2)
+    return await aio_pika.connect(last)
+
+
 @asynccontextmanager
 async def bare_publisher(url: str) -> AsyncIterator[Publisher]:
     """A connected publisher for the bus at `url`."""
     if url.startswith("amqp"):
-        async with await aio_pika.connect(url) as connection:
+        async with await connected(url) as connection:
             channel = await connection.channel()
             yield RabbitPublisher(await channel.get_exchange("events"))
     else:
-        async with await nats.connect(url) as client:
+        async with await nats.connect(url.split(",")) as client:
             yield NatsPublisher(client)

@@ -128,7 +128,9 @@ class Replica:
     def resident_bytes(self) -> int:
         return int(psutil.Process(self.server.pid).memory_info().rss)
 
-    def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+    def command(
+        self, *arguments: str, timeout: float = PATIENCE
+    ) -> subprocess.CompletedProcess[str]:
         """One of the service's own commands, with this replica's settings."""
         return subprocess.run(
             [*self.program, *arguments],
@@ -138,7 +140,7 @@ class Replica:
             capture_output=True,
             text=True,
             check=False,
-            timeout=PATIENCE,
+            timeout=timeout,
         )
 
     @contextmanager
