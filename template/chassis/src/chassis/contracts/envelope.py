@@ -19,6 +19,22 @@ AMQP_PREFIX = "cloudEvents:"
 AMQP_PREFIX_ALTERNATIVE = "cloudEvents_"
 NATS_PREFIX = "ce-"
 
+
+class _Names:
+    """The headers of the attributes, put together once and not for each event."""
+
+    def __init__(self, prefix: str) -> None:
+        self.version = prefix + "specversion"
+        self.id = prefix + "id"
+        self.source = prefix + "source"
+        self.type = prefix + "type"
+        self.time = prefix + "time"
+        self.subject = prefix + "subject"
+
+
+_AMQP, _AMQP_ALTERNATIVE = _Names(AMQP_PREFIX), _Names(AMQP_PREFIX_ALTERNATIVE)
+_NAMES = {AMQP_PREFIX: _AMQP, NATS_PREFIX: _Names(NATS_PREFIX)}
+
 _UNESCAPED = "".join(chr(code) for code in range(0x21, 0x7F) if chr(code) not in '"%')
 
 
@@ -115,7 +131,8 @@ def from_headers(
 
     Raises EnvelopeError, naming the attribute, when a required one is missing or one is malformed.
     """
-    if prefix not in _KNOWN_PREFIXES:
+    named = _NAMES.get(prefix)
+    if named is None:
         raise ValueError(f"unknown CloudEvents header prefix {prefix!r}")
     get = headers.get
     if content_type is None:
@@ -126,28 +143,22 @@ def from_headers(
             f"the content type is {_shown(content_type)}, CloudEvents' structured mode; publish in "
             "binary mode: attributes as headers, and a body of application/json"
         )
-    version = get(prefix + "specversion")
-    if (
-        version is None
-        and prefix == AMQP_PREFIX
-        and AMQP_PREFIX_ALTERNATIVE + "specversion" in headers
-    ):
-        prefix = AMQP_PREFIX_ALTERNATIVE
-        version = get(prefix + "specversion")
+    version = get(named.version)
+    if version is None and named is _AMQP and _AMQP_ALTERNATIVE.version in headers:
+        named = _AMQP_ALTERNATIVE
+        version = get(named.version)
     if version != SPEC_VERSION:
-        raise EnvelopeError(
-            f"header {prefix}specversion is {_shown(version)}, expected {SPEC_VERSION}"
-        )
-    time = get(prefix + "time")
-    subject = get(prefix + "subject")
+        raise EnvelopeError(f"header {named.version} is {_shown(version)}, expected {SPEC_VERSION}")
+    time = get(named.time)
+    subject = get(named.subject)
     traceparent = get("traceparent")
     tracestate = get("tracestate")
     decode = unquote if prefix == NATS_PREFIX else str
     kind = JsonEnvelope if json else Envelope
     return kind(
-        decode(_required(prefix + "id", get(prefix + "id"))),
-        decode(_required(prefix + "source", get(prefix + "source"))),
-        _required(prefix + "type", get(prefix + "type")),
+        decode(_required(named.id, get(named.id))),
+        decode(_required(named.source, get(named.source))),
+        _required(named.type, get(named.type)),
         None if time is None else parse_time(time),
         decode(subject) if isinstance(subject, str) else None,
         traceparent if isinstance(traceparent, str) else None,
@@ -196,7 +207,6 @@ def _from_rfc_3339(text: str) -> datetime:
     return last + timedelta(seconds=1)
 
 
-_KNOWN_PREFIXES = {AMQP_PREFIX, NATS_PREFIX}
 _LONGEST_ATTRIBUTE = 1024
 
 

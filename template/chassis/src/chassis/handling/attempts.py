@@ -72,7 +72,7 @@ class Route:
     """What `call` waits in, for a handler of batches."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)  # made for each event, and a frozen one is slow to make
 class Case:
     """An event that can be handled, on its way through the handlers of its type."""
 
@@ -230,11 +230,20 @@ class Attempts:
         """Mark as done, and store the events `left` to publish; wait while the store is away.
 
         A transaction of the handler's own is lost with its connection: there is nothing to try
-        again.
+        again. Raises LeaseLost if the event came with another payload meanwhile.
         """
         while True:
             try:
-                if (wait := await self._mark_done(work, left)) is None:
+                try:
+                    lease = await self._leases.let_go(work)
+                    await self._transactions.complete(work, lease, left)
+                except LeaseLost:
+                    self._leases.lose(work)
+                    if work.transaction is not None:
+                        raise
+                else:
+                    return
+                if (wait := await self._claim_again(work)) is None:
                     return
             except InboxUnavailable as error:
                 self._outage.report(error)
@@ -243,21 +252,12 @@ class Attempts:
                 wait = self._probe_seconds
             await asyncio.sleep(wait)
 
-    async def _mark_done(self, work: Work, left: Sequence[EncodedEvent]) -> float | None:
-        """None if it is marked, otherwise seconds until the next try.
+    async def _claim_again(self, work: Work) -> float | None:
+        """Seconds until the next try to complete; None if the event is done.
 
         The effect has happened, so a lease that is over is claimed again, to complete it. That
-        claim can be refused because of our own claim, if its answer was lost. Raises LeaseLost if
-        the event came with another payload meanwhile.
+        claim can be refused because of our own claim, if its answer was lost.
         """
-        try:
-            await self._transactions.complete(work, await self._leases.let_go(work), left)
-        except LeaseLost:
-            self._leases.lose(work)
-            if work.transaction is not None:
-                raise
-        else:
-            return None
         refused = await self._leases.claim_again(work)
         if refused is None:
             return 0.0

@@ -5,6 +5,7 @@ task of its own for each delivery. The way makes no further task, timer or looku
 """
 
 import asyncio
+from collections.abc import Coroutine
 from typing import Any
 
 from chassis.bus import Bus, BusUnavailable, Delivery
@@ -112,13 +113,13 @@ class Consumer:
         self._abandoned.inc(len(late))
         return len(late)
 
-    async def on_delivery(self, delivery: Delivery) -> None:
+    def on_delivery(self, delivery: Delivery) -> Coroutine[Any, Any, None]:
         """Take one delivery of the shared subscription to its outcome."""
-        await self._receive(delivery, self._shared)
+        return self._receive(delivery, self._shared)
 
-    async def on_delivery_for_each(self, delivery: Delivery) -> None:
+    def on_delivery_for_each(self, delivery: Delivery) -> Coroutine[Any, Any, None]:
         """Take one delivery of this replica's own subscription to its outcome."""
-        await self._receive(delivery, self._for_each)
+        return self._receive(delivery, self._for_each)
 
     async def _receive(self, delivery: Delivery, intake: Intake) -> None:
         task = asyncio.current_task()

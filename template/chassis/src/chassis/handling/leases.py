@@ -53,8 +53,15 @@ class Work:
     phase: Phase
     beside: "Work | None" = None
     transaction: Transaction | None = None
-    beginning: asyncio.Lock = field(default_factory=asyncio.Lock, repr=False)
     extending: asyncio.Event | None = field(default=None, repr=False)
+    _beginning: asyncio.Lock | None = field(default=None, repr=False)
+
+    @property
+    def beginning(self) -> asyncio.Lock:
+        """Held while a transaction begins. Few handlers ask for one."""
+        if self._beginning is None:
+            self._beginning = asyncio.Lock()
+        return self._beginning
 
     @property
     def lost(self) -> bool:

@@ -1,6 +1,6 @@
 """The transaction of a handling, begun when its handler first asks for it. Names no store."""
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from chassis.contracts.envelope import EncodedEvent
@@ -100,17 +100,16 @@ class Transactions:
             )
         return self._transactional
 
-    async def complete(self, work: Work, lease: Lease, events: Sequence[EncodedEvent]) -> None:
+    def complete(self, work: Work, lease: Lease, events: Sequence[EncodedEvent]) -> Awaitable[None]:
         """Mark as done, in one transaction with the handler's writes and `events`.
 
         Raises LeaseLost, InboxUnavailable.
         """
         if work.transaction is not None:
-            await work.transaction.complete(events)
-        elif self._transactional is not None:
-            await self._transactional.complete_with(lease, events)
-        else:
-            await self._inbox.complete(lease)
+            return work.transaction.complete(events)
+        if self._transactional is not None:
+            return self._transactional.complete_with(lease, events)
+        return self._inbox.complete(lease)
 
     async def _begin(self, inbox: TransactionalInbox, work: Work) -> Transaction:
         # No longer extended: that would wait for the row until the handler has returned.

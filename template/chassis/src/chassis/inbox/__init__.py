@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 from uuid import uuid4
 
 from chassis.contracts.envelope import EncodedEvent
@@ -42,8 +42,7 @@ class Refusal(Enum):
     MISMATCH = "mismatch"
 
 
-@dataclass(frozen=True, slots=True)
-class Lease:
+class Lease(NamedTuple):
     """A granted claim: this process alone handles the event until the lease is over.
 
     `fence` grows with every claim of the same key, so a resource can refuse a late writer.
