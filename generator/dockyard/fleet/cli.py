@@ -57,6 +57,13 @@ _MaxFailures = Annotated[
         help="With --verify: begin no further service after more than K failures.",
     ),
 ]
+_Data = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="QUESTION=ANSWER",
+        help="An answer for every service, also if it has another; may be given many times.",
+    ),
+]
 _Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of words.")]
 
 
@@ -145,6 +152,7 @@ def update(
         bool, typer.Option("--verify", help="Run each service's own `make test` on the result.")
     ] = False,
     max_failures: _MaxFailures = 0,
+    data: _Data = None,
     canary: Annotated[
         int,
         typer.Option(min=0, metavar="N", help="N services first; the others only if all is well."),
@@ -160,7 +168,8 @@ def update(
     json: _Json = False,
 ) -> None:
     """Bring every service to a newer version of its template, each on a branch of its own."""
-    from dockyard.fleet import run, show  # noqa: PLC0415 - nothing heavy before it is used
+    from dockyard.answers import parse_data  # noqa: PLC0415 - nothing heavy before it is used
+    from dockyard.fleet import run, show  # noqa: PLC0415 - as above
     from dockyard.fleet.update import Wish  # noqa: PLC0415 - as above
     from dockyard.fleet.waves import Wave  # noqa: PLC0415 - as above
 
@@ -169,12 +178,14 @@ def update(
     _refuse_together("--dry-run", dry_run, wishes, "it makes nothing")
     whole, members = _chosen(fleet, group)
     wish = Wish(dry_run=dry_run, in_place=in_place, verify=verify, push=push or pr, pull_request=pr)
-    wave = Wave(limit=limit, canary=canary, max_failures=max_failures)
+    wave = Wave(limit, canary, max_failures, whole.stages)
     with (
         run.exclusively(whole, wait=_waiting if wait else None),
         show.progress("updating", len(members)) as watch,
     ):
-        rows = watch.each(run.update(members, _aim(whole, to), wish, wave, jobs=_number(jobs)))
+        aim = _aim(whole, to, parse_data(data or ()))
+        updates = run.update(members, aim, wish, wave, jobs=_number(jobs))
+        rows = watch.each(updates)
         found = _collected(members, rows)
     left = any(row.needs_somebody or row.state == "skipped" for row in found.rows)
     _say("update", whole, found, 1 if left else 0, json=json)
@@ -225,10 +236,10 @@ def _surveyed(
         )
 
 
-def _aim(whole: "Roster", to: str | None) -> "Aim":
+def _aim(whole: "Roster", to: str | None, data: Mapping[str, str] | None = None) -> "Aim":
     from dockyard.fleet.status import Aim  # noqa: PLC0415 - nothing heavy before it is used
 
-    return Aim(whole.template, to, whole.answers)
+    return Aim(whole.template, to, data or {})
 
 
 def _waiting(holder: str) -> None:

@@ -12,7 +12,7 @@ from urllib.parse import quote, urlencode
 
 from dockyard.errors import one_line
 from dockyard.fleet.base import REMOTE
-from dockyard.fleet.roster import Forge
+from dockyard.fleet.fleet_file import Forge
 from dockyard.programs import git, network
 from dockyard.service import Service
 

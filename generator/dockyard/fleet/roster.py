@@ -5,15 +5,21 @@ Reads names and places only; looks into no service and runs no git.
 
 import os
 import re
-import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Any, Literal
+from typing import Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
-
-from dockyard.errors import DockyardError, one_line
+from dockyard.errors import DockyardError
+from dockyard.fleet.fleet_file import (
+    BadFleetFile,
+    FleetFile,
+    Forge,
+    ServiceEntry,
+    Until,
+    WaveEntry,
+    understood,
+)
 from dockyard.fleet.scan import LeftOut, once, scan
 
 
@@ -27,18 +33,7 @@ class NoFleet(DockyardError):
         )
 
 
-class BadFleetFile(DockyardError):
-    """A fleet file that cannot be read, or asks for what it does not have."""
-
-    def __init__(self, file: Path, problem: str) -> None:
-        super().__init__(
-            f"{file}: {one_line(problem)}. "
-            "The fields of a fleet file are in docs/reference/fleet-file.md."
-        )
-
-
 FLEET_FILE = "fleet.toml"
-Forge = Literal["github", "gitlab"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +51,18 @@ class Member:
     groups: frozenset[str] = frozenset()
     forge: Forge | None = None
     """Which forge opens its pull requests; None: the host's name tells."""
+    answers: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    """Answers to questions that a newer template asks for the first time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """Services that an update takes before the ones of later stages."""
+
+    name: str
+    members: tuple[Member, ...]
+    until: Until = "updated"
+    """What its services must be before the next stage begins."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,20 +74,15 @@ class Roster:
     members: tuple[Member, ...]
     template: str | None = None
     """The template that every service should follow; None: each its own."""
-    answers: Mapping[str, Any] = field(default_factory=dict)
-    """Answers to questions that a newer template asks for the first time."""
+    stages: tuple[Stage, ...] = ()
+    """The waves of the fleet file; services of none come after them."""
     left_out: tuple[LeftOut, ...] = ()
     """Folders that were found and are not looked at."""
 
     def chosen(self, groups: Iterable[str]) -> tuple[Member, ...]:
         """Members of any of `groups`; without any, all. Raises BadFleetFile for an empty group."""
         wanted = set(groups)
-        known = {group for member in self.members for group in member.groups}
-        if unknown := sorted(wanted - known):
-            there_are = f"it has {', '.join(sorted(known))}" if known else "it has no groups"
-            raise BadFleetFile(
-                self.origin, f"no service is in the group {unknown[0]!r}; {there_are}"
-            )
+        _require_groups(self.origin, self.members, wanted)
         return tuple(member for member in self.members if not wanted or wanted & member.groups)
 
 
@@ -98,7 +100,11 @@ def read(fleet: Path) -> Roster:
         if not members:
             raise NoFleet(fleet)
         return Roster(fleet, members, left_out=_left_out(found))
-    return _parsed(fleet / FLEET_FILE if fleet.is_dir() else fleet)
+    file = fleet / FLEET_FILE if fleet.is_dir() else fleet
+    try:
+        return _listed(file, understood(file))
+    except FileNotFoundError as error:
+        raise NoFleet(file) from error
 
 
 def _left_out(found: Iterable[Path | LeftOut]) -> tuple[LeftOut, ...]:
@@ -109,58 +115,8 @@ def _below(path: Path, folder: Path) -> str:
     return folder.name if path == folder else path.relative_to(folder).as_posix()
 
 
-def _inside(folder: str) -> str:
-    path = PurePosixPath(folder)
-    if path.is_absolute() or ".." in path.parts:
-        raise ValueError("must be a folder within the repository")
-    return "" if str(path) == "." else str(path)
-
-
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-
-class _Service(_Strict):
-    path: str | None = Field(default=None, min_length=1)
-    url: str | None = Field(default=None, min_length=1)
-    branch: str | None = Field(default=None, min_length=1)
-    folder: Annotated[str, AfterValidator(_inside)] = ""
-    name: str | None = Field(default=None, min_length=1)
-    groups: list[Annotated[str, Field(min_length=1)]] = []
-    forge: Forge | None = None
-
-    @model_validator(mode="after")
-    def _in_one_place(self) -> "_Service":
-        if (self.path is None) == (self.url is None):
-            raise ValueError("needs either a path or a url")
-        if self.path is not None and (self.branch or self.folder):
-            raise ValueError(
-                "branch and folder belong to a url: let path name the service's folder itself"
-            )
-        return self
-
-
-class _File(_Strict):
-    template: str | None = Field(default=None, min_length=1)
-    forge: Forge | None = None
-    answers: dict[str, str | int | float | bool] = {}
-    services: list[_Service] = Field(min_length=1)
-
-
-def _parsed(file: Path) -> Roster:
-    try:
-        content = _File.model_validate(tomllib.loads(file.read_text(encoding="utf-8")))
-    except FileNotFoundError as error:
-        raise NoFleet(file) from error
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise BadFleetFile(file, str(error)) from error
-    except ValidationError as error:
-        raise BadFleetFile(file, "; ".join(_problems(error))) from error
-    found = [
-        replace(each, forge=service.forge or content.forge) if isinstance(each, Member) else each
-        for service in content.services
-        for each in _members(service, file)
-    ]
+def _listed(file: Path, content: FleetFile) -> Roster:
+    found = [each for entry in content.services for each in _members(entry, content, file)]
     places = once(each.path for each in found if isinstance(each, Member) and each.path)
     again = _left_out(places)
     gone = {each.path for each in again}
@@ -170,45 +126,81 @@ def _parsed(file: Path) -> Roster:
         raise BadFleetFile(
             file, f"two services are called {twice!r}; give one of them another name"
         )
-    left_out = (*(each for each in found if isinstance(each, LeftOut)), *again)
-    return Roster(file, members, content.template, content.answers, left_out)
+    _require_groups(file, members, set(content.groups))
+    return Roster(
+        origin=file,
+        members=members,
+        template=content.template,
+        stages=tuple(_stages(content.waves, members, file)),
+        left_out=(*(each for each in found if isinstance(each, LeftOut)), *again),
+    )
 
 
-def _members(service: _Service, file: Path) -> Iterator[Member | LeftOut]:
-    groups = frozenset(service.groups)
-    if service.url is not None:
-        last = service.folder or re.split(r"[/:]", service.url.rstrip("/").removesuffix(".git"))[-1]
-        name = service.name or PurePosixPath(last).name
-        yield Member(
-            name, url=service.url, branch=service.branch, folder=service.folder, groups=groups
-        )
+def _members(entry: ServiceEntry, content: FleetFile, file: Path) -> Iterator[Member | LeftOut]:
+    of_groups = [content.groups[name].answers for name in entry.groups if name in content.groups]
+    # What is said of fewer services wins; of two groups, the one that the service names first.
+    answers = {
+        question: answer
+        for each in (content.answers, *reversed(of_groups), entry.answers)
+        for question, answer in each.items()
+    }
+    common = Member(
+        name="",
+        groups=frozenset(entry.groups),
+        forge=entry.forge or content.forge,
+        answers=answers,
+    )
+    if entry.url is not None:
+        last = entry.folder or re.split(r"[/:]", entry.url.rstrip("/").removesuffix(".git"))[-1]
+        name = entry.name or PurePosixPath(last).name
+        yield replace(common, name=name, url=entry.url, branch=entry.branch, folder=entry.folder)
         return
-    assert service.path is not None  # noqa: S101 - one of both is there, as validated
-    root = Path(service.path).expanduser()
-    paths = [file.parent / root]
-    if "*" in service.path:
-        if service.name:
-            raise BadFleetFile(
-                file, f"path {service.path!r} means many services, which cannot share a name"
-            )
-        base = Path(root.anchor) if root.is_absolute() else file.parent
-        matches = sorted(base.glob(str(root.relative_to(root.anchor))))
-        found = [each for match in matches if match.is_dir() for each in scan(match)]
-        paths = [each for each in found if isinstance(each, Path)]
-        if not paths:
-            raise BadFleetFile(file, f"path {service.path!r} matches no service")
-        yield from _left_out(found)
-    for path in paths:
-        place = Path(os.path.abspath(path))  # noqa: PTH100 - resolve() would show what a link points to today
-        yield Member(service.name or place.name, path=place, groups=groups)
+    for each in _places(entry, file):
+        if isinstance(each, LeftOut):
+            yield each
+            continue
+        place = Path(os.path.abspath(each))  # noqa: PTH100 - resolve() would show what a link points to today
+        yield replace(common, name=entry.name or place.name, path=place)
 
 
-def _problems(error: ValidationError) -> Iterator[str]:
-    for problem in error.errors():
-        where = ".".join(
-            f"{part + 1}" if isinstance(part, int) else str(part) for part in problem["loc"]
+def _places(entry: ServiceEntry, file: Path) -> Iterator[Path | LeftOut]:
+    assert entry.path is not None  # noqa: S101 - a path or a url is there, as validated
+    root = Path(entry.path).expanduser()
+    if "*" not in entry.path:
+        yield file.parent / root
+        return
+    if entry.name:
+        raise BadFleetFile(
+            file, f"path {entry.path!r} means many services, which cannot share a name"
         )
-        message = problem["msg"].removeprefix("Value error, ")
-        if problem["type"] == "extra_forbidden":
-            message = "is not known here"
-        yield f"{where}: {message}" if where else message
+    base = Path(root.anchor) if root.is_absolute() else file.parent
+    matches = sorted(base.glob(str(root.relative_to(root.anchor))))
+    found = [each for match in matches if match.is_dir() for each in scan(match)]
+    if not any(isinstance(each, Path) for each in found):
+        raise BadFleetFile(file, f"path {entry.path!r} matches no service")
+    yield from found
+
+
+def _stages(waves: Iterable[WaveEntry], members: tuple[Member, ...], file: Path) -> Iterator[Stage]:
+    left = {member.name: member for member in members}
+    known = set(left)
+    for wave in waves:
+        _require_groups(file, members, set(wave.groups))
+        if strange := sorted(set(wave.services) - known):
+            raise BadFleetFile(file, f"the wave {wave.name!r} names no service: {strange[0]!r}")
+        taken = [
+            member
+            for member in left.values()
+            if member.name in wave.services or member.groups & set(wave.groups)
+        ]
+        for member in taken:
+            del left[member.name]
+        yield Stage(wave.name, tuple(taken), wave.until)
+
+
+def _require_groups(file: Path, members: Iterable[Member], wanted: set[str]) -> None:
+    """Raises BadFleetFile for a group that no service is in."""
+    known = {group for member in members for group in member.groups}
+    if unknown := sorted(wanted - known):
+        there_are = f"it has {', '.join(sorted(known))}" if known else "it has no groups"
+        raise BadFleetFile(file, f"no service is in the group {unknown[0]!r}; {there_are}")

@@ -6,9 +6,10 @@ Which service comes when is in `waves`; what is done with one is in `status` and
 import fcntl
 import os
 import platform
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from enum import Enum, auto
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
@@ -18,7 +19,7 @@ from dockyard.fleet import branches, clones
 from dockyard.fleet.forges import is_open
 from dockyard.fleet.patches import Patch, patch_of
 from dockyard.fleet.pool import mapped
-from dockyard.fleet.roster import Member, Roster
+from dockyard.fleet.roster import Member, Roster, Stage
 from dockyard.fleet.status import IN_FILE, LOST, Aim, Row, State, lost, row, status_of
 from dockyard.fleet.update import Wish, start_of, update_one
 from dockyard.fleet.waves import Wave, in_waves
@@ -63,7 +64,12 @@ def patches(members: Sequence[Member], aim: Aim, *, jobs: int) -> Iterator[Patch
 
 
 def update(
-    members: Sequence[Member], aim: Aim, wish: Wish, wave: Wave, *, jobs: int
+    members: Sequence[Member],
+    aim: Aim,
+    wish: Wish,
+    wave: Wave,
+    *,
+    jobs: int,
 ) -> Iterator[Row]:
     """Yield each service once it is updated; the services that are left out come last.
 
@@ -73,17 +79,32 @@ def update(
     here, gone = _brought(members, jobs)
     yield from gone.values()
     with _asked_once(here, aim) as prepare:
-        if wave.limit is not None or wave.canary:
-            wants = partial(_wants, aim=aim, wish=wish, is_again=wave.limit is None)
-            asked = mapped(wants, here, jobs=jobs, prepare=prepare, lost=_wanted)
-            wanting = {member for member, is_wanted in asked if is_wanted}
-            here = [member for member in here if member in wanting]
+        needs = dict.fromkeys(here, Need.UPDATE)
+        if wave.limit is not None or wave.canary or wave.stages:
+            find = partial(_need, aim=aim, wish=wish, is_again=wave.limit is None)
+            needs = dict(mapped(find, here, jobs=jobs, prepare=prepare, lost=_unknown_need))
+            here = [member for member in here if needs[member] is Need.UPDATE]
 
         def turn(now: Sequence[Member], is_enough: Callable[[Row], bool]) -> Iterator[Row]:
             work = partial(update_one, aim=aim, wish=wish)
             return mapped(work, now, jobs=jobs, prepare=prepare, lost=lost, is_enough=is_enough)
 
-        yield from in_waves(here, wave, turn)
+        wave_of = {member: stage.name for stage in wave.stages for member in stage.members}
+
+        def holding(stage: Stage, done: Mapping[str, Row]) -> list[str]:
+            if stage.until == "updated" or wish.dry_run:
+                return []
+            # The trouble of one team says nothing about the template.
+            own = {name for name, one in done.items() if one.needs_somebody and not one.branches}
+            return [
+                member.name
+                for member in needs
+                if wave_of.get(member) == stage.name
+                and needs[member] is not Need.NOTHING
+                and member.name not in own
+            ]
+
+        yield from in_waves(_staged(here, wave.stages), wave, turn, holding)
 
 
 @contextmanager
@@ -187,27 +208,49 @@ def _address(member: Member) -> tuple[str | None, str]:
         return None, ""
 
 
-def _wants(member: Member, aim: Aim, wish: Wish, *, is_again: bool) -> tuple[Member, bool]:
-    """Whether the service needs the update: it lacks the wanted version.
+class Need(Enum):
+    """What a service lacks."""
 
-    Unless `is_again`, an update that waits on its branch counts as there. A service of which
-    nothing can be told needs it: the update then says why.
+    UPDATE = auto()
+    MERGE = auto()
+    """Its update waits on its branch."""
+    NOTHING = auto()
+
+
+def _staged(here: Sequence[Member], stages: Sequence[Stage]) -> list[Stage]:
+    """The stages with the services of `here`; the ones of no stage come last."""
+    chosen = set(here)
+    first = [
+        replace(stage, members=tuple(member for member in stage.members if member in chosen))
+        for stage in stages
+    ]
+    early = {member for stage in stages for member in stage.members}
+    last = tuple(member for member in here if member not in early)
+    return [*first, Stage("of all others", last)]
+
+
+def _need(member: Member, aim: Aim, wish: Wish, *, is_again: bool) -> tuple[Member, Need]:
+    """What the service lacks. Unless `is_again`, an update on its branch only needs its merge.
+
+    A service of which nothing can be told needs the update, which then says why.
     """
     try:
         service = start_of(member, wish).service
         way = step(service, source_of(service), aim.to)
+        if way.is_none and not aim.data:
+            return member, Need.NOTHING
         if way.is_none or is_again or wish.in_place:
-            return member, not way.is_none
+            return member, Need.UPDATE
         waits = branches.waits(service, way.target, pushed=wish.push)
         if waits and wish.pull_request:
             waits = is_open(service, branch_for(service, way.target), member.forge)
     except DockyardError:
-        return member, True
-    return member, not waits
+        return member, Need.UPDATE
+    return member, Need.MERGE if waits else Need.UPDATE
 
 
-def _wanted(member: Member) -> tuple[Member, bool]:
-    return member, True
+def _unknown_need(member: Member) -> tuple[Member, Need]:
+    return member, Need.UPDATE
 
 
 def _unbrought(member: Member) -> tuple[Member, str]:

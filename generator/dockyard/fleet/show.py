@@ -20,6 +20,7 @@ STYLE = {
     State.UPDATED: "bold green",
     State.OUTDATED: "yellow",
     State.SKIPPED: "dim",
+    State.WAITING: "dim",
     State.BLOCKED: "bold red",
     State.FAILED: "bold red",
     State.FOREIGN: "magenta",

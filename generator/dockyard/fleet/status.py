@@ -4,11 +4,10 @@ Writes nothing and raises nothing: an error is part of the answer, so no service
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
 
 from dockyard import commands
 from dockyard.errors import Defect, DirtyService, DockyardError, one_line
@@ -44,6 +43,8 @@ class State(StrEnum):
     """Somebody must mend what the message says first."""
     SKIPPED = "skipped"
     """Not looked at, because others failed before."""
+    WAITING = "waiting"
+    """Not begun, because an earlier wave is not through."""
 
 
 IN_FILE = "template of the fleet file"
@@ -63,8 +64,8 @@ class Aim:
     """Address of the template that all follow; None: each its own."""
     to: str | None = None
     """The wanted version; None: the newest release."""
-    answers: Mapping[str, Any] | None = None
-    """Answers to questions that a service has not answered yet."""
+    data: Mapping[str, str] = field(default_factory=dict)
+    """Answers that every service gets, also in the place of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,18 +143,19 @@ def row(member: Member, state: State) -> Row:
     )
 
 
-def new_answers(service: Service, aim: Aim) -> dict[str, str]:
-    """The fleet's answers that this service lacks and its template asks."""
-    if not aim.answers:
-        return {}
+def new_answers(member: Member, service: Service, aim: Aim) -> dict[str, str]:
+    """The given answers, and those of the fleet file that are asked and that the service lacks."""
+    if not member.answers:
+        return dict(aim.data)
     from dockyard.updating.versions import step  # noqa: PLC0415 - only fleets with answers need it
 
     asked = step(service, source_of(service), aim.to).target.questions
-    return {
+    lacking = {
         question: str(answer)
-        for question, answer in aim.answers.items()
+        for question, answer in member.answers.items()
         if question in asked and question not in service.recorded.answers
     }
+    return lacking | dict(aim.data)
 
 
 def is_foreign(service: Service, aim: Aim) -> bool:
@@ -231,7 +233,7 @@ def _status_of(member: Member, place: Path, aim: Aim) -> Row:
         return found
     try:
         with open_scratch(service) as scratch:
-            predicted = plan(scratch, service, checked.step, new_answers(service, aim))
+            predicted = plan(scratch, service, checked.step, new_answers(member, service, aim))
     except DockyardError as error:
         return replace(found, state=State.ERROR, message=str(error))
     return replace(

@@ -67,7 +67,7 @@ def _update_one(member: Member, place: Path, aim: Aim, wish: Wish) -> Row:
         service = based.service
         if is_foreign(service, aim):
             return foreign(member, service, aim)
-        done = _updated(based, aim, wish)
+        done = _updated(member, based, aim, wish)
         gone = supersede(service, done) if done.committed else ()
     made = remarked(_row(member, service, done), based.remark)
     if made.state is not State.UPDATED or done.committed is None:
@@ -100,9 +100,9 @@ def _published(made: Row, member: Member, into: str, done: Updated, wish: Wish) 
     return replace(remarked(made, opened.problem), state=State.ERROR) if opened.problem else made
 
 
-def _updated(based: Based, aim: Aim, wish: Wish) -> Updated:
+def _updated(member: Member, based: Based, aim: Aim, wish: Wish) -> Updated:
     service = based.service
-    data = new_answers(service, aim)
+    data = new_answers(member, service, aim)
     if wish.in_place and not wish.dry_run:
         predicted = commands.update(service.root, to=aim.to, data=data, dry_run=True)
         if predicted.conflicts:

@@ -313,15 +313,88 @@ def test_the_others_follow_only_a_canary_that_is_well(
     assert found["a-svc"]["state"] == ("updated" if first is PASSING else "failed")
 
 
-def test_a_canary_with_conflicts_stops_the_others(dockyard: Dockyard, fleet: Fleet) -> None:
-    fleet.add("a-svc", IN_CONFLICT)
-    later = fleet.add("b-svc")
+def test_a_canary_with_conflicts_of_its_own_leaves_its_place_to_the_next(
+    dockyard: Dockyard, fleet: Fleet
+) -> None:
+    fleet.add("a-svc", {**IN_CONFLICT, **FAILING})
+    fleet.add("b-svc", FAILING)
+    fleet.add("c-svc", PASSING)
     fleet.release()
 
-    found = rows(dockyard, "update", fleet.folder, "--canary", "1", code=1)
+    options = ("--canary", "1", "--verify", "--max-failures", "5")
+    found = rows(dockyard, "update", fleet.folder, *options, code=1)
 
-    assert states(found) == {"a-svc": "blocked", "b-svc": "skipped"}
-    assert branches(later) == []
+    assert states(found) == {"a-svc": "blocked", "b-svc": "failed", "c-svc": "skipped"}
+
+
+WAVES = """\
+[[waves]]
+name = "canaries"
+services = ["b-svc"]
+groups = ["early"]
+until = "merged"
+[[services]]
+path = "a-svc"
+[[services]]
+path = "b-svc"
+[[services]]
+path = "c-svc"
+groups = ["early"]
+"""
+
+
+def test_a_wave_waits_until_the_one_before_is_merged(dockyard: Dockyard, fleet: Fleet) -> None:
+    a, b, c = (fleet.add(name) for name in ("a-svc", "b-svc", "c-svc"))
+    (fleet.folder / "fleet.toml").write_text(WAVES)
+    fleet.release()
+
+    for options in ((), ("--limit", "5")):
+        found = rows(dockyard, "update", fleet.folder, *options, code=0)
+        assert found["a-svc"]["state"] == "waiting"
+        assert found["a-svc"]["message"].endswith("the wave canaries waits for b-svc, c-svc")
+        assert (branches(a), branches(b)) == ([], ["dockyard/v1.1.0"])
+
+    git(b.root, "merge", "--quiet", "dockyard/v1.1.0")
+    found = rows(dockyard, "update", fleet.folder, code=0)
+    assert states(found) == {"a-svc": "waiting", "c-svc": "updated"}
+
+    git(c.root, "merge", "--quiet", "dockyard/v1.1.0")
+    assert states(rows(dockyard, "update", fleet.folder, code=0)) == {"a-svc": "updated"}
+
+
+def test_a_wave_does_not_wait_for_a_service_with_trouble_of_its_own(
+    dockyard: Dockyard, fleet: Fleet
+) -> None:
+    fleet.add("a-svc")
+    fleet.add("b-svc", IN_CONFLICT)
+    (fleet.add("c-svc").root / "Makefile").write_text("in the middle of something\n")
+    (fleet.folder / "fleet.toml").write_text(WAVES)
+    fleet.release()
+
+    found = rows(dockyard, "update", fleet.folder, code=1)
+
+    assert states(found) == {"a-svc": "updated", "b-svc": "blocked", "c-svc": "error"}
+
+
+def test_data_answers_for_every_service_and_the_file_for_groups(
+    dockyard: Dockyard, fleet: Fleet
+) -> None:
+    a, b = fleet.add("a-svc"), fleet.add("b-svc")
+    asked = {
+        "copier.yml": services.QUESTIONS + "region: {type: str}\n",
+        "template/region.txt.jinja": "{{ region }}\n",
+    }
+    services.release(fleet.template, asked, "v1.1.0")
+    (fleet.folder / "fleet.toml").write_text(
+        'answers = {region = "eu"}\n[groups.far]\nanswers = {region = "us"}\n'
+        '[[services]]\npath = "a-svc"\n[[services]]\npath = "b-svc"\ngroups = ["far"]\n'
+    )
+
+    rows(dockyard, "update", fleet.folder, "--data", "owner=ops", "--in-place", code=0)
+
+    assert [(made.root / "region.txt").read_text() for made in (a, b)] == ["eu\n", "us\n"]
+    assert (a.root / "tool.ini").read_text().startswith("# ops\n")
+    assert dockyard("fleet", "update", fleet.folder, "--data", "owner").code == 2
 
 
 @pytest.mark.parametrize(

@@ -30,6 +30,11 @@ def test_a_fleet_file_names_paths_urls_groups_template_and_answers(tmp_path: Pat
         [[services]]
         path = "billing-svc"
         groups = ["payments", "canary"]
+        answers = { team = "pay" }
+        [groups.payments]
+        answers = { region = "us", team = "of the group" }
+        [groups.canary]
+        answers = { region = "of the later group", tier = "gold" }
         [[services]]
         url = "git@git.example.com:acme/welcome-svc.git"
         [[services]]
@@ -40,17 +45,24 @@ def test_a_fleet_file_names_paths_urls_groups_template_and_answers(tmp_path: Pat
     )
     fleet = roster.read(file)
     assert fleet.template == "gh:acme/standard"
-    assert fleet.answers == {"region": "eu"}
     assert fleet.members == (
         Member(
-            "billing-svc", path=tmp_path / "billing-svc", groups=frozenset({"payments", "canary"})
+            "billing-svc",
+            path=tmp_path / "billing-svc",
+            groups=frozenset({"payments", "canary"}),
+            answers={"region": "us", "tier": "gold", "team": "pay"},
         ),
-        Member("welcome-svc", url="git@git.example.com:acme/welcome-svc.git"),
+        Member(
+            "welcome-svc",
+            url="git@git.example.com:acme/welcome-svc.git",
+            answers={"region": "eu"},
+        ),
         Member(
             "mail-svc",
             url="https://git.example.com/acme/mono.git",
             branch="next",
             folder="services/mail-svc",
+            answers={"region": "eu"},
         ),
     )
     assert [member.name for member in fleet.chosen(["payments"])] == ["billing-svc"]
@@ -104,6 +116,12 @@ def test_a_folder_is_scanned_for_services_and_not_into_them(tmp_path: Path) -> N
         ),
         ('[[services]]\npath = "x/a"\n[[services]]\npath = "y/a"', r"two services are called 'a'"),
         ('[[services]]\npath = "none/*"', r"'none/\*' matches no service"),
+        ('[groups.x]\n[[services]]\npath = "a"', r"no service is in the group 'x'"),
+        ('[[waves]]\nname = "w"\n[[services]]\npath = "a"', r"waves\.1: needs services or groups"),
+        (
+            '[[waves]]\nname = "w"\nservices = ["b"]\n[[services]]\npath = "a"',
+            r"the wave 'w' names no service: 'b'",
+        ),
         (
             '[[services]]\npath = "a"\ngroups = "x"',
             r"services\.1\.groups: Input should be a valid list",
