@@ -30,7 +30,7 @@ CHASSIS: Table = {
     "testing": "replica service batches schedule publishing processes.memory processes bus.memory"
     " inbox.memory inbox.telling inbox.postgres inbox processes.store bus contracts settings"
     " telemetry",
-    "tools": "replica service publishing bus contracts settings telemetry urls",
+    "tools": "replica service publishing bus contracts settings telemetry urls psycopg",
     "chassis": "replica service batches processes schedule context retry unavailable",
     "replica": "service registration policy batches context adapters processes schedule handling"
     " publishing"

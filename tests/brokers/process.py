@@ -199,6 +199,16 @@ def _stands_still(member: psutil.Process) -> bool:
         return True
 
 
+def running(folder: Path) -> list[psutil.Process]:
+    """The processes whose command line names the folder."""
+    found = []
+    for process in psutil.process_iter(["cmdline", "status"]):
+        told = " ".join(process.info["cmdline"] or [])
+        if str(folder) in told and process.info["status"] != psutil.STATUS_ZOMBIE:
+            found.append(process)
+    return found
+
+
 def free_port() -> int:
     """A TCP port of 127.0.0.1 without a listener, which no other test run gets meanwhile.
 

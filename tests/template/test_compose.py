@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from chassis.settings import load
+from chassis.tools.dev.choice import chosen
 from tests.brokers.binaries import find
 from tests.once import made_once
 from tests.template import lab
@@ -82,6 +83,14 @@ def test_the_passwords_are_those_of_the_servers(folder: Path) -> None:
         if name in services:
             server = services[name]["environment"]
             assert f"//{server[user]}:{server[password]}@{name}:" in urls[variable]
+
+
+def test_dev_finds_the_same_images_and_the_organisation(folder: Path) -> None:
+    choice = chosen("billing-svc", folder)
+    services = _compose(folder)["services"]
+    servers = services.keys() - {"service", "prometheus", "grafana"}
+    assert choice.images == {name: services[name]["image"] for name in servers}
+    assert choice.organisation == "acme"
 
 
 def test_every_file_it_mounts_is_there_and_every_volume_declared(folder: Path) -> None:

@@ -30,7 +30,7 @@ MISTAKES = {
     "chassis.replica.web.server": ("WebFailed",),
     "chassis.settings": ("SettingsError",),
     "chassis.telemetry.traces": ("TracesError",),
-    "chassis.tools.embedded": ("ServerMissingError",),
+    "chassis.tools.dev.server": ("ServerMissingError",),
     "chassis.tools.scrape": ("ScrapeError",),
     "chassis.tools.smoke": ("SmokeFailed",),
 }

@@ -25,11 +25,16 @@ def run(session: Session) -> Callable[..., None]:
 
 def dev(session: Session) -> Callable[..., None]:
     def command(
-        data: Annotated[Path, typer.Option(help="Folder for the embedded broker's data.")] = Path(
-            ".dockyard"
-        ),
+        data: Annotated[
+            Path | None,
+            typer.Option(help="Folder for servers of its own, which no other service shares."),
+        ] = None,
     ) -> None:
-        """Run with a NATS server of its own. With CHASSIS_BUS_URL, it uses that broker instead."""
+        """Run on the broker and store that the service chose, as in production.
+
+        The services of an organisation share them on this machine. CHASSIS_BUS_URL and
+        CHASSIS_INBOX_URL come first.
+        """
         settings = _with_logs(session)
         from chassis.tools.dev import develop
 

@@ -70,19 +70,19 @@ class Session:
         loop.run(main)
 
     def settings(self) -> Settings:
-        """The environment's settings. Without CHASSIS_BUS_URL, the broker of `dev`."""
+        """The environment's settings. Without CHASSIS_BUS_URL, those of `dev`."""
         settings = settings_module.load()
         if settings.bus_url is not None:
             return settings
         from chassis.tools import address
 
-        url = address.of_running(Path(".dockyard"))
-        if url is None:
+        urls = address.of_running(Path(".dockyard"))
+        if not urls:
             raise SettingsError(
                 f"CHASSIS_BUS_URL is not set and no `{self.name} dev` is running in this folder: "
                 "set it, or start one"
             )
-        return settings_module.load(bus_url=url)
+        return settings_module.load(None, **urls)
 
     @asynccontextmanager
     async def bus(
