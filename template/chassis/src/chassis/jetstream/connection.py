@@ -25,8 +25,9 @@ from chassis.backoff import backoff
 from chassis.cancellation import cancel
 from chassis.jetstream.credentials import servers_in, shown, sign_in
 from chassis.jetstream.errors import JetStreamError
+from chassis.jetstream.protocol import OnMessage
 from chassis.jetstream.replies import Replies, Reply
-from chassis.jetstream.wire import OnMessage, WireClient
+from chassis.jetstream.wire import WireClient
 from chassis.telemetry.connections import ConnectionLog
 
 _log = structlog.get_logger(__name__)

@@ -4,7 +4,7 @@ Knows bytes and subjects; knows no JetStream, no stream and no event.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 
 import nats.errors
@@ -14,8 +14,7 @@ from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 from nats.errors import BadSubscriptionError, ConnectionClosedError, ConnectionDrainingError
 
-OnMessage = Callable[[bytes, bytes, bytes, "bytes | None"], None]
-"""Takes subject, reply subject, body and header block (None: no headers). Must not raise."""
+from chassis.jetstream.protocol import OnMessage, WireTransport
 
 DISCARD_SECONDS = 2.0
 
@@ -69,21 +68,19 @@ def status_line(block: bytes | None) -> str:
 
 
 class WireClient(Client):
-    """nats-py's client without its queues and its header parser.
+    """nats-py's client with messages past it in both ways.
 
-    nats-py connects and speaks the protocol.
-
-    Two reasons. Its parser raises on header blocks that the server lets pass, which ends its read
-    loop: one broken message would stop a consumer for good. And a queue, a `Msg` and a dictionary
-    for each message are most of its cost. Here commands go straight to the transport, all commands
-    of one loop tick in one write.
+    nats-py connects, signs in and speaks the rest of the protocol. Its parser raises on header
+    blocks that the server lets pass, which ends its read loop: one broken message would stop a
+    consumer for good. Commands go straight to the transport, all of one loop tick in one write.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self._routes: dict[int, OnMessage] = {}
+        self._routes: dict[bytes, OnMessage] = {}
         self._commands: list[bytes] = []
         self._routed: list[Subscription] = []
+        self._socket = self._transport = WireTransport(self._routes, self._heard)
 
     @property
     def unanswered_pings(self) -> int:
@@ -104,7 +101,7 @@ class WireClient(Client):
     async def route(self, subject: str, on_message: OnMessage) -> Subscription:
         """Subscribe; returns when the server knows, so no reply to a later request is missed."""
         subscription = await self.subscribe(subject, cb=_unrouted)
-        self._routes[subscription._id] = on_message  # noqa: SLF001 - has no public name
+        self._routes[b"%d" % subscription._id] = on_message  # noqa: SLF001 - has no public name
         self._routed.append(subscription)
         await self.flush()
         return subscription
@@ -114,9 +111,9 @@ class WireClient(Client):
         if headers:
             size = len(headers)
             head = f"HPUB {subject} {reply} {size} {size + len(body)}\r\n".encode()
-            self._push(b"".join((head, headers, body, b"\r\n")))
+            self._push(head + headers + body + b"\r\n")
         else:
-            self._push(b"".join((f"PUB {subject} {reply} {len(body)}\r\n".encode(), body, b"\r\n")))
+            self._push(f"PUB {subject} {reply} {len(body)}\r\n".encode() + body + b"\r\n")
 
     async def discard(self) -> None:
         """Close a connection in any state, lost, half open or hanging, within DISCARD_SECONDS."""
@@ -127,7 +124,7 @@ class WireClient(Client):
                         BadSubscriptionError, ConnectionClosedError, ConnectionDrainingError
                     ):
                         await subscription.unsubscribe()
-                if not self.is_closed and self._transport is not None:
+                if not self.is_closed and self._socket.used:
                     await self.close()
         except (OSError, RuntimeError, TimeoutError, nats.errors.Error) as error:
             _log.debug("a connection to NATS was not closed in order", error=str(error))
@@ -135,10 +132,10 @@ class WireClient(Client):
     def write_out(self) -> None:
         """Hand all commands to the transport now, not at the end of the tick."""
         commands, self._commands = self._commands, []
-        if not commands or not self.is_connected or self._transport is None:
+        if not commands or not self.is_connected:
             return
         try:
-            self._transport.write(b"".join(commands))
+            self._socket.write(b"".join(commands))
         except RuntimeError as error:  # of uvloop, if the transport closed within this tick
             _log.debug("the transport of a connection to NATS has closed", error=str(error))
 
@@ -160,14 +157,8 @@ class WireClient(Client):
             )
         return super()._connect_command()
 
-    async def _process_msg(
-        self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes | None
-    ) -> None:
-        """Called by nats-py's protocol parser for each message."""
+    def _heard(self) -> None:
         self._pings_outstanding = 0  # behind many messages, the answer to a ping can be late
-        route = self._routes.get(sid)
-        if route is not None:
-            route(subject, reply, data, headers)
 
 
 async def _unrouted(_: Msg) -> None:
