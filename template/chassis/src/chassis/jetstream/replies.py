@@ -14,6 +14,9 @@ from chassis.jetstream.wire import status_of
 
 Reply = dict[str, Any]
 
+_STORED = b'{"stream":"'
+"""Of a stored publish; its sequence comes last, unless the answer says more, which JSON reads."""
+
 _read_json = json.JSONDecoder().decode  # half the time of json.loads, which guesses the encoding
 
 
@@ -59,6 +62,10 @@ class Replies:
             self._suspect("JetStream is not enabled, or what was set up in it is gone")
             error = f"nothing in NATS at {self._where} takes this: JetStream off?"
             future.set_exception(self._unavailable(error))
+            return
+        sequence = body[body.rfind(b":") + 1 : -1]
+        if body.startswith(_STORED) and sequence.isdigit():
+            future.set_result({"seq": int(sequence)})
             return
         try:
             answer = _read_json(body.decode())
