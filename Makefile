@@ -37,7 +37,7 @@ setup: $(READY) ## make the environment; leaves .venv/bin/dockyard
 	@echo "==> Setup: ready, $(BIN)/dockyard is there"
 
 .PHONY: demo
-demo: $(READY) ## two services and a broker on this machine, step by step
+demo: $(READY) ## three services and a broker on this machine, step by step
 	@$(BIN)/dockyard demo $(ARGS)
 
 .PHONY: test

@@ -312,7 +312,7 @@ def adopt(
 
 @app.command()
 def demo(template: _Template = None) -> None:
-    """The whole story on this machine: two services, a broker, kills, dead letters, a ledger."""
+    """The whole story on this machine: three services, a broker, kills, dead letters, a ledger."""
     from dockyard.demo.story import play  # noqa: PLC0415 - nothing heavy before it is used
 
     if not play(template):

@@ -23,22 +23,34 @@ def provider(tmp_path: Path) -> Provider:
     return provider
 
 
-def call(provider: Provider, service: str, event: str, key: str | None = None) -> None:
+def call(
+    provider: Provider, service: str, effect: str, key: str | None = None, at: float = 0
+) -> None:
     with closing(sqlite3.connect(provider.path)) as records:
         records.execute(
-            "INSERT INTO calls VALUES (?, ?, ?)", (service, event, key or f"{service}/{event}")
+            "INSERT INTO calls VALUES (?, ?, ?, ?)",
+            (service, effect, key or f"{service}/{effect}", at),
         )
         records.commit()
 
 
-def balanced(provider: Provider, published: tuple[str, ...] = EVENTS, **dead: int) -> Ledger:
+def balanced(
+    provider: Provider,
+    published: tuple[str, ...] = EVENTS,
+    orders: tuple[str, ...] = (),
+    **dead: int,
+) -> Ledger:
     in_dead_letters = Counter({name.replace("_", "-"): count for name, count in dead.items()})
-    return balance(provider, published, SERVICES, in_dead_letters, duplicates_ignored=3)
+    return balance(
+        provider, published, SERVICES, orders, dead=in_dead_letters, duplicates_ignored=3
+    )
 
 
 def test_when_all_is_well_everything_is_handled_once(provider: Provider) -> None:
     ledger = balanced(provider)
-    assert str(ledger) == "published=2 handled=4 duplicates_ignored=3 dead=0 lost=0 twice=0"
+    assert (
+        str(ledger) == "published=2 handled=4 undone=0 duplicates_ignored=3 dead=0 lost=0 twice=0"
+    )
     assert ledger.balanced
 
 
@@ -73,3 +85,31 @@ def test_a_repeated_call_under_the_same_key_had_no_effect(provider: Provider) ->
 
 def test_the_same_event_published_twice_counts_once(provider: Provider) -> None:
     assert balanced(provider, (*EVENTS, "e-1")).published == 2
+
+
+def test_an_order_ends_shipped_or_undone(provider: Provider) -> None:
+    for effect in ("charge o-1", "ship o-1", "charge o-2", "refund o-2"):
+        call(provider, "a service", effect)
+    ledger = balanced(provider, orders=("o-1", "o-2"))
+    assert (ledger.published, ledger.handled, ledger.undone) == (4, 6, 1)
+    assert ledger.balanced
+
+
+def test_an_order_that_was_only_charged_is_lost(provider: Provider) -> None:
+    call(provider, "billing-svc", "charge o-1")
+    ledger = balanced(provider, orders=("o-1",), orders_svc=1)
+    assert (ledger.lost, ledger.balanced) == (1, False)
+
+
+def test_an_order_that_was_shipped_and_refunded_happened_twice(provider: Provider) -> None:
+    for effect in ("charge o-1", "ship o-1", "refund o-1"):
+        call(provider, "a service", effect)
+    ledger = balanced(provider, orders=("o-1",))
+    assert (ledger.twice, ledger.balanced) == (1, False)
+
+
+def test_the_moment_of_an_effect_is_its_first_call(provider: Provider) -> None:
+    for at in (12.5, 11.5):
+        call(provider, "welcome-svc", "remind o-1", at=at)
+    assert provider.moment("remind o-1") == 11.5
+    assert provider.calls("remind o-1") == 2

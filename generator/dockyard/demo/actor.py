@@ -6,6 +6,7 @@ import signal
 import subprocess
 import urllib.request
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.error import URLError
@@ -29,6 +30,7 @@ class Actor:
     log: Path
     process: subprocess.Popen[bytes] | None = None
     http_port: int = field(default_factory=free_port)
+    api_port: int = field(default_factory=free_port)
     _counted: Counter[str] = field(default_factory=Counter)
     """Deliveries by outcome of the processes that have ended: counters end with their process."""
 
@@ -46,13 +48,29 @@ class Actor:
             raise ToolFailed(f"run {self.name} {arguments[0]}", done.stderr or done.stdout)
         return done.stdout
 
+    def post(
+        self, path: str, body: Mapping[str, object], key: str
+    ) -> tuple[int, Mapping[str, object]]:
+        """Status and body of the answer to a request with this key. Raises ToolFailed."""
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{self.api_port}{path}",
+            data=json.dumps(body).encode(),
+            headers={"Content-Type": "application/json", "Idempotency-Key": key},
+        )
+        try:
+            with urllib.request.urlopen(request, timeout=PATIENCE) as answer:  # noqa: S310 - http
+                return answer.status, json.load(answer)
+        except OSError as error:
+            raise ToolFailed(f"post to {self.name}{path}", str(error)) from error
+
     def start(self) -> None:
         """Start the service and return when it is ready."""
+        ports = {"CHASSIS_HTTP_PORT": str(self.http_port), "CHASSIS_API_PORT": str(self.api_port)}
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(  # noqa: S603 - the rendered service's own command
                 [self.folder / ".venv/bin" / self.name, "run"],
                 cwd=self.folder,
-                env=self.env | {"CHASSIS_HTTP_PORT": str(self.http_port)},
+                env=self.env | ports,
                 stderr=log,
                 process_group=0,
             )

@@ -1,7 +1,7 @@
-"""Counts outside the services: the published events against the calls that reached the provider.
+"""Counts outside the services: what was published against the calls that reached the provider.
 
-The provider stands for the world outside. It honours idempotency keys: an effect is a distinct key.
-An event under two keys has two effects.
+The provider stands for the world outside. It honours idempotency keys: a distinct key is an effect.
+A sign-up has an effect by each service that takes it. An order ends shipped or refunded.
 """
 
 import sqlite3
@@ -10,14 +10,18 @@ from collections.abc import Iterable
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
 class Ledger:
-    """The sums at the end. All but `published` and the repeats count pairs of event and service."""
+    """The sums at the end. A sign-up counts as handled, dead, lost or twice for each service."""
 
     published: int
+    """Sign-ups and orders."""
     handled: int
+    undone: int
+    """Orders that ended with their money returned."""
     duplicates_ignored: int
     dead: int
     lost: int
@@ -27,12 +31,12 @@ class Ledger:
 
     @property
     def balanced(self) -> bool:
-        """No event is lost, and none had two effects."""
+        """Nothing is lost, and nothing happened twice."""
         return self.lost == 0 and self.twice == 0
 
     def __str__(self) -> str:
         return (
-            f"published={self.published} handled={self.handled} "
+            f"published={self.published} handled={self.handled} undone={self.undone} "
             f"duplicates_ignored={self.duplicates_ignored} "
             f"dead={self.dead} lost={self.lost} twice={self.twice}"
         )
@@ -45,51 +49,71 @@ class Provider:
         self.path = path
         with closing(sqlite3.connect(path)) as records:
             records.execute("PRAGMA journal_mode=WAL")
-            records.execute("CREATE TABLE calls (service TEXT, event_id TEXT, key TEXT)")
+            records.execute("CREATE TABLE calls (service TEXT, effect TEXT, key TEXT, at REAL)")
             records.commit()
 
     def effects(self) -> Counter[tuple[str, str]]:
-        """Effects by service and event id."""
+        """How often each service had each effect."""
         rows = self._query(
-            "SELECT service, event_id, COUNT(DISTINCT key) FROM calls GROUP BY service, event_id"
+            "SELECT service, effect, COUNT(DISTINCT key) FROM calls GROUP BY service, effect"
         )
-        return Counter({(service, event_id): count for service, event_id, count in rows})
+        return Counter({(service, effect): count for service, effect, count in rows})
 
     def handled(self, service: str, events: Iterable[str]) -> int:
         """How many of `events` had their effect for `service`."""
         effects = self.effects()
         return sum((service, event) in effects for event in events)
 
+    def done(self, effect: str, orders: Iterable[str]) -> set[str]:
+        """Those of `orders` that had this effect: charge, ship, refund or remind."""
+        effects = {name for _, name in self.effects()}
+        return {order for order in orders if f"{effect} {order}" in effects}
+
+    def calls(self, effect: str) -> int:
+        """The number of calls for `effect`, repeats included."""
+        return int(self._query("SELECT COUNT(*) FROM calls WHERE effect = ?", effect)[0][0])
+
+    def moment(self, effect: str) -> float:
+        """Unix time of the first call for `effect`."""
+        ((at,),) = self._query("SELECT MIN(at) FROM calls WHERE effect = ?", effect)
+        return float(at)
+
     def repeats(self) -> int:
         """The number of calls under a key that the provider knew already."""
         return int(self._query("SELECT COUNT(*) - COUNT(DISTINCT service || key) FROM calls")[0][0])
 
-    def _query(self, statement: str) -> list[tuple[str, str, int]]:
+    def _query(self, statement: str, *values: str) -> list[tuple[Any, ...]]:
         with closing(sqlite3.connect(self.path, timeout=30)) as records:
-            return records.execute(statement).fetchall()
+            return records.execute(statement, values).fetchall()
 
 
 def balance(
     provider: Provider,
     published: Iterable[str],
     services: Iterable[str],
+    orders: Iterable[str],
+    *,
     dead: Counter[str],
     duplicates_ignored: int,
 ) -> Ledger:
-    """The ledger of the event ids in `published`, which each of `services` must handle once.
+    """The ledger of the sign-ups in `published`, which each of `services` takes, and of `orders`.
 
-    `dead` counts the dead letters of each service.
+    `dead` counts the dead letters of each service. A dead letter excuses no order.
     """
     effects = provider.effects()
-    events, takers = set(published), list(services)
+    events, placed, takers = set(published), set(orders), list(services)
     expected = [(service, event) for service in takers for event in events]
     missing = Counter(service for service, event in expected if (service, event) not in effects)
+    shipped, undone = provider.done("ship", placed), provider.done("refund", placed)
+    lost = sum(max(0, missing[service] - dead[service]) for service in takers)
+    twice = sum(count - 1 for count in effects.values() if count > 1)
     return Ledger(
-        published=len(events),
-        handled=sum(pair in effects for pair in expected),
+        published=len(events) + len(placed),
+        handled=len(expected) - missing.total() + len(shipped | undone),
+        undone=len(undone),
         duplicates_ignored=duplicates_ignored,
         dead=dead.total(),
-        lost=sum(max(0, missing[service] - dead[service]) for service in takers),
-        twice=sum(count - 1 for count in effects.values() if count > 1),
+        lost=lost + len(placed - shipped - undone),
+        twice=twice + len(shipped & undone),
         repeats_refused=provider.repeats(),
     )

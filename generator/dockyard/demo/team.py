@@ -12,10 +12,14 @@ _FIXED = 'name = event.email.partition("@")[0]'
 
 
 def write_handlers(service: Path, progress: Callable[[str], None]) -> None:
-    """Put the team's code in the place of the example in `service`, run its tests, and commit."""
+    """Put the team's code in the place of the example in `service`, run its tests, and commit.
+
+    Each service has the contracts of orders and payments: they go from one to the other.
+    """
     package = service.name.replace("-", "_")
     domain = service.name.removesuffix("-svc")
     (service / f"contracts/acme/{domain}/v1/signup_handled.proto").unlink()
+    shutil.copytree(_TEAM / "contracts", service / "contracts", dirs_exist_ok=True)
     shutil.copytree(_TEAM / service.name, service, dirs_exist_ok=True)
     shutil.copy(_TEAM / "provider.py", service / "src" / package / "provider.py")
     progress("generating contracts")
@@ -24,7 +28,7 @@ def write_handlers(service: Path, progress: Callable[[str], None]) -> None:
     toolchain.set_up(service)
     progress("running the tests")
     toolchain.test(service)
-    git.commit_all(service, "Handle sign-ups")
+    git.commit_all(service, f"Write what {service.name} does")
 
 
 def fix_handler(service: Path) -> tuple[str, str]:

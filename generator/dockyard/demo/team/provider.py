@@ -5,9 +5,11 @@ It records each call, so the demo can count outside of the services what really 
 
 import os
 import sqlite3
+import time
 
 
-def call_provider(service: str, event_id: str, idempotency_key: str) -> None:
-    """Have the effect of `event_id`. A call with a known key has no effect."""
+def call_provider(service: str, effect: str, idempotency_key: str) -> None:
+    """Have `effect`, such as that of an event. A call with a known key has no effect."""
     with sqlite3.connect(os.environ["DEMO_PROVIDER"], timeout=30) as records:
-        records.execute("INSERT INTO calls VALUES (?, ?, ?)", (service, event_id, idempotency_key))
+        call = (service, effect, idempotency_key, time.time())
+        records.execute("INSERT INTO calls VALUES (?, ?, ?, ?)", call)

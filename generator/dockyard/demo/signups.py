@@ -1,27 +1,20 @@
-"""The steps of the story: what happens to the two services, and the ledger that counts it."""
+"""The first steps of the story: sign-ups, which two services handle."""
 
 import time
-from collections import Counter
 
 from dockyard.demo import stage, team
 from dockyard.demo.actor import Actor
-from dockyard.demo.ledger import Provider, balance
+from dockyard.demo.ledger import Provider
 from dockyard.demo.show import Show
 
 SIGN_UP = '{"email": "ada@example.com"}'
 POISON = '{"email": "bob-has-no-domain"}'
 WHILE_KILLED = 200
 UNDER_LOAD = 1000
-OUTCOMES = {
-    "duplicate": "handled before: acknowledged, not handled again",
-    "retried": "the handler raised: the event comes again after a pause",
-    "dead": "the last attempt failed: kept, with the reason",
-}
-"""The outcomes of a delivery that the last step counts, and their meaning."""
 
 
-class Steps:
-    """The steps, in order, and the ids of the events published in them."""
+class SignUps:
+    """The steps, in order, and the ids of the sign-ups published in them."""
 
     def __init__(self, show: Show, provider: Provider, welcome: Actor, billing: Actor) -> None:
         self._show = show
@@ -29,7 +22,8 @@ class Steps:
         self._welcome = welcome
         self._billing = billing
         self._actors = (welcome, billing)
-        self._published: list[str] = []
+        self.published: list[str] = []
+        self.takers = [actor.name for actor in self._actors]
 
     def tell(self) -> None:
         self._sign_up()
@@ -37,26 +31,6 @@ class Steps:
         self._kill()
         self._poison()
         self._drain()
-
-    def balance(self) -> None:
-        """What the services counted, then what was published against what happened."""
-        outcomes = [actor.outcomes() for actor in self._actors]
-        self._count(outcomes)
-        names = [actor.name for actor in self._actors]
-        dead = Counter({actor.name: len(actor.dead_letters()) for actor in self._actors})
-        duplicates = sum(counted["duplicate"] for counted in outcomes)
-        ledger = balance(self._provider, self._published, names, dead, duplicates)
-        self._show.note(
-            f"{ledger.repeats_refused} calls repeated after the kill had no effect: "
-            "the provider knew their idempotency keys"
-        )
-        self._show.last(f"ledger: {ledger}", good=ledger.balanced)
-
-    def show_logs(self) -> None:
-        """The last lines of the services' logs, which go with the folder."""
-        for actor in self._actors:
-            self._show.note(f"the end of the log of {actor.name}:")
-            self._show.output("\n".join(actor.log.read_text().splitlines()[-3:]))
 
     def _sign_up(self) -> None:
         self._show.step("A sign-up is handled by both")
@@ -83,7 +57,7 @@ class Steps:
         events = self._publish("late", SIGN_UP, WHILE_KILLED)
         self._until_handled(self._billing, events)
         self._show.fact(f"billing-svc did not notice: all {len(events)} handled")
-        everything = sorted(set(self._published))
+        everything = sorted(set(self.published))
         waiting = len(everything) - self._provider.handled("welcome-svc", everything)
         self._show.note(f"meanwhile {waiting} sign-ups wait for welcome-svc")
         self._start(self._welcome)
@@ -130,15 +104,6 @@ class Steps:
             self._until_handled(actor, events)
         self._show.fact(f"both have handled all {len(events)}")
 
-    def _count(self, outcomes: list[Counter[str]]) -> None:
-        self._show.step(
-            "What else the services counted, in messaging_client_consumed_messages_total"
-        )
-        self._show.output(f"{'outcome':<11}{'welcome-svc':>11}{'billing-svc':>13}   meaning")
-        for outcome, meaning in OUTCOMES.items():
-            welcome, billing = (counted[outcome] for counted in outcomes)
-            self._show.output(f"{outcome:<11}{welcome:>11}{billing:>13}   {meaning}")
-
     def _start(self, actor: Actor) -> None:
         self._show.command([actor.name, "run"])
         actor.start()
@@ -150,7 +115,7 @@ class Steps:
         self._show.command([self._welcome.name, *arguments])
         self._welcome.run(*arguments)
         events = [id_] if count == 1 else [f"{id_}-{number}" for number in range(1, count + 1)]
-        self._published += events
+        self.published += events
         return events
 
     def _command(self, actor: Actor, *arguments: str) -> None:
