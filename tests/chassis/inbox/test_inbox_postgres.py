@@ -11,7 +11,7 @@ from uuid import uuid4
 import psycopg
 import pytest
 
-from chassis.inbox import InboxUnavailable, Lease
+from chassis.inbox import InboxUnavailable, Lease, Refusal, Refused
 from chassis.inbox.postgres.database import Database
 from chassis.inbox.postgres.inbox import PostgresInbox
 from tests.brokers.process import Server, free_port
@@ -47,6 +47,47 @@ async def test_replicas_that_start_at_once_create_the_table_once(
         for replica in replicas:
             await _claimed(replica)
     assert await _value(admin, "SELECT count(*) FROM chassis_inbox") == 10
+
+
+async def test_replicas_that_claim_the_same_keys_in_any_order_share_them_out(
+    url: str, admin: Connection
+) -> None:
+    keys = [uuid4().hex for _ in range(300)]
+    first, second = PostgresInbox(url, 60, 60), PostgresInbox(url, 60, 60)
+    try:
+        await first.open()
+        await second.open()
+        one, other = await asyncio.gather(
+            asyncio.gather(*(first.claim(key, "d1") for key in keys)),
+            asyncio.gather(*(second.claim(key, "d1") for key in reversed(keys))),
+        )
+    finally:
+        await first.close()
+        await second.close()
+    leases = [claim for claim in [*one, *other] if isinstance(claim, Lease)]
+    assert sorted(lease.key for lease in leases) == sorted(keys)
+    assert await _value(admin, "SELECT count(DISTINCT fence) FROM chassis_inbox") == 300
+
+
+async def test_a_claim_that_somebody_is_committing_holds_up_no_other(
+    url: str, admin: Connection
+) -> None:
+    inbox = PostgresInbox(url, 60, 60)
+    try:
+        await inbox.open()
+        async with admin.transaction(force_rollback=True):
+            await admin.execute(
+                "INSERT INTO chassis_inbox (key, digest, fence, done, until) "
+                "VALUES ('stalled', 'd1', 0, false, now())"
+            )
+            stalled, *others = await asyncio.gather(
+                inbox.claim("stalled", "d1"), *(_claimed(inbox) for _ in range(20))
+            )
+    finally:
+        await inbox.close()
+    assert isinstance(stalled, Refused)
+    assert stalled.refusal is Refusal.BUSY
+    assert len(others) == 20
 
 
 async def test_records_that_are_over_are_deleted_in_passing(url: str, admin: Connection) -> None:

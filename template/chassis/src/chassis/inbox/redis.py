@@ -9,21 +9,21 @@ handled once more. Needs Redis 5 or later, not a cluster (a batch has keys of di
 """
 
 import asyncio
+from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from hashlib import sha1
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import structlog
 from redis.exceptions import NoScriptError, OutOfMemoryError, ReadOnlyError, RedisError
 
 from chassis import redis_client
 from chassis.inbox import InboxUnavailable, Lease, LeaseLost, Refusal, Refused, probe_key
+from chassis.inbox.coalesced import Coalesced
 
 PREFIX = "inbox:"
 
 _FENCE = f"{PREFIX}fence"
-_LARGEST_BATCH = 512
 
 # A record is `c:<digest>:<fence>` while claimed and `d:<digest>` when done.
 # Fences come from a counter that never lags behind the server's clock (microseconds), so they go on
@@ -74,18 +74,14 @@ return answers
 """
 _SCRIPT_SHA = sha1(_SCRIPT.encode(), usedforsecurity=False).hexdigest()
 
-_Verb = Literal["claim", "extend", "complete", "release"]
-
 _log = structlog.get_logger()
 
 
-@dataclass(frozen=True, slots=True)
-class _Operation:
-    verb: _Verb
+class _Operation(NamedTuple):
+    verb: Literal["claim", "extend", "complete", "release"]
     key: str
     digest: str
-    fence: int
-    answer: "asyncio.Future[Any]"
+    fence: int = 0
 
 
 class RedisInbox:
@@ -105,15 +101,14 @@ class RedisInbox:
         self._timeout = timeout
         self._redis = redis_client.connect(url, timeout)
         self._where = redis_client.where(url)
-        self._queue: list[_Operation] = []
-        self._sender: asyncio.Task[None] | None = None
+        self._operations = Coalesced(self._perform)
 
     async def open(self) -> None:
         await self.ping()
         await self._warn_of_eviction()
 
     async def claim(self, key: str, digest: str) -> Lease | Refused:
-        answer = await self._ask("claim", key, digest)
+        answer = await self._operations.ask(_Operation("claim", key, digest))
         if isinstance(answer, int):
             return Lease(key, digest, answer)
         refusal, milliseconds_left = answer
@@ -123,16 +118,16 @@ class RedisInbox:
         )
 
     async def extend(self, lease: Lease) -> Lease:
-        if not await self._ask("extend", lease.key, lease.digest, lease.fence):
+        if not await self._operations.ask(_Operation("extend", *lease)):
             raise LeaseLost(lease.key)
         return lease
 
     async def complete(self, lease: Lease) -> None:
-        if not await self._ask("complete", lease.key, lease.digest, lease.fence):
+        if not await self._operations.ask(_Operation("complete", *lease)):
             raise LeaseLost(lease.key)
 
     async def release(self, lease: Lease) -> None:
-        await self._ask("release", lease.key, lease.digest, lease.fence)
+        await self._operations.ask(_Operation("release", *lease))
 
     async def ping(self) -> None:
         claim = await self.claim(probe_key(), "")
@@ -140,53 +135,24 @@ class RedisInbox:
             await self.release(claim)
 
     async def close(self) -> None:
-        if self._sender is not None:
-            await self._sender
+        await self._operations.close()
         await self._redis.aclose()
 
-    async def _ask(self, verb: _Verb, key: str, digest: str, fence: int = 0) -> Any:
-        answer = asyncio.get_running_loop().create_future()
-        self._queue.append(_Operation(verb, key, digest, fence, answer))
-        if self._sender is None:
-            self._sender = asyncio.create_task(self._send_queue())
-        return await answer
-
-    async def _send_queue(self) -> None:
-        try:
-            while self._queue:
-                batch = [
-                    operation
-                    for operation in self._queue[:_LARGEST_BATCH]
-                    if not operation.answer.done()
-                ]
-                del self._queue[:_LARGEST_BATCH]
-                if batch:
-                    await self._send(batch)
-        finally:
-            self._sender = None
-
-    async def _send(self, batch: list[_Operation]) -> None:
-        """Perform `batch`; each operation gets its answer, or the failure."""
+    async def _perform(self, batch: Sequence[_Operation]) -> list[Any]:
         try:
             async with asyncio.timeout(self._timeout):
-                answers = await self._evaluate(batch)
-        except Exception as error:  # noqa: BLE001 - any error belongs to the callers that wait
-            for operation in batch:
-                if not operation.answer.done():
-                    operation.answer.set_exception(self._unavailable(error))
+                return await self._evaluate(batch)
+        except (RedisError, OSError) as error:
             if _why_no_writes(error) is not None:
                 await self._disconnect()
-            return
-        for operation, answer in zip(batch, answers, strict=True):
-            if not operation.answer.done():
-                operation.answer.set_result(answer)
+            raise self._unavailable(error) from error
 
     async def _disconnect(self) -> None:
         """Connect anew for the next batch: a failover may have led the address elsewhere."""
         with suppress(RedisError, OSError):
             await self._redis.connection_pool.disconnect(inuse_connections=False)
 
-    async def _evaluate(self, batch: list[_Operation]) -> list[Any]:
+    async def _evaluate(self, batch: Sequence[_Operation]) -> list[Any]:
         keys = [_FENCE, *(PREFIX + operation.key for operation in batch)]
         arguments: list[str | int] = [self._lease_ms, self._retention_ms]
         for operation in batch:
@@ -210,9 +176,7 @@ class RedisInbox:
                 maxmemory_policy=memory.get("maxmemory_policy"),
             )
 
-    def _unavailable(self, error: Exception) -> Exception:
-        if not isinstance(error, RedisError | OSError):
-            return error
+    def _unavailable(self, error: Exception) -> InboxUnavailable:
         if (why := _why_no_writes(error)) is not None:
             return InboxUnavailable(f"Redis at {self._where} refuses writes: {why}")
         return InboxUnavailable(

@@ -1,6 +1,7 @@
-"""The inbox in PostgreSQL: a row a key, one statement an operation, the server's clock throughout.
+"""The inbox in PostgreSQL: a row a key, the server's clock throughout.
 
-A claim commits by itself. The completion commits together with the outgoing events and with the
+One statement makes all claims that have come together, and one all completions without events. A
+claim commits by itself. The completion commits together with the outgoing events and with the
 handler's own writes, if any: the module `transaction` holds the claim's row until then. Knows
 nothing of buses and handlers.
 """
@@ -23,6 +24,7 @@ from chassis.inbox import (
     Transaction,
     probe_key,
 )
+from chassis.inbox.coalesced import Coalesced
 from chassis.inbox.outbox import Outbox
 from chassis.inbox.postgres import schema
 from chassis.inbox.postgres.database import Connection, Database
@@ -33,6 +35,15 @@ from chassis.inbox.postgres.transaction import begin, begin_all
 
 _log = structlog.get_logger(__name__)
 
+# In the order of their keys, so that two replicas never wait for each other's rows.
+_CLAIM_ALL: LiteralString = """
+    INSERT INTO chassis_inbox (key, digest, fence, done, until)
+    SELECT key, digest, nextval('chassis_inbox_fence'), false,
+           clock_timestamp() + make_interval(secs => %(lease)s)
+    FROM unnest(%(keys)s::text[], %(digests)s::text[]) AS asked (key, digest)
+    ON CONFLICT (key) DO NOTHING
+    RETURNING key, fence
+"""
 # clock_timestamp() and not now(): a statement may have waited for the row since it began.
 # "Do nothing" does not wait for a row that a handler's transaction has locked; "do update" would.
 _CLAIM: LiteralString = """
@@ -66,6 +77,14 @@ _COMPLETE: LiteralString = """
     WHERE key = %(key)s AND fence = %(fence)s AND NOT done AND until > clock_timestamp()
     RETURNING key
 """
+_COMPLETE_ALL: LiteralString = """
+    UPDATE chassis_inbox
+    SET done = true, until = clock_timestamp() + make_interval(secs => %(retention)s)
+    FROM unnest(%(keys)s::text[], %(fences)s::bigint[]) AS held (key, fence)
+    WHERE chassis_inbox.key = held.key AND chassis_inbox.fence = held.fence
+        AND NOT done AND until > clock_timestamp()
+    RETURNING held.key, held.fence
+"""
 _COMPLETE_AND_STORE: LiteralString = f"WITH completed AS ({_COMPLETE}), {STORE}"
 _RELEASE: LiteralString = (
     "DELETE FROM chassis_inbox WHERE key = %(key)s AND fence = %(fence)s AND NOT done"
@@ -85,8 +104,9 @@ class PostgresInbox:
     """Claims and completions; `begin` makes one transaction of writes and completion.
 
     `url` is a libpq connection string, `postgresql://…`; raises ValueError for any other. Database
-    explains `timeout`, `connections` and `patience`. `open` migrates the schema; with `migrates`
-    False it demands an up-to-date one.
+    explains `timeout`, `connections` and `patience`; a claim or a completion may wait for the batch
+    before it, so its answer takes at most twice `timeout`. `open` migrates the schema; with
+    `migrates` False it demands an up-to-date one.
     """
 
     def __init__(
@@ -105,6 +125,8 @@ class PostgresInbox:
         self._migrates = migrates
         self._claims_until_expiry = _CLAIMS_PER_EXPIRY
         self._bell = Bell()
+        self._claims = Coalesced(self._claim_all)
+        self._completions = Coalesced(self._complete_all)
 
     async def open(self) -> None:
         if self._migrates:
@@ -119,19 +141,37 @@ class PostgresInbox:
         return await schema.migrate(self._database)
 
     async def claim(self, key: str, digest: str) -> Lease | Refused:
+        fence = await self._claims.ask((key, digest))
+        return await self._claim_known(key, digest) if fence is None else Lease(key, digest, fence)
+
+    async def _claim_all(self, asked: Sequence[tuple[str, str]]) -> list[int | None]:
+        """A fence for each key that had no record, else None."""
+        digests = dict(sorted(asked))
+        parameters = {"keys": [*digests], "digests": [*digests.values()], **self._terms}
         async with self._database.statement() as connection:
-            await self._expire_now_and_then(connection)
+            await self._expire_now_and_then(connection, len(asked))
+            try:
+                given = await (await connection.execute(_CLAIM_ALL, parameters)).fetchall()
+            except psycopg.errors.LockNotAvailable:  # a replica stalls in its commit of one
+                return [None] * len(asked)
+        fences = dict(given)
+        # The second claim of a key in one batch has none.
+        return [fences.pop(key, None) if digests[key] == digest else None for key, digest in asked]
+
+    async def _claim_known(self, key: str, digest: str) -> Lease | Refused:
+        """The claim of a key that seemed to have a record."""
+        async with self._database.statement() as connection:
             parameters = {"key": key, "digest": digest, **self._terms}
             while True:
-                try:
-                    given = await (await connection.execute(_CLAIM, parameters)).fetchone()
-                except psycopg.errors.LockNotAvailable:  # a replica stalls in its commit
-                    return Refused(Refusal.BUSY, _HELD_SECONDS)
-                if given is not None:
-                    return Lease(key, digest, given[0])
                 held = await (await connection.execute(_LOOK, parameters)).fetchone()
-                if held is None:
-                    continue  # released or deleted between the two statements
+                if held is None:  # released or deleted since, or about to be committed
+                    try:
+                        given = await (await connection.execute(_CLAIM, parameters)).fetchone()
+                    except psycopg.errors.LockNotAvailable:  # a replica stalls in its commit
+                        return Refused(Refusal.BUSY, _HELD_SECONDS)
+                    if given is not None:
+                        return Lease(key, digest, given[0])
+                    continue
                 if (refusal := _refusal(digest, *held)) is not None:
                     return refusal
                 taken = await (await connection.execute(_TAKE_OVER, parameters)).fetchone()
@@ -146,14 +186,28 @@ class PostgresInbox:
         return lease
 
     async def complete(self, lease: Lease) -> None:
-        await self.complete_with(lease, ())
+        if not await self._completions.ask(lease):
+            raise LeaseLost(lease.key)
+
+    async def _complete_all(self, leases: Sequence[Lease]) -> list[bool]:
+        """Whether each claim was still ours."""
+        parameters = {
+            "keys": [lease.key for lease in leases],
+            "fences": [lease.fence for lease in leases],
+            **self._terms,
+        }
+        async with self._database.statement() as connection:
+            rows = await (await connection.execute(_COMPLETE_ALL, parameters)).fetchall()
+        completed = set(rows)
+        return [(lease.key, lease.fence) in completed for lease in leases]
 
     async def complete_with(self, lease: Lease, events: Sequence[EncodedEvent]) -> None:
-        statement = _COMPLETE_AND_STORE if events else _COMPLETE
-        if not await self._change(statement, lease, stored(events, self._bell)):
+        if not events:
+            await self.complete(lease)
+            return
+        if not await self._change(_COMPLETE_AND_STORE, lease, stored(events, self._bell)):
             raise LeaseLost(lease.key)
-        if events:
-            self._bell.ring()
+        self._bell.ring()
 
     async def begin(self, lease: Lease) -> Transaction:
         return await begin(self._database, lease, self._terms, self._bell)
@@ -191,6 +245,8 @@ class PostgresInbox:
             await connection.execute("DELETE FROM chassis_inbox WHERE key = %s", (key,))
 
     async def close(self) -> None:
+        await self._claims.close()
+        await self._completions.close()
         await self._database.close()
 
     async def _change(
@@ -209,11 +265,11 @@ class PostgresInbox:
             self._claims_until_expiry -= 1
             return
         async with self._database.statement() as connection:
-            await self._expire_now_and_then(connection)
+            await self._expire_now_and_then(connection, 1)
 
-    async def _expire_now_and_then(self, connection: Connection) -> None:
+    async def _expire_now_and_then(self, connection: Connection, claims: int) -> None:
         """Delete expired records, at most twice as many as claims since the last time."""
-        self._claims_until_expiry -= 1
+        self._claims_until_expiry -= claims
         if self._claims_until_expiry <= 0:
             self._claims_until_expiry = _CLAIMS_PER_EXPIRY
             await connection.execute(_EXPIRE)
