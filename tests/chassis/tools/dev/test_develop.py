@@ -11,8 +11,11 @@ from pathlib import Path
 
 import psutil
 import pytest
+from acme.signup.v1.user_signed_up_pb2 import UserSignedUp
 
 from chassis import settings
+from chassis.bus.nats import NatsBus
+from chassis.contracts.envelope import EncodedEvent, Envelope
 from chassis.tools import address, dev
 from chassis.tools.dev.choice import Choice
 from tests.brokers.process import running
@@ -53,7 +56,10 @@ class Dev:
         }
 
     async def start(self) -> asyncio.subprocess.Process:
-        process = await self.run("dev")
+        with self.log.open("ab") as log:
+            process = await asyncio.create_subprocess_exec(
+                *self._command, "dev", cwd=self.folder, env=self._env, stdout=log, stderr=log
+            )
         await eventually(
             lambda: '"ready"' in self.log.read_text() or process.returncode is not None,
             PATIENCE_WITH_PROCESSES,
@@ -62,14 +68,17 @@ class Dev:
         return process
 
     async def publish(self, user: str) -> None:
-        told = ("acme.signup.v1.UserSignedUp", "--json", f'{{"user_id": "{user}"}}')
-        assert await (await self.run("publish", *told)).wait() == 0, self.log.read_text()
-
-    async def run(self, *arguments: str) -> asyncio.subprocess.Process:
-        with self.log.open("ab") as log:
-            return await asyncio.create_subprocess_exec(
-                *self._command, *arguments, cwd=self.folder, env=self._env, stdout=log, stderr=log
-            )
+        """By the address that other commands find in the folder."""
+        bus = NatsBus(
+            address.of_running(self.folder / ".dockyard")["bus_url"], name="test", ack_wait=2
+        )
+        await bus.start()
+        try:
+            await asyncio.wait_for(bus.wait_ready(), PATIENCE_WITH_PROCESSES)
+            told = Envelope(user, "test", "acme.signup.v1.UserSignedUp")
+            await bus.publish(EncodedEvent(told, UserSignedUp(user_id=user).SerializeToString()))
+        finally:
+            await bus.close()
 
     async def says(self, words: str) -> None:
         await eventually(lambda: words in self.log.read_text(), PATIENCE_WITH_PROCESSES)

@@ -1,6 +1,7 @@
 """Where a server comes from: programs first, then a container, then as root a package."""
 
 import os
+import re
 import subprocess
 from dataclasses import replace
 from pathlib import Path
@@ -76,12 +77,13 @@ def test_a_container_is_removed_and_its_volume_stays(
 ) -> None:
     launch = origins.contained(server, place, "docker", IMAGE)
     name = launch.clear[-1]
-    assert name.startswith(f"dockyard-acme-{server.kind}-")
     container = server.container
+    volume = name[: -len("-12345678")]
+    assert re.fullmatch(rf"dockyard-acme-[0-9a-f]{{8}}-{server.kind}", volume)
     assert launch.command == [
         *("docker", "run", "--rm", "--name", name, "--hostname", server.kind),
         *("--publish", f"127.0.0.1:12345:{container.port}"),
-        *("--volume", f"dockyard-acme-{server.kind}:{container.data}"),
+        *("--volume", f"{volume}:{container.data}"),
         *(word for variable in container.env for word in ("--env", variable)),
         *end,
     ]

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from hashlib import sha256
 from pathlib import Path
 from secrets import token_hex
 
@@ -82,7 +83,9 @@ def contained(server: Server, place: Place, runtime: str, image: str) -> Launch:
     """The server in a container, its data in a volume that stays."""
     container = server.container
     owner = place.folder.parent.name.lstrip(".")
-    name = f"dockyard-{owner}-{server.kind}"
+    # A volume outlives the folder, and its data knows the password that the folder had.
+    mark = sha256(place.password.encode()).hexdigest()[:8]
+    name = f"dockyard-{owner}-{mark}-{server.kind}"
     running = f"{name}-{token_hex(4)}"
     command = [runtime, "run", "--rm", "--name", running, "--hostname", server.kind]
     command += ["--publish", f"127.0.0.1:{place.port}:{container.port}"]

@@ -133,6 +133,7 @@ async def _leave(server: Server, folder: Path, users: int) -> None:
         _log.info(f"left {server.name} to the others that use it")
         return
     if _lives(folder):
+        _log.info(f"stopping {server.name}, which nobody else uses")
         if (pid := _read(folder).pid) != 0:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGTERM)
@@ -149,7 +150,8 @@ def _lives(folder: Path) -> bool:
 
 
 def _read(folder: Path) -> _Kept:
-    return _Kept(**json.loads((folder / "keeper").read_text()))
+    told = json.loads((folder / "keeper").read_text())
+    return _Kept(told["port"], told["by"], told["patience"], told["pid"])
 
 
 def _write(folder: Path, kept: _Kept) -> None:
