@@ -89,7 +89,9 @@ GENERATOR: Table = {
     "cli": "demo fleet servers output adopting show record new commands answers rendering errors",
     "demo": "new rendering programs errors",
     "servers": "output errors",
-    "fleet": "output answers record commands pages service updating rendering programs errors",
+    "fleet": "fleet.apis output answers record commands pages service updating rendering programs"
+    " errors",
+    "fleet.apis": "programs errors",
     "show": "record commands adopting updating rendering programs",
     "record": "commands adopting service updating rendering programs",
     "commands": "adopting service updating rendering programs errors",

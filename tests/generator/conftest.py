@@ -34,7 +34,9 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, uv_cache: str) -> Iter
     (tmp_path / "scratch").symlink_to(scratch)
     folder.mkdir()
     for name in [
-        name for name in os.environ if name.startswith(("GIT_", "DOCKYARD_", "COPIER_", "XDG_"))
+        name
+        for name in os.environ
+        if name.startswith(("GIT", "GH_", "DOCKYARD_", "COPIER_", "XDG_"))
     ]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("HOME", str(folder))

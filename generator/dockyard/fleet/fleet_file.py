@@ -23,8 +23,8 @@ class BadFleetFile(DockyardError):
         )
 
 
-Forge = Literal["github", "gitlab"]
-Until = Literal["updated", "merged"]
+Forge = Literal["github", "gitlab", "gitea", "bitbucket", "azure"]
+Until = Literal["updated", "green", "merged"]
 _Text = Annotated[str, Field(min_length=1)]
 _Answers = dict[str, str | int | float | bool]
 
@@ -69,6 +69,23 @@ class GroupEntry(_Strict):
     answers: _Answers = {}
 
 
+class HostEntry(_Strict):
+    """`[forges."HOST"]`: a forge that is not one of those that all the world uses."""
+
+    kind: Forge
+    api: Annotated[str, Field(pattern=r"^https?://[^/@]+(/.*)?$")] | None = None
+    token: _Text
+    """The variable that has the token."""
+
+
+class ReviewEntry(_Strict):
+    """`[pull_requests]`: who gets to see them, and whether they merge themselves."""
+
+    labels: list[_Text] = []
+    reviewers: list[_Text] = []
+    auto_merge: bool = False
+
+
 class WaveEntry(_Strict):
     """One of `[[waves]]`: the services that an update takes before the others."""
 
@@ -91,6 +108,8 @@ class FleetFile(_Strict):
     forge: Forge | None = None
     answers: _Answers = {}
     groups: dict[str, GroupEntry] = {}
+    forges: dict[str, HostEntry] = {}
+    pull_requests: ReviewEntry = ReviewEntry()
     waves: list[WaveEntry] = []
     services: list[ServiceEntry] = Field(min_length=1)
 

@@ -1,195 +1,228 @@
-"""Speaks to forges: opens a pull request with `gh` or `glab`, else says which page opens one.
+"""Opens pull requests: by the forge's API with a token, else by `gh` or `glab`, else by a page.
 
-Knows the two programs and the addresses of forges; pushes nothing and knows nothing of templates.
+Knows which forge a remote is at, and which token may go there; `apis` and `forge_programs` speak.
 """
 
-import json
+import os
 import re
-import shutil
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
 from urllib.parse import quote, urlencode
 
-from dockyard.errors import one_line
+from dockyard.fleet.apis.azure import AzureDevOps
+from dockyard.fleet.apis.bitbucket import Bitbucket
+from dockyard.fleet.apis.gitea import Gitea
+from dockyard.fleet.apis.github import GitHub
+from dockyard.fleet.apis.gitlab import GitLab
+from dockyard.fleet.apis.http import RefusedError
+from dockyard.fleet.apis.port import Api, Checks, NotOfferedError, Open, PullRequest
 from dockyard.fleet.base import REMOTE
 from dockyard.fleet.fleet_file import Forge
-from dockyard.programs import git, network
+from dockyard.fleet.forge_programs import Opened, Program, program_for
+from dockyard.fleet.roster import Member
+from dockyard.programs import git
 from dockyard.service import Service
 
 _ADDRESS = re.compile(
     r"(?:\w[\w+.-]*://)?(?:[^@/]+@)?(?P<host>[^/:]+)(?::\d+(?=/))?[:/](?P<path>[^/].*?)(?:\.git)?/?"
 )
+_APIS: dict[Forge, Callable[[str, str, str], Api]] = {
+    "github": GitHub,
+    "gitlab": GitLab,
+    "gitea": Gitea,
+    "bitbucket": Bitbucket,
+    "azure": AzureDevOps,
+}
+_BASES: dict[Forge, str] = {
+    "github": "https://{host}/api/v3",
+    "gitlab": "https://{host}/api/v4",
+    "gitea": "https://{host}/api/v1",
+    "bitbucket": "https://{host}/2.0",
+    "azure": "https://{host}",
+}
+_KNOWN: dict[str, tuple[Forge, str, tuple[str, ...]]] = {
+    "github.com": ("github", "https://api.github.com", ("GITHUB_TOKEN", "GH_TOKEN")),
+    "gitlab.com": ("gitlab", "https://gitlab.com/api/v4", ("GITLAB_TOKEN",)),
+    "codeberg.org": ("gitea", "https://codeberg.org/api/v1", ("GITEA_TOKEN",)),
+    "gitea.com": ("gitea", "https://gitea.com/api/v1", ("GITEA_TOKEN",)),
+    "bitbucket.org": ("bitbucket", "https://api.bitbucket.org/2.0", ("BITBUCKET_TOKEN",)),
+    "dev.azure.com": ("azure", "https://dev.azure.com", ("AZURE_DEVOPS_EXT_PAT",)),
+}
+"""Forges that all the world uses. A token goes to these, and to the ones in the fleet file."""
+_ALREADY = 409
+"""The status with which a forge says that a thing is so already."""
 
 
 @dataclass(frozen=True, slots=True)
-class PullRequest:
-    """What a pull request says."""
+class _Place:
+    """Where a service's remote is."""
 
-    branch: str
-    into: str
-    title: str
-    body: str
-
-
-@dataclass(frozen=True, slots=True)
-class Opened:
-    """The result of opening a pull request."""
-
-    url: str = ""
-    """The pull request's address, or of the page that opens one."""
-    problem: str = ""
-    """A sentence that says why there is no pull request, or why its text is old."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Program:
-    """How to speak to a forge."""
-
-    page: str
-    """The page on which a person opens the pull request."""
-    find: list[str]
-    """Lists the open pull requests of the branch as JSON."""
-    address: str
-    """The field of that JSON with a pull request's address."""
-    number: str
-    """The field that tells `edit` which one."""
-    create: list[str]
-    edit: list[str]
+    host: str
+    path: str
+    kind: Forge
+    base: str
+    token: str
 
     @property
-    def is_there(self) -> bool:
-        return shutil.which(self.create[0]) is not None
-
-
-class _ProgramFailedError(Exception):
-    """A forge's program ended badly; says why."""
+    def api(self) -> Api | None:
+        """None without a token."""
+        return _APIS[self.kind](self.base, self.token, self.path) if self.token else None
 
 
 def open_or_refresh(
-    service: Service, wanted: PullRequest, forge: Forge | None, *, is_new: bool
+    service: Service, wanted: PullRequest, member: Member, *, is_new: bool
 ) -> Opened:
     """Open the pull request `wanted`. If it is open and the branch `is_new`, rewrite its text."""
-    program = _program(service, wanted, forge)
-    if program is None:
+    place = _place(service, member)
+    if place is None:
         return Opened(
             problem=f"the branch is pushed, but the address of {REMOTE} names no forge: "
             "open its pull request yourself."
         )
-    if not program.is_there:
-        return Opened(program.page)
-    url, doing = program.page, "look up"
+    if (api := place.api) is not None:
+        return _by_api(api, wanted, member, _page(place, wanted), is_new=is_new)
+    if (program := _program(place, wanted)) is not None:
+        return program.open_or_refresh(service, is_new=is_new)
+    return Opened(_page(place, wanted))
+
+
+def is_open(service: Service, branch: str, member: Member) -> bool:
+    """Whether `branch` has an open pull request; True too if nobody here can tell."""
+    place = _place(service, member)
+    if place is None:
+        return True
+    if (api := place.api) is not None:
+        with suppress(RefusedError, *_STRANGE):
+            return api.find(branch) is not None
+        return False
+    program = _program(place, PullRequest(branch, "", "", ""))
+    return program is None or program.is_open(service)
+
+
+def checks(service: Service, commit: str, member: Member) -> Checks | None:
+    """What the forge's pipelines say of `commit`; None if it cannot be asked."""
+    place = _place(service, member)
+    if place is None or (api := place.api) is None:
+        return None
+    with suppress(RefusedError, *_STRANGE):
+        return api.checks(commit)
+    return None
+
+
+_STRANGE = (LookupError, TypeError, AttributeError, ValueError)
+"""What an answer raises that is not as the forge's documentation says."""
+
+
+def _by_api(api: Api, wanted: PullRequest, member: Member, page: str, *, is_new: bool) -> Opened:
+    url, doing, remarks = page, "look up", []
     try:
-        found = _open(program, service)
+        found = api.find(wanted.branch)
         if found is None:
             doing = "open"
-            return Opened(_url_in(_said(program.create, service)) or program.page)
-        url, doing = one_line(str(found[program.address])), "refresh"
-        if is_new:
-            _said([*program.edit[:3], str(found[program.number]), *program.edit[3:]], service)
-    except _ProgramFailedError as error:
-        problem = (
-            f"it is pushed, but {program.create[0]} cannot {doing} its pull request: {error}. "
-        )
-        return Opened(url, problem + "Mend that and run this again, or do it there yourself.")
-    return Opened(url)
+            found = api.create(wanted)
+            url = found.url
+            doing = "label, or ask for a review of,"
+            remarks += _made_known(api, found, wanted)
+        elif is_new:
+            url, doing = found.url, "refresh"
+            api.edit(found, wanted)
+        url, doing = found.url, "let the forge merge"
+        if member.review.auto_merge and not found.merges_itself:
+            remarks += _merging_itself(api, found)
+    except RefusedError as error:
+        return Opened(url, _problem(doing, str(error)))
+    except _STRANGE as error:
+        return Opened(url, _problem(doing, f"the answer is not as expected ({error!r})"))
+    return Opened(url, remark="; ".join(remarks))
 
 
-def is_open(service: Service, branch: str, forge: Forge | None) -> bool:
-    """Whether `branch` has an open pull request; True too if nobody here can tell."""
-    program = _program(service, PullRequest(branch, "", "", ""), forge)
-    if program is None or not program.is_there:
-        return True
+def _made_known(api: Api, found: Open, wanted: PullRequest) -> list[str]:
+    """Label it and ask for reviews; what the forge does not have."""
+    remarks = []
+    for act, names in ((api.label, wanted.labels), (api.ask, wanted.reviewers)):
+        try:
+            if names:
+                act(found, names)
+        except NotOfferedError as error:
+            remarks.append(str(error))
+    return remarks
+
+
+def _merging_itself(api: Api, found: Open) -> list[str]:
     try:
-        return _open(program, service) is not None
-    except _ProgramFailedError:
-        return False
+        api.merge_itself(found)
+    except NotOfferedError as error:
+        return [str(error)]
+    except RefusedError as error:
+        if error.status != _ALREADY:
+            raise
+    return []
 
 
-def _program(service: Service, wanted: PullRequest, forge: Forge | None) -> _Program | None:
+def _problem(doing: str, reason: str) -> str:
+    return (
+        f"it is pushed, but Dockyard cannot {doing} its pull request: {reason}. "
+        "Mend that and run this again, or do it there yourself."
+    )
+
+
+def _place(service: Service, member: Member) -> _Place | None:
     """None if the remote is at no address of a forge."""
     found = _ADDRESS.fullmatch(_address(service, "remote", "get-url", REMOTE))
     # An address that leads to a mirror on this machine may still be written as the forge's.
     found = found or _ADDRESS.fullmatch(_address(service, "config", f"remote.{REMOTE}.url"))
     if found is None:
         return None
-    where = f"https://{found['host']}/{found['path']}"
-    is_gitlab = forge == "gitlab" if forge else "gitlab" in found["host"]
-    return _gitlab(where, wanted) if is_gitlab else _github(where, wanted)
+    host, path = found["host"].removeprefix("ssh."), found["path"]
+    known = _KNOWN.get(host)
+    kind: Forge = member.forge or (known[0] if known else _likely(host))
+    if kind == "azure":
+        path = path.removeprefix("v3/").replace("/_git/", "/")
+    entry = member.hosts.get(host)
+    if entry is not None:
+        base = entry.api or _BASES[entry.kind].format(host=host)
+        return _Place(host, path, entry.kind, base.rstrip("/"), os.environ.get(entry.token, ""))
+    if known is None or known[0] != kind:
+        return _Place(host, path, kind, "", "")
+    tokens = [os.environ[name] for name in known[2] if os.environ.get(name)]
+    return _Place(host, path, kind, known[1], tokens[0] if tokens else "")
 
 
-def _github(where: str, wanted: PullRequest) -> _Program:
-    text = ["--title", wanted.title, "--body", wanted.body]
-    return _Program(
-        page=f"{where}/compare/{quote(wanted.into)}...{quote(wanted.branch)}?expand=1",
-        find=[
-            "gh",
-            "pr",
-            "list",
-            "--head",
-            wanted.branch,
-            "--state",
-            "open",
-            "--json",
-            "url,isCrossRepository",
-        ],
-        address="url",
-        number="url",
-        create=["gh", "pr", "create", "--head", wanted.branch, "--base", wanted.into, *text],
-        edit=["gh", "pr", "edit", *text],
-    )
-
-
-def _gitlab(where: str, wanted: PullRequest) -> _Program:
-    query = {
-        "merge_request[source_branch]": wanted.branch,
-        "merge_request[target_branch]": wanted.into,
-    }
-    branches = ["--source-branch", wanted.branch, "--target-branch", wanted.into]
-    text = ["--title", wanted.title, "--description", wanted.body]
-    return _Program(
-        page=f"{where}/-/merge_requests/new?{urlencode(query)}",
-        find=["glab", "mr", "list", "--source-branch", wanted.branch, "--output", "json"],
-        address="web_url",
-        number="iid",
-        create=["glab", "mr", "create", "--yes", *branches, *text],
-        edit=["glab", "mr", "update", *text],
-    )
-
-
-def _open(program: _Program, service: Service) -> dict[str, Any] | None:
-    """The open pull request of the branch. A fork's branch may have the same name: not that."""
-    said = _said(program.find, service)
-    try:
-        listed = json.loads(said or "[]")
-        own = [
-            each
-            for each in listed
-            if not each.get("isCrossRepository")
-            and each.get("source_project_id") == each.get("target_project_id")
-        ]
-        return own[0] if own and own[0][program.address] and own[0][program.number] else None
-    except (ValueError, LookupError, AttributeError, TypeError) as error:
-        raise _ProgramFailedError(
-            one_line(f"it says {said!r}, which lists no pull requests")
-        ) from error
+def _likely(host: str) -> Forge:
+    names: tuple[Forge, ...] = ("gitlab", "gitea", "bitbucket")
+    return next((name for name in names if name in host), "github")
 
 
 def _address(service: Service, *command: str) -> str:
     return git.run(*command, folder=service.root).strip()
 
 
-def _said(command: list[str], service: Service) -> str:
-    try:
-        with network.bounded():
-            done = network.run(command, env=git.environment(), folder=service.root)
-    except network.TookTooLongError as error:
-        raise _ProgramFailedError(str(error)) from error
-    out, err = (text.decode("utf-8", "replace") for text in (done.stdout, done.stderr))
-    if done.returncode != 0:
-        raise _ProgramFailedError(one_line(err or out) or f"it ended with {done.returncode}")
-    return out
+def _program(place: _Place, wanted: PullRequest) -> Program | None:
+    if place.kind not in {"github", "gitlab"}:
+        return None
+    return program_for(place.kind == "gitlab", wanted, _page(place, wanted))
 
 
-def _url_in(text: str) -> str:
-    found = re.search(r"https?://\S+", text)
-    return one_line(found[0]) if found else ""
+def _page(place: _Place, wanted: PullRequest) -> str:
+    """The page on which a person opens the pull request."""
+    where = f"https://{place.host}/{place.path}"
+    into, branch = quote(wanted.into), quote(wanted.branch)
+    match place.kind:
+        case "gitlab":
+            query = {
+                "merge_request[source_branch]": wanted.branch,
+                "merge_request[target_branch]": wanted.into,
+            }
+            return f"{where}/-/merge_requests/new?{urlencode(query)}"
+        case "bitbucket":
+            query = {"source": wanted.branch, "dest": wanted.into}
+            return f"{where}/pull-requests/new?{urlencode(query)}"
+        case "azure":
+            home, _, name = place.path.rpartition("/")
+            query = {"sourceRef": wanted.branch, "targetRef": wanted.into}
+            return f"https://{place.host}/{home}/_git/{name}/pullrequestcreate?{urlencode(query)}"
+        case "gitea":
+            return f"{where}/compare/{into}...{branch}"
+        case _:
+            return f"{where}/compare/{into}...{branch}?expand=1"

@@ -3,16 +3,23 @@
 Knows git remotes and what a reviewer wants to know; `forges` knows how pull requests are opened.
 """
 
+import re
+
 from dockyard.commands import Updated
 from dockyard.errors import DockyardError, one_line
+from dockyard.fleet.apis.port import PullRequest
 from dockyard.fleet.base import REMOTE
 from dockyard.fleet.branches import is_before
-from dockyard.fleet.forges import Opened, PullRequest, open_or_refresh
+from dockyard.fleet.forge_programs import Opened
+from dockyard.fleet.forges import open_or_refresh
 from dockyard.fleet.roster import Member
 from dockyard.programs import git, network
 from dockyard.programs.tree import shown
 from dockyard.service import Service
 from dockyard.updating.apply import Committed, branches_of, is_dockyards
+
+_LONGEST_DIFF = 30_000
+"""Letters; a forge refuses a text of more than about 65,000."""
 
 
 class CannotPush(DockyardError):
@@ -52,8 +59,11 @@ def publish(member: Member, into: str, done: Updated, *, with_pull_request: bool
         raise CannotWithdraw(branch, error.reason) from error
     if not with_pull_request:
         return Opened()
-    wanted = PullRequest(branch, into, subject(done), description(done))
-    return open_or_refresh(service, wanted, member.forge, is_new=is_new)
+    text, review = description(done), member.review
+    wanted = PullRequest(
+        branch, into, subject(done), text, labels=review.labels, reviewers=review.reviewers
+    )
+    return open_or_refresh(service, wanted, member, is_new=is_new)
 
 
 def subject(done: Updated) -> str:
@@ -65,7 +75,7 @@ def subject(done: Updated) -> str:
 
 
 def description(done: Updated) -> str:
-    """The text of a pull request: the release notes, new answers, what was merged."""
+    """The text of a pull request: the release notes, new answers, what was merged, the diff."""
     lines = []
     for plan in done.plans:
         lines += [plan.notes, ""] if plan.notes else []
@@ -78,7 +88,32 @@ def description(done: Updated) -> str:
             for f in plan.merge.files
             if f.state == "merged"
         ]
-    return "\n".join([*lines, "", "Made by `dockyard fleet update`."]).strip()
+    return "\n".join([*lines, "", *_difference(done), "Made by `dockyard fleet update`."]).strip()
+
+
+def _difference(done: Updated) -> list[str]:
+    """What the update changes, folded away; the files alone if it is too long to read there."""
+    if done.committed is None:
+        return []
+    env, root = git.isolated_environment(), done.service.root
+    ends = (done.service.head, done.committed.commit)
+    how = ("diff-tree", "-r", "--no-color", "--find-renames")
+    files = git.run(*how, "--stat=100", *ends, folder=root, env=env).strip()
+    patch = git.run(*how, "--patch", *ends, folder=root, env=env).strip()
+    text = patch if len(patch) <= _LONGEST_DIFF else files[:_LONGEST_DIFF]
+    fence = max((len(run) for run in re.findall("`+", text)), default=0) + 1
+    fence_line = "`" * max(3, fence)
+    summary = shown(files.splitlines()[-1].strip()) if files else "no file changes"
+    return [
+        "<details>",
+        f"<summary>{summary}</summary>",
+        "",
+        f"{fence_line}diff",
+        text.encode("utf-8", "replace").decode(),
+        fence_line,
+        "</details>",
+        "",
+    ]
 
 
 def _push(service: Service, committed: Committed) -> bool:

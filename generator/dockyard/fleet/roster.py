@@ -37,6 +37,26 @@ FLEET_FILE = "fleet.toml"
 
 
 @dataclass(frozen=True, slots=True)
+class Review:
+    """What happens to a pull request once it is open."""
+
+    labels: tuple[str, ...] = ()
+    reviewers: tuple[str, ...] = ()
+    auto_merge: bool = False
+    """Whether the forge merges it once its checks pass."""
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """A forge of the organisation's own."""
+
+    kind: Forge
+    api: str | None
+    token: str
+    """The variable that has the token."""
+
+
+@dataclass(frozen=True, slots=True)
 class Member:
     """One service of a fleet and where it lives: on this disk, or in a git repository elsewhere."""
 
@@ -53,6 +73,9 @@ class Member:
     """Which forge opens its pull requests; None: the host's name tells."""
     answers: Mapping[str, Any] = field(default_factory=dict, hash=False)
     """Answers to questions that a newer template asks for the first time."""
+    review: Review = Review()
+    hosts: Mapping[str, Host] = field(default_factory=dict, hash=False)
+    """Forges by their hosts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +172,14 @@ def _members(entry: ServiceEntry, content: FleetFile, file: Path) -> Iterator[Me
         groups=frozenset(entry.groups),
         forge=entry.forge or content.forge,
         answers=answers,
+        review=Review(
+            tuple(content.pull_requests.labels),
+            tuple(content.pull_requests.reviewers),
+            content.pull_requests.auto_merge,
+        ),
+        hosts={
+            host: Host(each.kind, each.api, each.token) for host, each in content.forges.items()
+        },
     )
     if entry.url is not None:
         last = entry.folder or re.split(r"[/:]", entry.url.rstrip("/").removesuffix(".git"))[-1]

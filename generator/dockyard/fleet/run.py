@@ -16,14 +16,16 @@ from pathlib import Path
 
 from dockyard.errors import DockyardError
 from dockyard.fleet import branches, clones
-from dockyard.fleet.forges import is_open
+from dockyard.fleet.apis.port import Checks
+from dockyard.fleet.base import base_of
+from dockyard.fleet.forges import checks, is_open
 from dockyard.fleet.patches import Patch, patch_of
 from dockyard.fleet.pool import mapped
 from dockyard.fleet.roster import Member, Roster, Stage
 from dockyard.fleet.status import IN_FILE, LOST, Aim, Row, State, lost, row, status_of
 from dockyard.fleet.update import Wish, start_of, update_one
 from dockyard.fleet.waves import Wave, in_waves
-from dockyard.programs import network
+from dockyard.programs import git, network
 from dockyard.programs.cache import cache_folder
 from dockyard.rendering import source
 from dockyard.rendering.source import Source
@@ -96,13 +98,19 @@ def update(
                 return []
             # The trouble of one team says nothing about the template.
             own = {name for name, one in done.items() if one.needs_somebody and not one.branches}
-            return [
-                member.name
+            pending = [
+                member
                 for member in needs
                 if wave_of.get(member) == stage.name
                 and needs[member] is not Need.NOTHING
                 and member.name not in own
             ]
+            if stage.until == "green":
+                asked = mapped(
+                    partial(_not_green, aim=aim), pending, jobs=jobs, prepare=prepare, lost=_named
+                )
+                return [name for name in asked if name]
+            return [member.name for member in pending]
 
         yield from in_waves(_staged(here, wave.stages), wave, turn, holding)
 
@@ -243,10 +251,25 @@ def _need(member: Member, aim: Aim, wish: Wish, *, is_again: bool) -> tuple[Memb
             return member, Need.UPDATE
         waits = branches.waits(service, way.target, pushed=wish.push)
         if waits and wish.pull_request:
-            waits = is_open(service, branch_for(service, way.target), member.forge)
+            waits = is_open(service, branch_for(service, way.target), member)
     except DockyardError:
         return member, Need.UPDATE
     return member, Need.MERGE if waits else Need.UPDATE
+
+
+def _not_green(member: Member, aim: Aim) -> str:
+    """The service's name, unless the forge says that the checks of its update pass."""
+    try:
+        service = base_of(member).service
+        branch = branch_for(service, step(service, source_of(service), aim.to).target)
+        tip = git.run("rev-parse", "--verify", f"refs/heads/{branch}", folder=service.root).strip()
+        return "" if checks(service, tip, member) is Checks.PASSED else member.name
+    except DockyardError:
+        return member.name
+
+
+def _named(member: Member) -> str:
+    return member.name
 
 
 def _unknown_need(member: Member) -> tuple[Member, Need]:

@@ -96,7 +96,7 @@ def _published(made: Row, member: Member, into: str, done: Updated, wish: Wish) 
             opened = publish(member, into, done, with_pull_request=wish.pull_request)
     except DockyardError as error:
         return replace(made, state=State.ERROR, message=str(error))
-    made = replace(made, url=opened.url)
+    made = remarked(replace(made, url=opened.url), opened.remark)
     return replace(remarked(made, opened.problem), state=State.ERROR) if opened.problem else made
 
 

@@ -6,7 +6,7 @@ from textwrap import dedent
 
 import pytest
 
-from dockyard.fleet import forges
+from dockyard.fleet import forge_programs
 from tests.generator import services
 from tests.generator.fleet.conftest import IN_CONFLICT, Fleet, rows, states
 from tests.generator.lab import Dockyard, git
@@ -410,7 +410,7 @@ def test_without_the_program_the_page_that_opens_one_is_named(
     address: str,
     page: str,
 ) -> None:
-    monkeypatch.setattr(forges.shutil, "which", lambda _: None)
+    monkeypatch.setattr(forge_programs.shutil, "which", lambda _: None)
     git(tmp_path, "config", "--global", f"url.{remote}.insteadOf", address)
     (fleet.folder / "fleet.toml").write_text(f'[[services]]\nurl = "{address}"\n')
     fleet.release()

@@ -97,8 +97,8 @@ def test_a_folder_is_scanned_for_services_and_not_into_them(tmp_path: Path) -> N
         ("services = [", r"Invalid value"),
         ("template = 'x'", r"services: Field required"),
         (
-            'forge = "bitbucket"\n[[services]]\npath = "a"',
-            r"forge: Input should be 'github' or 'gitlab'",
+            'forge = "sourcehut"\n[[services]]\npath = "a"',
+            r"forge: Input should be 'github', 'gitlab', 'gitea', 'bitbucket' or 'azure'",
         ),
         ("services = []", r"services: List should have at least 1 item"),
         ('[[services]]\npath = "a"\nurl = "b"', r"services\.1: needs either a path or a url"),
