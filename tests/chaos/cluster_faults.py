@@ -118,7 +118,7 @@ def alarm_of_memory(made: World, chance: random.Random) -> None:
 def alarm_of_disk(made: World, chance: random.Random) -> None:
     cluster = _rabbitmq(made)
     cluster.whole()
-    cluster.control("set_disk_free_limit", "100TB")
+    cluster.control("set_disk_free_limit", "100000GB")
     time.sleep(1 + chance.random() * 5)
     cluster.control("set_disk_free_limit", "50MB")
 

@@ -21,6 +21,7 @@ from tests.waiting import PATIENCE_WITH_PROCESSES, until
 
 SIZE = 3
 _DISK = "512m"
+_BALLAST = bytes(1024 * 1024)
 _LAME_DUCK = 'lame_duck_duration: "30s"\nlame_duck_grace_period: "1s"\n'
 
 
@@ -84,9 +85,9 @@ class NatsCluster(Cluster):
     @contextmanager
     def full_disk(self, node: int) -> Iterator[None]:
         ballast = self.stores[node] / "ballast"
-        room = os.statvfs(self.stores[node])
-        with ballast.open("wb") as file:
-            os.posix_fallocate(file.fileno(), 0, room.f_bavail * room.f_frsize)
+        with suppress(OSError), ballast.open("wb", buffering=0) as file:
+            while file.write(_BALLAST):
+                pass
         try:
             yield
         finally:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from structlog.testing import capture_logs
 from chassis.bus import BusUnavailable, Delivery, Subscription
 from chassis.bus.nats import NatsBus
 from chassis.contracts.envelope import EncodedEvent, Envelope
+from chassis.inbox import Lease
 from chassis.inbox.nats_kv import NatsKvInbox
 from tests.brokers.nats import Nats, nats, nats_cluster
 from tests.waiting import PATIENCE_WITH_PROCESSES, eventually
@@ -129,6 +130,25 @@ async def test_a_bucket_that_was_made_with_three_replicas_is_taken(
             await inbox.release(await inbox.claim("key", "digest"))  # type: ignore[arg-type] # it is free
     finally:
         await inbox.close()
+
+
+async def test_replicas_that_claim_one_event_at_the_same_moment_find_it_busy(
+    cluster: str, js: JetStreamContext
+) -> None:
+    async with AsyncExitStack() as stack:
+        inboxes = [
+            NatsKvInbox(cluster, lease_seconds=30, retention_seconds=60, timeout=20, replicas=3)
+            for _ in range(4)
+        ]
+        for inbox in inboxes:
+            stack.push_async_callback(inbox.close)
+            await inbox.open()
+        for number in range(50):
+            key = f"key-{number}"
+            answers = await asyncio.gather(*(inbox.claim(key, "digest") for inbox in inboxes))
+            leases = [answer for answer in answers if isinstance(answer, Lease)]
+            assert len(leases) == 1
+            await inboxes[answers.index(leases[0])].complete(leases[0])
 
 
 @pytest.fixture

@@ -11,9 +11,14 @@ release   delete the message whose sequence is the fence; the key then has no me
           expires. The next claim expects that message's sequence.
 
 Only the server's clock counts. A refused claim is looked up at the stream's leader afterwards,
-never before: reading first and writing then would let two replicas through. Knows no bus.
+never before: reading first and writing then would let two replicas through.
+
+A cluster refuses a record while an earlier one of the same key is under way to a majority. After
+the loss of a leader, that can go on until the next one. It is nothing but a busy key: the store
+serves all others. Knows no bus.
 """
 
+import asyncio
 import base64
 import math
 from contextlib import suppress
@@ -22,6 +27,7 @@ from datetime import datetime
 from chassis.inbox import InboxUnavailable, Lease, LeaseLost, Refusal, Refused, probe_key
 from chassis.jetstream.connection import JetStream
 from chassis.jetstream.errors import (
+    ANOTHER_UNDER_WAY,
     NO_MESSAGE,
     NO_STREAM,
     PURGE_DENIED,
@@ -40,6 +46,12 @@ _FREE = b"f:"
 _FREE_SECONDS = 1
 _LEAST_WAIT_SECONDS = 0.1
 _CLAIM_TRIES = 3  # a record can expire, and another claim come, between two of them
+_UNDER_WAY_SECONDS = 1.0
+_ASK_AGAIN_SECONDS = (0.05, 0.2, 0.5)
+
+
+class _UnderWay(Exception):
+    """Another record of the key is not stored yet, so the server does not say what is there."""
 
 
 class NatsKvInbox:
@@ -91,6 +103,8 @@ class NatsKvInbox:
                 return Lease(key, digest, await self._put(key, body, headers))
             except LeaseLost:
                 message = await self._last(key)
+            except _UnderWay:
+                return Refused(Refusal.BUSY, _UNDER_WAY_SECONDS)
             if message is None:  # the record expired in between
                 headers = self._claim_headers
                 continue
@@ -103,13 +117,13 @@ class NatsKvInbox:
     async def extend(self, lease: Lease) -> Lease:
         body, headers = _CLAIMED + lease.digest.encode(), _expecting(lease.fence, self._lease)
         try:
-            return Lease(lease.key, lease.digest, await self._put(lease.key, body, headers))
+            return Lease(lease.key, lease.digest, await self._follow(lease.key, body, headers))
         except LeaseLost:
             return await self.extend(await self._extension_of(lease))
 
     async def complete(self, lease: Lease) -> None:
         try:
-            await self._put(
+            await self._follow(
                 lease.key,
                 _DONE + lease.digest.encode(),
                 _expecting(lease.fence, self._done_expires),
@@ -120,7 +134,7 @@ class NatsKvInbox:
     async def release(self, lease: Lease) -> None:
         if not self._deletes:
             with suppress(LeaseLost):
-                await self._put(lease.key, _FREE, _expecting(lease.fence, _FREE_SECONDS))
+                await self._follow(lease.key, _FREE, _expecting(lease.fence, _FREE_SECONDS))
             return
         try:
             await self._link.api(
@@ -144,6 +158,21 @@ class NatsKvInbox:
     async def close(self) -> None:
         await self._link.close()
 
+    async def _follow(self, key: str, body: bytes, headers: bytes) -> int:
+        """Put a record after one of this replica, which can still be under way."""
+        for seconds in _ASK_AGAIN_SECONDS:
+            try:
+                return await self._put(key, body, headers)
+            except _UnderWay:
+                await asyncio.sleep(seconds)
+        try:
+            return await self._put(key, body, headers)
+        except _UnderWay:
+            raise InboxUnavailable(
+                f"the bucket {self._stream} in NATS at {self._link.where} has another record of "
+                f"the key {key} under way"
+            ) from None
+
     async def _put(self, key: str, body: bytes, headers: bytes) -> int:
         """The sequence of the stored message. Raises LeaseLost if the key is not as expected."""
         try:
@@ -151,6 +180,8 @@ class NatsKvInbox:
         except JetStreamError as error:
             if error.code == WRONG_LAST_SEQUENCE:
                 raise LeaseLost(key) from None
+            if error.code == ANOTHER_UNDER_WAY:
+                raise _UnderWay from None
             raise self._unusable(error, "it refuses writes: ") from error
 
     async def _last(self, key: str) -> Reply | None:

@@ -1,6 +1,8 @@
 """What JetStream refuses, by its own error codes."""
 
 WRONG_LAST_SEQUENCE = 10071
+ANOTHER_UNDER_WAY = 10164
+"""Of a cluster: another message of the subject is not yet stored by a majority."""
 NO_CONSUMER = 10014
 NO_MESSAGE = 10037
 NOT_CLUSTERED = 10074

@@ -12,7 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 from chassis.inbox import InboxUnavailable
 from chassis.jetstream.connection import JetStream
-from chassis.jetstream.errors import NO_MESSAGE, NO_STREAM, WRONG_LAST_SEQUENCE, JetStreamError
+from chassis.jetstream.errors import (
+    ANOTHER_UNDER_WAY,
+    NO_MESSAGE,
+    NO_STREAM,
+    WRONG_LAST_SEQUENCE,
+    JetStreamError,
+)
 from chassis.jetstream.replies import Reply
 from chassis.jetstream.streams import Streams
 from chassis.jetstream.wire import encode_headers
@@ -88,7 +94,7 @@ class NatsKvProcesses:
         try:
             await self._link.ask(self._subject + id_, encoded(record), encode_headers(headers))
         except JetStreamError as error:
-            if error.code == WRONG_LAST_SEQUENCE:
+            if error.code in {WRONG_LAST_SEQUENCE, ANOTHER_UNDER_WAY}:
                 raise Conflict(id_) from None
             raise self._unusable(error) from error
 
