@@ -182,6 +182,15 @@ async def test_a_server_that_does_not_start_is_told_with_its_own_words(folder: P
     assert running(folder) == []
 
 
+async def test_a_folder_that_cannot_be_made_is_told_with_the_remedy(folder: Path) -> None:
+    (folder / "taken").write_text("")
+    with pytest.raises(
+        ServerMissingError, match=r"taken/nats \(Not a directory\): set XDG_STATE_H"
+    ):
+        async with shared(NATS, folder / "taken", "billing-svc", None):
+            pytest.fail("there is no folder")
+
+
 async def test_a_missing_program_is_told_with_the_remedy(folder: Path) -> None:
     missing = replace(NATS, programs={"no-such-server": ()})
     with pytest.raises(ServerMissingError, match=r"no-such-server not found.*install NATS"):

@@ -46,7 +46,7 @@ class Launch:
     user: str | None = None
     stop: str = "TERM"
     clear: Sequence[str] = ()
-    patience: float = 60.0
+    patience: float = 120.0
 
 
 @dataclass(frozen=True, slots=True)

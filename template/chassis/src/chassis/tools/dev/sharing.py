@@ -51,9 +51,15 @@ async def shared(
     Raises ServerMissingError.
     """
     own = (folder / server.kind).absolute()
-    # As root, PostgreSQL has an account of its own, which must reach its data.
-    own.mkdir(mode=0o711 if os.geteuid() == 0 else 0o700, parents=True, exist_ok=True)
-    (own / ".gitignore").write_text("*\n")
+    try:
+        # As root, PostgreSQL has an account of its own, which must reach its data.
+        own.mkdir(mode=0o711 if os.geteuid() == 0 else 0o700, parents=True, exist_ok=True)
+        (own / ".gitignore").write_text("*\n")
+    except OSError as error:
+        raise ServerMissingError(
+            f"{server.name} cannot keep its data in {own} ({error.strerror}): "
+            "set XDG_STATE_HOME to a folder that you may write to"
+        ) from error
     with _opened(own / "users") as users:
         await _lock(users, fcntl.LOCK_SH)
         try:
