@@ -19,12 +19,14 @@ TRIED: Counter[str] = Counter()
 """How many held, by the same names."""
 
 
-def law(share: float) -> Callable[[Callable[_P, None]], Callable[_P, None]]:
-    """A law that gets `share` of all cases; goes above `@given`.
+def law(
+    share: float, longer: int | None = None
+) -> Callable[[Callable[_P, None]], Callable[_P, None]]:
+    """A law that gets `share` of all cases, in the long form `longer` cases; goes above `@given`.
 
     A normal test run, and every run of continuous integration, always tries the same cases.
     """
-    number = max(1, round(share * CASES))
+    number = longer if LONG and longer else max(1, round(share * CASES))
     configured = settings(
         max_examples=number,
         derandomize=CASES == _SEEDED or "CI" in os.environ,

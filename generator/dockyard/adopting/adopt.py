@@ -1,16 +1,16 @@
 """Takes in a service without an answers file: finds the version and the answers nearest to it.
 
-Searches the answers at one version, then the version with these answers, until neither changes.
-Writes the answers file alone. Knows how renders are made and compared; knows nothing of merging or
-of updates.
+Writes the answers file alone. Knows where versions are and what counts as near; knows nothing of
+how the nearest is searched, of merging or of updates.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dockyard.adopting.evidence import Likeness, Shelf, likeness, nearness, readings, share
+from dockyard.adopting.evidence import Likeness, share
+from dockyard.adopting.search import Found, Search, Watch
 from dockyard.answers import Recorded
 from dockyard.errors import (
     BrokenAnswers,
@@ -20,11 +20,8 @@ from dockyard.errors import (
     UnknownQuestion,
 )
 from dockyard.programs import git
-from dockyard.programs.cache import CannotCache
 from dockyard.programs.scratch import write_whole
-from dockyard.programs.tree import Entries
 from dockyard.rendering.healing import healed
-from dockyard.rendering.render import Render, render_tree
 from dockyard.rendering.source import Source, locate
 from dockyard.rendering.template import (
     Template,
@@ -32,13 +29,11 @@ from dockyard.rendering.template import (
     recorded_version,
     template_at,
 )
-from dockyard.service import Service, files, open_service, open_unrecorded
-from dockyard.updating.merge import owned
+from dockyard.service import Service, open_service, open_unrecorded
 from dockyard.updating.scratch_repository import ScratchRepository, open_scratch
 
 _MOST_RELEASES = 60
 _MOST_COMMITS = 30
-_MOST_ROUNDS = 4
 _NEAR_ENOUGH = 0.5
 """Share of the lines of managed files. Any two Python services have less in common."""
 
@@ -88,20 +83,6 @@ class Adopted:
         return tuple(file for file in self.managed if not file.is_equal)
 
 
-@dataclass(frozen=True, slots=True)
-class _Found:
-    template: Template
-    answers: Mapping[str, Any]
-    """The answers that were searched for. The template's defaults answer the others."""
-    render: Render
-    managed: tuple[Likeness, ...]
-    nearness: int
-
-
-Watch = Callable[[Sequence[Template]], Iterable[Template]]
-"""Gives the versions one by one, while they are compared: a place for a progress bar."""
-
-
 def adopt(
     path: Path,
     source: str,
@@ -128,9 +109,9 @@ def adopt(
     service = open_unrecorded(path, recorded)
     versions = _versions(located)
 
-    def searched() -> _Found:
+    def searched() -> Found:
         with open_scratch(service) as scratch:
-            search = _Search(scratch, service, data or {}, watch)
+            search = Search(scratch, service, data or {}, watch)
             found = search.nearest(newest, versions)
             if found is None or share(found.managed) < _NEAR_ENOUGH:
                 raise NothingNear(service.root, located.recorded, _how_far(found))
@@ -142,123 +123,6 @@ def adopt(
     return Adopted(
         service, found.template, found.render.answers, found.managed, len(versions), not dry_run
     )
-
-
-class _Search:
-    """Tries renders of one service, and compares them with what it has."""
-
-    def __init__(
-        self, scratch: ScratchRepository, service: Service, data: Mapping[str, str], watch: Watch
-    ) -> None:
-        self._scratch, self._service, self._data, self._watch = scratch, service, data, watch
-        self._shelf = Shelf(scratch)
-        self._present: Entries = {
-            path: entry for path, entry in files(service).items() if path != service.recorded.file
-        }
-        scratch.need(self._present.values())
-
-    def nearest(self, start: Template, versions: Mapping[str, Template]) -> _Found | None:
-        """The nearest render, None if none can be made. The first answers are read at `start`."""
-        best = self._answered(start, {})
-        for _ in range(_MOST_ROUNDS):
-            known = best.answers if best else {}
-            tried = [self._tried(template, known) for template in self._watch([*versions.values()])]
-            # Of equals the first, which is the newest.
-            nearer = max(
-                (each for each in (best, *tried) if each),
-                key=lambda each: each.nearness,
-                default=None,
-            )
-            if nearer is None or (
-                best is not None and nearer.template.commit == best.template.commit
-            ):
-                return nearer
-            best = self._answered(nearer.template, nearer.answers)
-        return best
-
-    def _answered(self, template: Template, known: Mapping[str, Any]) -> _Found | None:
-        """The nearest answers at this version, question by question, until none comes nearer."""
-        options = self._options(template)
-        best = self._tried(template, known)
-        for _ in range(_MOST_ROUNDS):
-            before = best
-            for question, values in options.items():
-                for value in values:
-                    tried = self._tried(
-                        template, {**(best.answers if best else known), question: value}
-                    )
-                    if tried and (best is None or tried.nearness > best.nearness):
-                        best = tried
-            if best is before:
-                break
-        return best
-
-    def _options(self, template: Template) -> dict[str, list[Any]]:
-        """Possible answers to each question: its choices, or what the service's files say."""
-        options: dict[str, list[Any]] = {}
-        marks: dict[str, str] = {}
-        for question in template.questions:
-            details = template.config.get(question)
-            details = details if isinstance(details, dict) else {}
-            if question in self._data or details.get("multiselect"):
-                continue
-            choices = details.get("choices")
-            if choices:
-                options[question] = list(choices.values() if isinstance(choices, dict) else choices)
-            elif details.get("type") == "bool":
-                options[question] = [True, False]
-            elif details.get("type", "str") == "str":
-                marks[question] = f"mark{len(marks)}ofanswer"
-        return {**self._read(template, marks), **options}
-
-    def _read(self, template: Template, marks: Mapping[str, str]) -> dict[str, list[Any]]:
-        options: dict[str, list[Any]] = {question: [] for question in marks}
-        # As data: a mark that the template refuses is then an error, not silently its default.
-        marked = self._render(template, {**self._data, **marks}, data=True)
-        if marked is not None:
-            for question, values in readings(
-                self._shelf, self._scratch.entries(marked.tree), self._present, marks
-            ).items():
-                options[question] += [
-                    other for value in values for other in (value, value.replace("_", "-"))
-                ]
-        if "service_name" in options:
-            options["service_name"].append(self._service.root.name)
-        return {question: list(dict.fromkeys(values)) for question, values in options.items()}
-
-    def _tried(self, template: Template, answers: Mapping[str, Any]) -> _Found | None:
-        render = self._render(template, answers)
-        if render is None:
-            return None
-        is_yours = owned(template.yours)
-        rendered = {
-            path: entry
-            for path, entry in self._scratch.entries(render.tree).items()
-            if path != self._service.recorded.file
-        }
-        compared = likeness(self._shelf, rendered, self._present)
-        managed = tuple(file for file in compared if not is_yours(file.path))
-        return _Found(template, answers, render, managed, nearness(compared))
-
-    def _render(
-        self, template: Template, answers: Mapping[str, Any], *, data: bool = False
-    ) -> Render | None:
-        """None if the template does not accept the answers, or cannot be rendered at all."""
-        known = self._service.recorded
-        recorded = Recorded(
-            known.source, recorded_version(template), {} if data else answers, known.file
-        )
-        given = answers if data else self._data
-        asked = {
-            question: answer for question, answer in given.items() if question in template.questions
-        }
-        try:
-            return render_tree(template, recorded, self._service.root.name, asked)
-        except CannotCache:
-            raise
-        except DockyardError:
-            # A version that cannot be rendered did not render the service.
-            return None
 
 
 def _refuse_recorded(path: Path) -> None:
@@ -285,14 +149,14 @@ def _usable(source: Source, commits: Iterable[str]) -> Iterator[Template]:
             continue
 
 
-def _how_far(found: _Found | None) -> str:
+def _how_far(found: Found | None) -> str:
     if found is None:
         return "no version of it can be rendered"
     lines = f"{share(found.managed):.0%} of the lines in common"
     return f"the nearest, {found.template.version}, has {lines}"
 
 
-def _write(scratch: ScratchRepository, service: Service, found: _Found) -> None:
+def _write(scratch: ScratchRepository, service: Service, found: Found) -> None:
     """Write the answers file exactly as the render has it."""
     file = service.recorded.file
     blob = ("cat-file", "blob", f"{found.render.tree}:{file}")

@@ -5,9 +5,12 @@ mark comes out, the service has the answer. Knows files as lines; knows nothing 
 what is done with the findings.
 """
 
+import html
+import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 
 from dockyard.programs import git
@@ -83,7 +86,7 @@ def readings(
 ) -> dict[str, list[str]]:
     """What `present` has where the render `marked` has the mark of a question, for all of `marks`.
 
-    A few readings each, the most frequent first: a name may come out with other hyphens.
+    A few readings each, the most frequent first, each also as it may have been spelled.
     """
     votes: dict[str, Counter[str]] = {question: Counter() for question in marks}
     for path, entry in marked.items():
@@ -95,7 +98,11 @@ def readings(
                 for found_in_line in _read(line, shelf.lines(present[own_path]), marks):
                     _count(found_in_line, votes)
     return {
-        question: [value for value, _ in counted.most_common(_MOST_READINGS)]
+        question: [
+            spelled
+            for value, _ in counted.most_common(_MOST_READINGS)
+            for spelled in _spellings(value)
+        ]
         for question, counted in votes.items()
     }
 
@@ -138,10 +145,11 @@ def _read(
 def _pattern(text: str, marks: Mapping[str, str], anything: str) -> re.Pattern[str] | None:
     """`text` as a pattern with a group in each mark's place; None without a mark."""
     questions = {mark: question for question, mark in marks.items()}
+    longest = sorted(questions, key=len, reverse=True)
     seen: set[str] = set()
     parts = []
     for part in (
-        re.split("(" + "|".join(map(re.escape, questions)) + ")", text) if questions else [text]
+        re.split("(" + "|".join(map(re.escape, longest)) + ")", text) if longest else [text]
     ):
         question = questions.get(part)
         if question is None:
@@ -161,4 +169,17 @@ def _says_enough(pattern: str) -> bool:
 
 def _count(found: Mapping[str, str], votes: Mapping[str, Counter[str]]) -> None:
     for question, value in found.items():
-        votes[question][value.strip()] += 1
+        votes[question][value] += 1
+
+
+def _spellings(value: str) -> Iterator[str]:
+    """`value`, and what it may be in a file that has another form for it."""
+    yield value
+    with suppress(ValueError):
+        yield str(json.loads(f'"{value}"'))
+    yield value.replace("''", "'")
+    yield html.unescape(value)
+    yield value.strip()
+    # A name comes out with other hyphens.
+    yield value.replace("_", "-")
+    yield value.replace("-", "_")

@@ -29,6 +29,7 @@ class BadAnswer(DockyardError):
     """The template refuses an answer."""
 
     def __init__(self, question: str | None, reason: str) -> None:
+        self.question = question
         if question == "service_name":
             mend = "choose another NAME"
         else:
