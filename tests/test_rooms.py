@@ -87,8 +87,8 @@ CHASSIS: Table = {
 GENERATOR: Table = {
     "__main__": "cli",
     "cli": "demo fleet servers output adopting show record new commands answers rendering errors",
-    "demo": "new rendering programs errors",
-    "servers": "output errors",
+    "demo": "new rendering programs origin errors",
+    "servers": "output origin errors",
     "fleet": "fleet.apis output answers record commands pages service updating rendering programs"
     " errors",
     "fleet.apis": "programs errors",
@@ -99,11 +99,12 @@ GENERATOR: Table = {
     "new": "rendering programs errors",
     "updating": "service rendering answers programs errors",
     "service": "answers programs errors",
-    "rendering": "answers programs errors",
+    "rendering": "answers programs origin errors",
     "output": "",
     "answers": "errors",
     "programs": "errors",
     "pages": "",
+    "origin": "",
     "errors": "",
     "dockyard": "",
 }

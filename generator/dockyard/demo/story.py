@@ -18,6 +18,8 @@ from dockyard.programs.signals import uninterrupted
 from dockyard.rendering.source import default_source
 from dockyard.rendering.template import Template, open_template
 
+_ANSWERS = {"inbox": "nats-kv", "http_api": "false", "organisation": "acme"}
+"""What the teams' code needs beside, whatever the defaults of a fork are."""
 _STAGES = {
     "rendering": "rendering",
     "locking": "locking dependencies",
@@ -34,6 +36,7 @@ def play(template: str | None) -> bool:
     Raises DockyardError.
     """
     show = Show()
+    stage.nats_binary()
     show.note("Three services and a NATS server on this machine. It takes about a minute.")
     with _folder() as folder:
         source = open_template(template or default_source(), None)
@@ -76,7 +79,7 @@ def _lay_down(service: Path, answers: dict[str, str], template: Template, show: 
         def progress(message: str) -> None:
             begin(_STAGES.get(message.split(maxsplit=1)[0], message))
 
-        new.create(service, template, answers, ask=False, progress=progress)
+        new.create(service, template, {**_ANSWERS, **answers}, ask=False, progress=progress)
     with show.stages() as begin:
         team.write_handlers(service, begin)
     show.fact(f"{service.name}: the team's contracts and handlers are in, and its tests pass")

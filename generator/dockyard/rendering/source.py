@@ -14,6 +14,7 @@ from hashlib import sha256
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from dockyard import origin
 from dockyard.errors import DockyardError, one_line
 from dockyard.programs import git
 from dockyard.programs.cache import cache_folder, locked
@@ -87,16 +88,17 @@ class Source:
 
 
 def default_source() -> str:
-    """The template if none is named: `DOCKYARD_TEMPLATE`, else the checkout of this code.
+    """The template if none is named: `DOCKYARD_TEMPLATE`, else the one this command came with.
 
-    Raises NoTemplate.
+    That is the checkout of this code, or the git repository it was installed from. Raises
+    NoTemplate.
     """
     if named := os.environ.get("DOCKYARD_TEMPLATE"):
         return named
-    for folder in Path(__file__).resolve().parents:
-        if (folder / "copier.yml").is_file():
-            return str(folder)
-    raise NoTemplate
+    found = origin.checkout() or origin.repository()
+    if found is None:
+        raise NoTemplate
+    return str(found)
 
 
 def locate(typed: str, named: str = "--template") -> Source:

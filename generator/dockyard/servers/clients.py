@@ -4,6 +4,7 @@ from importlib import import_module
 from typing import Any
 
 from dockyard.errors import DockyardError
+from dockyard.origin import installing
 
 
 class NoClient(DockyardError):
@@ -11,8 +12,8 @@ class NoClient(DockyardError):
 
     def __init__(self, name: str) -> None:
         super().__init__(
-            f"the Python package {name} is not installed: install dockyard[platform], such as "
-            "with `uv tool install 'dockyard[platform]'`, and run this again."
+            f"the Python package {name} is not installed: {installing('platform')}. "
+            "Then run this again."
         )
 
 

@@ -180,8 +180,8 @@ def test_without_a_template_option_the_environment_names_it(
     tmp_path: Path,
 ) -> None:
     monkeypatch.setattr(
-        "dockyard.rendering.source.__file__",
-        str(tmp_path / "installed/dockyard/rendering/source.py"),
+        "dockyard.origin.__file__",
+        str(tmp_path / "installed/dockyard/origin.py"),
     )
     monkeypatch.setenv("DOCKYARD_TEMPLATE", str(repository.path))
 
@@ -193,8 +193,8 @@ def test_without_any_template_it_says_how_to_name_one(
     dockyard: Dockyard, into: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(
-        "dockyard.rendering.source.__file__",
-        str(tmp_path / "installed/dockyard/rendering/source.py"),
+        "dockyard.origin.__file__",
+        str(tmp_path / "installed/dockyard/origin.py"),
     )
 
     ran = dockyard("new", "billing-svc", "--into", into, "--defaults")
@@ -207,8 +207,8 @@ def test_a_checkout_is_its_own_template(
     dockyard: Dockyard, into: Path, repository: Repository, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        "dockyard.rendering.source.__file__",
-        str(repository.path / "generator/dockyard/rendering/source.py"),
+        "dockyard.origin.__file__",
+        str(repository.path / "generator/dockyard/origin.py"),
     )
 
     assert dockyard("new", "billing-svc", "--into", into, "--defaults").code == 0
