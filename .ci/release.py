@@ -17,6 +17,7 @@ from packaging.version import InvalidVersion, Version
 
 MAIN = "refs/remotes/origin/main"
 VERSIONED = ("pyproject.toml", "template/chassis/pyproject.toml")
+_OF_A_FORK = re.compile(r"[a-z][a-z0-9]*\.[1-9][0-9]*")
 _NO_COMMIT = re.compile(r"0*")
 
 
@@ -46,9 +47,9 @@ def check(root: Path, tag: str, replaced: str) -> str:
         raise Refused(f"{tag} is not on main: merge first, then tag what was merged.")
     for path in VERSIONED:
         declared = tomllib.loads((root / path).read_text("utf-8"))["project"]["version"]
-        if declared != str(version):
+        if declared != version.public:
             raise Refused(
-                f"{path} says {declared}: set version = {str(version)!r}, merge, and tag that."
+                f"{path} says {declared}: set version = {version.public!r}, merge, and tag that."
             )
     newer = [
         other
@@ -58,19 +59,25 @@ def check(root: Path, tag: str, replaced: str) -> str:
     if newer:
         older_than = ", ".join(sorted(newer, key=Version))
         raise Refused(f"{tag} is not newer than {older_than}: take a higher version.")
-    return _notes((root / "CHANGELOG.md").read_text("utf-8"), str(version))
+    return _notes((root / "CHANGELOG.md").read_text("utf-8"), version)
 
 
 def _version(tag: str) -> Version:
     """The version that `tag` names. Raises Refused.
 
-    Copier and `dockyard` order tags by PEP 440. Tags such as v1 and v1.2 would have to move.
+    Copier and `dockyard` order tags by PEP 440. Tags such as v1 and v1.2 would have to move. A fork
+    adds its name and a number, as in v1.4.0+acme.1, so that its tags are never Dockyard's.
     """
     try:
         version = Version(tag)
     except InvalidVersion:
         raise Refused(f"{tag} is not a version: use a tag like v1.4.0 or v1.4.0rc1.") from None
-    if len(version.release) != 3 or tag != f"v{version}" or version.local or version.is_devrelease:
+    if (
+        len(version.release) != 3
+        or tag != f"v{version}"
+        or (version.local and not _OF_A_FORK.fullmatch(version.local))
+        or version.is_devrelease
+    ):
         raise Refused(
             f"{tag} floats or is spelled freely: write all three numbers, like v1.4.0 or v1.4.0rc1."
         )
@@ -91,17 +98,19 @@ def _remote_tags(root: Path) -> Iterator[tuple[str, str]]:
         yield ref.removeprefix("refs/tags/").removesuffix("^{}"), object_id
 
 
-def _notes(changelog: str, version: str) -> str:
-    section = re.search(
-        rf"^## {re.escape(version)} - \d{{4}}-\d\d-\d\d\n(.*?)(?=^## |\Z)",
-        changelog,
-        re.MULTILINE | re.DOTALL,
-    )
-    if section is None or not section[1].strip():
-        raise Refused(
-            f"CHANGELOG.md says nothing under '## {version} - YYYY-MM-DD': name what users notice."
+def _notes(changelog: str, version: Version) -> str:
+    """What the changelog says of `version`, or of the release of Dockyard that a fork takes."""
+    for heading in (str(version), version.public):
+        section = re.search(
+            rf"^## {re.escape(heading)} - \d{{4}}-\d\d-\d\d\n(.*?)(?=^## |\Z)",
+            changelog,
+            re.MULTILINE | re.DOTALL,
         )
-    return section[1].strip() + "\n"
+        if section is not None and section[1].strip():
+            return section[1].strip() + "\n"
+    raise Refused(
+        f"CHANGELOG.md says nothing under '## {version} - YYYY-MM-DD': name what users notice."
+    )
 
 
 def _git(root: Path, *arguments: str) -> str:

@@ -34,6 +34,7 @@ from chassis.service import Service
 from chassis.settings import VARIABLES
 from chassis.telemetry.leaders import LeaderMetrics
 from chassis.telemetry.metrics import Metrics
+from dockyard.rendering.questions import read_folder
 
 ROOT = Path(__file__).parents[1]
 PAGES = ROOT / "docs" / "reference"
@@ -101,9 +102,10 @@ def metrics() -> Iterator[str]:
 
 
 def questions() -> Iterator[str]:
+    said = _copier()
     asked = {
         name: question
-        for name, question in _copier().items()
+        for name, question in said.items()
         if not name.startswith("_") and question.get("when") is not False
     }
     yield from table(
@@ -111,7 +113,7 @@ def questions() -> Iterator[str]:
         (
             (
                 f"`{name}`",
-                f"`{question['default']}`",
+                f"`{_shown(question['default'], said)}`",
                 choices(question.get("choices", ())),
                 question["help"],
             )
@@ -122,7 +124,8 @@ def questions() -> Iterator[str]:
 
 def yours() -> Iterator[str]:
     yield "```"
-    yield from _copier()["yours"]["default"]
+    said = _copier()
+    yield from [*said["yours"]["default"], *said["our"]["default"].get("yours", ())]
     yield "```"
 
 
@@ -245,9 +248,14 @@ def _values(schema: Mapping[str, Any], default: Any, path: str) -> Iterator[tupl
             yield from _values(below, given, f"{path}{name}.")
 
 
+def _shown(default: object, said: Mapping[str, Any]) -> str:
+    """`default` with what the organisation says of itself, answers by their names."""
+    names = {name: f"<{name}>" for name in said}
+    return Template(str(default)).render({**names, "our": said["our"]["default"]})
+
+
 def _copier() -> dict[str, Any]:
-    loaded: dict[str, Any] = yaml.safe_load(QUESTIONS.read_text("utf-8"))
-    return loaded
+    return read_folder(QUESTIONS.parent)
 
 
 def main() -> int:

@@ -86,6 +86,16 @@ def test_a_good_tag_is_released_with_its_part_of_the_changelog(
     )
 
 
+def test_a_fork_releases_what_it_has_taken_under_a_tag_of_its_own(
+    clone: Path, release: Release
+) -> None:
+    assert release("v1.4.0+globex.1") == Said(0, "### Added\n\n- A thing.\n", "")
+    own = CHANGELOG.replace("## 1.4.0", "## 1.4.0+globex.2 - 2026-11-25\n\n- Ours.\n\n## 1.4.0")
+    declare(clone, "1.4.0", own)
+    git(clone, "push", "--quiet", "origin", "HEAD:main")
+    assert release("v1.4.0+globex.2") == Said(0, "- Ours.\n", "")
+
+
 def test_a_prerelease_is_a_release(clone: Path, release: Release) -> None:
     declare(clone, "1.4.0rc1", CHANGELOG.replace("1.4.0", "1.4.0rc1"))
     git(clone, "push", "--quiet", "origin", "HEAD:main")

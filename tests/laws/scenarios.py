@@ -22,6 +22,7 @@ from tests.laws.model import (
     clash,
     rendered,
 )
+from tests.template import lab
 
 _MANAGED = (
     "a",
@@ -278,7 +279,7 @@ _REAL_ROOM = (
     "template/src/added.py",
     "template/chassis/added.py",
 )
-_NEW_QUESTION = b'\nextra:\n  type: str\n  default: "some {{ owner }}"\n'
+_NEW_QUESTION = b'\n---\nextra:\n  type: str\n  default: "some {{ owner }}"\n'
 
 
 @st.composite
@@ -288,7 +289,7 @@ def newer_release(draw: st.DrawFn, release: Files) -> Files:
     fixed = {
         path: file
         for path, file in release.items()
-        if "{" in path or path.endswith((".jinja", "copier.yml"))
+        if "{" in path or path.endswith((".jinja", "copier.yml", lab.ORGANISATION))
     }
     free: Files = {path: file for path, file in release.items() if path not in fixed}
     for change in draw(

@@ -36,14 +36,14 @@ _NAME = {"service_name": "billing-svc"}
 
 def _release() -> Files:
     paths = lab.template_files()
-    return {path: File((lab.ROOT / path).read_bytes(), _mode(lab.ROOT / path)) for path in paths}
+    return {path: File(lab.template_file(path), _mode(lab.ROOT / path)) for path in paths}
 
 
 def _mode(path: Path) -> str:
     return EXECUTABLE if path.stat().st_mode & 0o100 else REGULAR
 
 
-_RELEASE = _release()
+RELEASE = _release()
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +52,7 @@ def laid_down(ground: Ground, home: Path) -> Callable[[int], Files]:
 
     @cache
     def service(number: int) -> Files:
-        ground.lay_out_template([_RELEASE])
+        ground.lay_out_template([RELEASE])
         return _fresh(ground, home, "v1.0.0", _ANSWERS[number])
 
     return service
@@ -66,13 +66,13 @@ def _fresh(ground: Ground, home: Path, ref: str, answers: Mapping[str, str]) -> 
 
 
 @law(share=0.01)
-@given(number=st.integers(0, len(_ANSWERS) - 1), newer=newer_release(_RELEASE))
+@given(number=st.integers(0, len(_ANSWERS) - 1), newer=newer_release(RELEASE))
 @counted
 def test_an_untouched_service_of_the_real_template_becomes_a_fresh_render(
     ground: Ground, home: Path, laid_down: Callable[[int], Files], number: int, newer: Files
 ) -> None:
     service = laid_down(number)
-    ground.lay_out_template([_RELEASE, newer])
+    ground.lay_out_template([RELEASE, newer])
     ground.lay_out_service(service)
     done = commands.update(ground.service, in_place=True)
     after, fresh = land.on_disk(ground.service), _fresh(ground, home, "v2.0.0", _ANSWERS[number])
@@ -82,7 +82,7 @@ def test_an_untouched_service_of_the_real_template_becomes_a_fresh_render(
 
 
 @law(share=0.02)
-@given(data=st.data(), number=st.integers(0, len(_ANSWERS) - 1), newer=newer_release(_RELEASE))
+@given(data=st.data(), number=st.integers(0, len(_ANSWERS) - 1), newer=newer_release(RELEASE))
 @counted
 def test_each_line_of_a_team_on_the_real_template_is_in_the_result_or_in_a_reported_conflict(
     ground: Ground,
@@ -92,7 +92,7 @@ def test_each_line_of_a_team_on_the_real_template_is_in_the_result_or_in_a_repor
     newer: Files,
 ) -> None:
     service = data.draw(edited_service(laid_down(number)))
-    ground.lay_out_template([_RELEASE, newer])
+    ground.lay_out_template([RELEASE, newer])
     ground.lay_out_service(service)
     predicted = commands.update(ground.service, dry_run=True)
     done = commands.update(ground.service, in_place=True)

@@ -1,6 +1,6 @@
 """Throw-away git repositories of the template, and plain Copier at work on them.
 
-Knows git, Copier's command line and `copier.yml`; knows nothing of the `dockyard` command.
+Knows git, Copier's command line and the questions; knows nothing of the `dockyard` command.
 """
 
 import os
@@ -13,9 +13,16 @@ from typing import Protocol
 import pathspec
 import yaml
 
+from dockyard.rendering import questions
+
 ROOT = Path(__file__).parents[2]
-QUESTIONS = yaml.safe_load((ROOT / "copier.yml").read_text("utf-8"))
-YOURS: Sequence[str] = QUESTIONS["yours"]["default"]
+QUESTIONS = questions.read_folder(ROOT)
+YOURS: Sequence[str] = [
+    *QUESTIONS["yours"]["default"],
+    *QUESTIONS["our"]["default"].get("yours", ()),
+]
+ORGANISATION = "organisation/organisation.yml"
+"""What a fork says of itself. There is none in Dockyard's own repository."""
 
 
 class Render(Protocol):
@@ -82,8 +89,22 @@ def template_files() -> list[str]:
         "--exclude-standard",
         "copier.yml",
         "template",
+        ORGANISATION,
     )
     return sorted({path for path in listed.split("\0") if path and (ROOT / path).is_file()})
+
+
+def template_file(path: str) -> bytes:
+    """The template's file `path`, but for a fork's defaults: the tests know Dockyard's."""
+    text = (ROOT / path).read_bytes()
+    if path != ORGANISATION:
+        return text
+    sections = [*yaml.safe_load_all(text)]
+    for section in sections:
+        our = section.get("our", {}).get("default", {})
+        for name in our.keys() - {"yours"}:
+            del our[name]
+    return yaml.safe_dump_all(sections, sort_keys=False).encode()
 
 
 def lay_down_template(folder: Path) -> None:
@@ -91,7 +112,7 @@ def lay_down_template(folder: Path) -> None:
     for path in template_files():
         target = folder / path
         target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes((ROOT / path).read_bytes())
+        target.write_bytes(template_file(path))
         target.chmod((ROOT / path).stat().st_mode & 0o777)
 
 

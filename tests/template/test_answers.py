@@ -157,7 +157,7 @@ def test_every_question_has_help_and_a_default_and_is_checked() -> None:
         for name, question in lab.QUESTIONS.items()
         if not name.startswith("_") and question.get("when") is not False
     }
-    assert len(asked) == 10
+    assert len(asked) >= 10  # a fork adds its own
     for name, question in asked.items():
         assert question["help"], name
         assert question["default"] not in ("", None), name

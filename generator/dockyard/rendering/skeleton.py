@@ -26,7 +26,7 @@ from dockyard.programs.cache import CannotCache, cache_folder
 from dockyard.programs.scratch import scratch_folder
 from dockyard.rendering.template import Template
 
-_LAYOUT = "2"
+_LAYOUT = "3"
 _DIGEST = "digest"
 _DEFAULT_SUFFIX = ".jinja"
 # Settings that reach further than one file.
@@ -136,7 +136,8 @@ def _check_out(template: Template, into: Path) -> None:
     wanted = [
         name
         for name in names
-        if name.startswith(rendered) or name.endswith(suffix) or "/" not in name
+        # Questions may be included from any folder.
+        if name.startswith(rendered) or name.endswith((suffix, ".yml", ".yaml")) or "/" not in name
     ]
     listed = os.fsencode("".join(f"{name}\0" for name in wanted))
     git.run(
@@ -170,7 +171,6 @@ def _is_separable(template: Template, checkout: Path) -> bool:
         and _exclusions(config) is not None
         and not (checkout / ".gitmodules").exists()
         and not any(path.is_symlink() for path in checkout.rglob("*"))
-        and not any("\n---" in path.read_text("utf-8") for path in checkout.glob("copier.y*ml"))
         and all(map(_says_the_same_alone, _texts(config, root)))
     )
 

@@ -16,6 +16,7 @@ from packaging.version import InvalidVersion, Version
 
 from dockyard.errors import DockyardError
 from dockyard.programs import git
+from dockyard.rendering import questions
 from dockyard.rendering.source import NotATemplate, Source, locate
 
 _CONFIG_FILE = re.compile(r"copier\.ya?ml", re.IGNORECASE)
@@ -57,10 +58,21 @@ class Template:
 
     @property
     def yours(self) -> tuple[str, ...]:
-        """Patterns of the paths that a service's team owns: the hidden answer `yours`."""
-        answer = self.config.get("yours")
-        patterns = answer.get("default", ()) if isinstance(answer, dict) else ()
-        return tuple(map(str, patterns)) if isinstance(patterns, list) else ()
+        """Patterns of the paths that a service's team owns: the hidden answer `yours`.
+
+        A fork of the template adds its own, in the hidden answer `our`.
+        """
+        return tuple(map(str, [*_listed(self._hidden("yours")), *_listed(self.our.get("yours"))]))
+
+    @property
+    def our(self) -> Mapping[str, Any]:
+        """What an organisation says of itself in its fork: the hidden answer `our`."""
+        said = self._hidden("our")
+        return said if isinstance(said, dict) else {}
+
+    def _hidden(self, name: str) -> object:
+        answer = self.config.get(name)
+        return answer.get("default") if isinstance(answer, dict) else None
 
     @property
     def uncommitted(self) -> int:
@@ -215,29 +227,34 @@ def resolve(source: Source, ref: str) -> str | None:
 @lru_cache(maxsize=_REMEMBERED)
 def _config(source: Source, commit: str) -> Mapping[str, Any]:
     """What copier.yml says. Nearly all services of a fleet ask for the same two commits."""
-    names = git.run("ls-tree", "--name-only", commit, folder=source.repository).splitlines()
+    listed = git.run("ls-tree", "-r", "-z", "--name-only", commit, folder=source.repository)
+    names = listed.split("\0")[:-1]
     found = [name for name in names if _CONFIG_FILE.fullmatch(name)]
     if len(found) != 1:
         why = f"it has {' and '.join(found) or 'no copier.yml'} at {commit[:12]}"
         raise NotATemplate(
             source.recorded, why, f"Name a template in {source.named}, or another version of it."
         )
-    text = git.run("show", f"{commit}:{found[0]}", folder=source.repository)
+
+    def text(name: str) -> str:
+        return git.run("show", f"{commit}:{name}", folder=source.repository)
+
     try:
-        sections = [section for section in yaml.safe_load_all(text) if section]
+        return questions.read(found[0], names, text)
     except yaml.YAMLError as error:
         raise NotATemplate(
-            source.recorded,
-            f"{found[0]} cannot be read: {error}",
-            "Mend it; everything must be in this one file.",
+            source.recorded, f"{found[0]} cannot be read: {error}", "Mend it and its includes."
         ) from error
-    if not all(isinstance(section, dict) for section in sections):
+    except questions.OtherThanQuestionsError as error:
         why = f"{found[0]} holds something else than questions and settings"
-        raise NotATemplate(source.recorded, why, "Mend it, or name another version.")
-    return {str(key): value for section in sections for key, value in section.items()}
+        raise NotATemplate(source.recorded, why, "Mend it, or name another version.") from error
 
 
 def _is_asked(name: str, question: object) -> bool:
     return not name.startswith("_") and not (
         isinstance(question, dict) and question.get("when") is False
     )
+
+
+def _listed(value: object) -> list[Any]:
+    return value if isinstance(value, list) else []
