@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -102,10 +104,11 @@ def check(
     jobs: _Jobs = None,
     json: _Json = False,
 ) -> None:
-    """Exit 1 unless every service is current and clean; for CI."""
+    """Exit 1 unless every service is current and clean, or keeps the fleet's policy; for CI."""
     whole, members = _chosen(fleet, group)
     found = _surveyed(whole, members, to, jobs)
-    _say("check", whole, found, 0 if all(row.is_well for row in found.rows) else 1, json=json)
+    is_well = [row.is_well if whole.policy is None else not row.breaches for row in found.rows]
+    _say("check", whole, found, 0 if all(is_well) else 1, json=json)
 
 
 @app.command()
@@ -211,6 +214,44 @@ def report(
     typer.echo(f"{html} is there: {len(found.rows)} services.")
 
 
+class _Format(StrEnum):
+    """What `export` writes."""
+
+    PROMETHEUS = "prometheus"
+    CSV = "csv"
+
+
+@app.command()
+def export(
+    fleet: _Fleet = Path(),
+    *,
+    format_: Annotated[
+        _Format, typer.Option("--format", help="Metrics in the text format, or a table.")
+    ],
+    output: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Where to write it, whole or not at all; else printed."),
+    ] = None,
+    group: _Group = None,
+    to: _To = None,
+    jobs: _Jobs = None,
+) -> None:
+    """Write version, lag and drift of every service, with their age, for other programs."""
+    from dockyard.fleet.export import as_csv, as_prometheus  # noqa: PLC0415 - as above
+    from dockyard.fleet.report import written  # noqa: PLC0415 - as above
+
+    whole, members = _chosen(fleet, group)
+    found = _surveyed(whole, members, to, jobs)
+    if found.is_interrupted:
+        raise typer.Exit(_INTERRUPTED)
+    is_csv = format_ is _Format.CSV
+    text = as_csv(found.rows) if is_csv else as_prometheus(found.rows, datetime.now(UTC))
+    if output is None:
+        typer.echo(text, nl=False)
+    else:
+        written(output, text, "--output")
+
+
 def _refuse_together(option: str, is_given: bool, others: Mapping[str, bool], why: str) -> None:
     """Raises CannotGoTogether if `option` is given, and one of the `others` is."""
     for other in (other for other, wanted in others.items() if is_given and wanted):
@@ -229,11 +270,15 @@ def _surveyed(
     whole: "Roster", members: "Sequence[Member]", to: str | None, jobs: int | None
 ) -> "_Found":
     from dockyard.fleet import run, show  # noqa: PLC0415 - nothing heavy before it is used
+    from dockyard.fleet.policy import judged, policy_of  # noqa: PLC0415 - as above
 
     with show.progress("looking", len(members)) as watch:
-        return _collected(
-            members, watch.each(run.survey(members, _aim(whole, to), jobs=_number(jobs)))
-        )
+        rows = watch.each(run.survey(members, _aim(whole, to), jobs=_number(jobs)))
+        found = _collected(members, rows)
+    if whole.policy is None:
+        return found
+    policy, now = policy_of(whole.policy), datetime.now(UTC)
+    return _Found([judged(row, policy, now) for row in found.rows], found.is_interrupted)
 
 
 def _aim(whole: "Roster", to: str | None, data: Mapping[str, str] | None = None) -> "Aim":

@@ -5,6 +5,7 @@ Knows TOML and the fields; knows nothing of what a fleet does with them.
 
 import tomllib
 from collections.abc import Iterator
+from datetime import date
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Literal
 
@@ -101,6 +102,31 @@ class WaveEntry(_Strict):
         return self
 
 
+class WaiverEntry(_Strict):
+    """One of `[[policy.waivers]]`: what may be for some time."""
+
+    of: Literal["behind", "drift"]
+    until: date
+    reason: _Text
+    services: list[_Text] = []
+    groups: list[_Text] = []
+    files: list[_Text] = ["*"]
+
+    @model_validator(mode="after")
+    def _of_somebody(self) -> "WaiverEntry":
+        if not self.services and not self.groups:
+            raise ValueError("needs services or groups")
+        return self
+
+
+class PolicyEntry(_Strict):
+    """`[policy]`: what `fleet check` holds."""
+
+    max_days_behind: Annotated[int, Field(ge=0)] | None = None
+    max_days_drifted: Annotated[int, Field(ge=0)] | None = None
+    waivers: list[WaiverEntry] = []
+
+
 class FleetFile(_Strict):
     """The whole file."""
 
@@ -110,6 +136,7 @@ class FleetFile(_Strict):
     groups: dict[str, GroupEntry] = {}
     forges: dict[str, HostEntry] = {}
     pull_requests: ReviewEntry = ReviewEntry()
+    policy: PolicyEntry | None = None
     waves: list[WaveEntry] = []
     services: list[ServiceEntry] = Field(min_length=1)
 

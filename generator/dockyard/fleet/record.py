@@ -4,6 +4,7 @@ The schema is docs/reference/records.schema.json.
 """
 
 from collections.abc import Iterable
+from datetime import datetime
 from typing import Any
 
 from dockyard.fleet.patches import Patch
@@ -34,13 +35,23 @@ def row(one: Row) -> dict[str, Any]:
         "recorded": one.recorded,
         "target": one.target,
         "behind": one.behind,
-        "drift": [{"path": path, "how": how} for path, how in one.drift],
+        "outdated_since": _iso(one.lacking_since),
+        "drift": [
+            {"path": path, "how": how, "since": _iso(one.drift_since.get(path))}
+            for path, how in one.drift
+        ],
         "conflicts": [{"path": path, "conflict": kind} for path, kind in one.conflicts],
         "branches": list(one.branches),
         "url": one.url,
         "message": shown(one.message),
         "new_questions": [question(each) for each in one.new_questions],
+        "breaches": [shown(each) for each in one.breaches],
+        "waived": [shown(each) for each in one.waived],
     }
+
+
+def _iso(moment: datetime | None) -> str | None:
+    return moment.isoformat() if moment else None
 
 
 def patch(one: Patch) -> dict[str, Any]:

@@ -26,10 +26,10 @@ from dockyard.programs.tree import shown
 class CannotWriteReport(DockyardError):
     """The page cannot be put where it was asked for."""
 
-    def __init__(self, file: Path, error: OSError) -> None:
+    def __init__(self, file: Path, error: OSError, option: str) -> None:
         super().__init__(
             f"cannot write the report to {file}: {one_line(error.strerror or str(error))}. "
-            "Mend that, or choose another file with --html."
+            f"Mend that, or choose another file with {option}."
         )
 
 
@@ -46,10 +46,15 @@ def write(file: Path, roster: Roster, members: Iterable[Member], rows: Sequence[
     text = page(
         roster, rows, {member.name: history(member) for member in members}, datetime.now(UTC)
     )
+    written(file, text, "--html")
+
+
+def written(file: Path, text: str, option: str) -> None:
+    """Write `text` to `file`, whole or not at all. Raises CannotWriteReport."""
     try:
         write_whole(file, text.encode())
     except OSError as error:
-        raise CannotWriteReport(file, error) from error
+        raise CannotWriteReport(file, error, option) from error
 
 
 def page(

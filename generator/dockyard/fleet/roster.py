@@ -5,7 +5,7 @@ Reads names and places only; looks into no service and runs no git.
 
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -15,6 +15,7 @@ from dockyard.fleet.fleet_file import (
     BadFleetFile,
     FleetFile,
     Forge,
+    PolicyEntry,
     ServiceEntry,
     Until,
     WaveEntry,
@@ -101,6 +102,8 @@ class Roster:
     """The waves of the fleet file; services of none come after them."""
     left_out: tuple[LeftOut, ...] = ()
     """Folders that were found and are not looked at."""
+    policy: PolicyEntry | None = None
+    """What `fleet check` holds; None: all that is outdated or drifted is wrong."""
 
     def chosen(self, groups: Iterable[str]) -> tuple[Member, ...]:
         """Members of any of `groups`; without any, all. Raises BadFleetFile for an empty group."""
@@ -150,11 +153,15 @@ def _listed(file: Path, content: FleetFile) -> Roster:
             file, f"two services are called {twice!r}; give one of them another name"
         )
     _require_groups(file, members, set(content.groups))
+    for waiver in content.policy.waivers if content.policy else ():
+        _require_groups(file, members, set(waiver.groups))
+        _require_services(file, names, waiver.services, "a waiver")
     return Roster(
         origin=file,
         members=members,
         template=content.template,
         stages=tuple(_stages(content.waves, members, file)),
+        policy=content.policy,
         left_out=(*(each for each in found if isinstance(each, LeftOut)), *again),
     )
 
@@ -217,8 +224,7 @@ def _stages(waves: Iterable[WaveEntry], members: tuple[Member, ...], file: Path)
     known = set(left)
     for wave in waves:
         _require_groups(file, members, set(wave.groups))
-        if strange := sorted(set(wave.services) - known):
-            raise BadFleetFile(file, f"the wave {wave.name!r} names no service: {strange[0]!r}")
+        _require_services(file, known, wave.services, f"the wave {wave.name!r}")
         taken = [
             member
             for member in left.values()
@@ -227,6 +233,12 @@ def _stages(waves: Iterable[WaveEntry], members: tuple[Member, ...], file: Path)
         for member in taken:
             del left[member.name]
         yield Stage(wave.name, tuple(taken), wave.until)
+
+
+def _require_services(file: Path, known: Collection[str], wanted: Iterable[str], by: str) -> None:
+    """Raises BadFleetFile for a name that no service has; `by` says where it stands."""
+    if strange := sorted(set(wanted) - set(known)):
+        raise BadFleetFile(file, f"{by} names no service: {strange[0]!r}")
 
 
 def _require_groups(file: Path, members: Iterable[Member], wanted: set[str]) -> None:

@@ -4,6 +4,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 
 from rich import box
 from rich.console import Console
@@ -11,6 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
+from dockyard.fleet.policy import days, oldest_drift
 from dockyard.fleet.scan import LeftOut
 from dockyard.fleet.status import Row, State
 from dockyard.programs.tree import shown
@@ -129,17 +131,24 @@ def _cells(row: Row) -> tuple[str, ...]:
         row.state,
         row.recorded,
         row.target,
-        str(row.behind or ""),
-        str(len(row.drift) or ""),
+        _aged(row.behind, row.lacking_since),
+        _aged(len(row.drift), oldest_drift(row)),
         str(len(row.conflicts) or ""),
         ", ".join(row.branches),
     )
     return tuple(map(shown, cells))
 
 
+def _aged(count: int, since: datetime | None) -> str:
+    """How many, and for how many days if it is not of today."""
+    age = days(since, datetime.now(UTC))
+    return f"{count} ({age} d)" if count and age else str(count or "")
+
+
 def _remarks(row: Row) -> Iterator[str]:
     if row.message:
         yield shown(row.message)
+    yield from (shown(each) for each in (*row.breaches, *row.waived))
     for path, kind in row.conflicts:
         yield f"conflict in {path} ({kind})"
     for question in row.new_questions:

@@ -12,6 +12,7 @@ from pathlib import Path
 from dockyard import commands
 from dockyard.errors import Defect, DirtyService, DockyardError, one_line
 from dockyard.fleet import branches, clones
+from dockyard.fleet.age import drifted_since, lacking_since
 from dockyard.fleet.base import base_of
 from dockyard.fleet.roster import Member
 from dockyard.programs import git
@@ -96,6 +97,14 @@ class Row:
     """What is wrong, or worth knowing."""
     new_questions: tuple[Question, ...] = ()
     """Questions that the update answers for the first time."""
+    lacking_since: datetime | None = None
+    """When the oldest release that it lacks was made."""
+    drift_since: Mapping[str, datetime] = field(default_factory=dict)
+    """Since when files have drifted, by their path; not told of uncommitted ones."""
+    breaches: tuple[str, ...] = ()
+    """What breaks the policy of the fleet file."""
+    waived: tuple[str, ...] = ()
+    """What would break it without a waiver."""
 
     @property
     def needs_somebody(self) -> bool:
@@ -207,6 +216,12 @@ def history(member: Member) -> tuple[Release, ...]:
     return tuple(releases)
 
 
+def _drift_since(checked: commands.Checked) -> dict[str, datetime]:
+    paths = [file.path for file in checked.drift.files]
+    found = drifted_since(checked.service, checked.drift.rendered, paths)
+    return {shown(path): moment for path, moment in found.items()}
+
+
 def _status_of(member: Member, place: Path, aim: Aim) -> Row:
     based = base_of(member)
     service = based.service
@@ -221,6 +236,8 @@ def _status_of(member: Member, place: Path, aim: Aim) -> Row:
         behind=checked.behind,
         drift=tuple((shown(file.path), str(file.how)) for file in checked.drift.files),
         branches=branches.waiting(service),
+        lacking_since=lacking_since(checked.step) if checked.behind else None,
+        drift_since=_drift_since(checked),
         message="; ".join(filter(None, (*checked.warnings, based.remark))),
     )
     try:

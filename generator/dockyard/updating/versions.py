@@ -166,10 +166,13 @@ def steps(service: Service, source: Source, to: str | None = None) -> list[Step]
 
 def behind(chosen: Step) -> int:
     """How many releases the service lacks, the wanted one included; 0 if it has that one."""
-    if chosen.is_none:
-        return 0
+    return 0 if chosen.is_none else max(1, len(missing(chosen)))
+
+
+def missing(chosen: Step) -> set[str]:
+    """The commits of the releases that the service lacks, the wanted one included if it is one."""
     source = chosen.recorded.source
-    newer = {
+    return {
         tag.commit
         for tag in version_tags(source)
         if not tag.version.is_prerelease
@@ -177,7 +180,6 @@ def behind(chosen: Step) -> int:
         and _is_ancestor(chosen.recorded.commit, tag.commit, source)
         and _is_ancestor(tag.commit, chosen.target.commit, source)
     }
-    return max(1, len(newer))
 
 
 def _why_floating(source: Source, version: str, commit: str, tags: tuple[Tag, ...]) -> str | None:

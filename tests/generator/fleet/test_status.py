@@ -40,14 +40,18 @@ def test_status_tells_version_drift_predicted_conflicts_and_open_branches(
         "recorded": "v1.0.0",
         "target": "v1.1.0",
         "behind": 1,
+        "outdated_since": found["drifted-svc"]["outdated_since"],
         "drift": [],
         "conflicts": [],
         "branches": ["dockyard/v1.1.0"],
         "url": "",
         "message": "",
         "new_questions": [],
+        "breaches": [],
+        "waived": [],
     }
-    assert found["drifted-svc"]["drift"] == [{"path": "Makefile", "how": "modified"}]
+    (drift,) = found["drifted-svc"]["drift"]
+    assert (drift["path"], drift["how"]) == ("Makefile", "modified")
     assert found["torn-svc"]["conflicts"] == [{"path": "Makefile", "conflict": "content"}]
     assert {path.name: services.Made(path).state() for path in fleet.folder.iterdir()} == before
 
