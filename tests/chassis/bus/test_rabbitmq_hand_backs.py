@@ -17,7 +17,7 @@ from chassis.bus.rabbitmq import consumer as rabbit_consumer
 from chassis.bus.rabbitmq.deliveries import Deliveries
 from chassis.bus.rabbitmq.link import Link
 from chassis.bus.rabbitmq.messages import Received
-from chassis.bus.rabbitmq.topology import DELIVERY_LIMIT
+from chassis.bus.rabbitmq.topology import DELIVERY_LIMIT, delay_queue, shared_queue
 from chassis.contracts.event_types import to_event
 from chassis.handling import outage
 from chassis.handling.appointments import NoTurn
@@ -128,6 +128,30 @@ async def test_a_shutdown_with_the_event_in_hand(lab: RabbitLab, stack: AsyncExi
     async with Replica(lab) as replica:
         await replica.until(1)
     assert await letters(lab, "billing-svc") == []
+
+
+async def test_a_long_wait_is_the_brokers_even_after_a_crash(
+    lab: RabbitLab, stack: AsyncExitStack
+) -> None:
+    """A delivery that stays unsettled for longer than the server's limit costs the channel."""
+
+    waits = asyncio.Event()
+
+    async def wait(delivery: Delivery) -> None:
+        assert await delivery.later(3600, counted=False)
+        waits.set()
+
+    async with Replica(lab):
+        pass
+    await (await publisher(lab, stack))(event(b"1"))
+    async with Replica(lab, settle=keep) as replica:
+        await replica.until(1)
+    async with Replica(lab, settle=wait) as replica:
+        await asyncio.wait_for(waits.wait(), PATIENCE_WITH_PROCESSES)
+        link = cast(RabbitBus, replica.bus)._link
+        assert link is not None
+        waiting = delay_queue(shared_queue("billing-svc"), 3600).name
+        assert await link.length(waiting) == 1
 
 
 async def test_a_pause_that_begins_while_the_event_is_on_its_way(

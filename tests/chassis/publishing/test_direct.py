@@ -12,8 +12,9 @@ from acme.signup.v1.user_signed_up_pb2 import UserSignedUp
 
 from chassis import Context, Service, Unavailable, connected
 from chassis.bus import Delivery, Subscription, Unpublishable
+from chassis.contracts.envelope import BadKey
 from chassis.inbox.postgres.inbox import PostgresInbox
-from chassis.publishing.direct import BadKey, NoOutbox
+from chassis.publishing.direct import NoOutbox
 from chassis.service import NotConnected
 from chassis.settings import Settings, load
 from chassis.testing import Harness

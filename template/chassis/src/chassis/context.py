@@ -2,19 +2,22 @@
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Generic, Protocol, cast
 
 import structlog
 from google.protobuf.message import Message
 from structlog.stdlib import BoundLogger
 
-from chassis.contracts.envelope import EncodedEvent, Envelope, derived_id
+from chassis.contracts.envelope import EncodedEvent, Envelope, checked, derived_id
 from chassis.contracts.event_types import to_event
+from chassis.retry import SetupFault
 
 if TYPE_CHECKING:
     from psycopg import AsyncConnection
     from typing_extensions import TypeVar
+
+    from chassis.contracts.delayed import Delays
 
     # The default keeps a plain `Context` valid. `object` has no attribute that a handler may use.
     Resources_co = TypeVar("Resources_co", covariant=True, default=object)
@@ -35,11 +38,36 @@ class Transactions(Protocol):
 _log: BoundLogger = structlog.get_logger("handler")
 
 
+class NotDelaying(SetupFault):
+    """The service publishes something later and has not said that it does."""
+
+
 @dataclass(slots=True)
 class Held:
-    """What the lifespan of a service gave; None before, afterwards, and without one."""
+    """What the service gives to all its handlings.
+
+    `resources` is what its lifespan gave; None before, afterwards, and without one.
+    """
 
     resources: object = None
+    delays: "Delays | None" = None
+
+    def put_off(
+        self, event: EncodedEvent, after: timedelta | None, at: datetime | None
+    ) -> EncodedEvent:
+        """`event`, or what carries it until it is due. Raises NotDelaying, BadDelay."""
+        if after is None and at is None:
+            return event
+        return self.needs_delays().put_off(event, after, at)
+
+    def needs_delays(self) -> "Delays":
+        """Raises NotDelaying."""
+        if self.delays is None:
+            raise NotDelaying(
+                "events that are published later wait in the queue of the service: declare "
+                "Service(…, delayed_events=True)"
+            )
+        return self.delays
 
 
 NOTHING = Held()
@@ -126,14 +154,28 @@ class Context(Generic[Resources_co]):
         """When the event happened, if its publisher said so."""
         return self.envelope.time
 
-    def publish(self, message: Message) -> None:
+    def publish(
+        self,
+        message: Message,
+        *,
+        after: timedelta | None = None,
+        at: datetime | None = None,
+        id: str | None = None,  # noqa: A002 - what CloudEvents calls it
+    ) -> str:
         """Publish `message` once the handler has returned; not at all when it raises.
 
-        Its id is derived from this event and the order of the calls, so a repeated handling
-        publishes the same ids, which the next inbox drops.
+        With `after` it waits for so long from now, with `at` until then: see Service.publish. Gives
+        the event's id. Unless given, the id is derived from this event and the order of the calls,
+        so a repeated handling publishes the same ids, which the next inbox drops. Raises BadDelay,
+        BadKey, NotDelaying.
         """
-        id_ = derived_id(self.idempotency_key, len(self._outgoing))
-        self._outgoing.append(to_event(message, source=self._source, id_=id_))
+        if id is None:
+            id_ = derived_id(self.idempotency_key, len(self._outgoing))
+        else:
+            id_ = checked("id", id)
+        event = to_event(message, source=self._source, id_=id_)
+        self._outgoing.append(self._held.put_off(event, after, at))
+        return id_
 
     async def transaction(self) -> "AsyncConnection[tuple[Any, ...]]":
         """A psycopg connection inside this handling's transaction; the same one at every call.

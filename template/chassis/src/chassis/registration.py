@@ -95,6 +95,8 @@ class Registry:
         """By the event type of their ticks."""
         self.wakeups: frozenset[str] = frozenset()
         """The event types of wake-ups: one, if a process can be woken."""
+        self.delayed: frozenset[str] = frozenset()
+        """The event types that carry delayed events: one, if the service has any."""
         self._handlers: dict[type[Message], list[Registered]] = {}
 
     def add(
@@ -205,10 +207,10 @@ class Registry:
     @property
     def _own(self) -> frozenset[str]:
         """What the service publishes to itself."""
-        return self.wakeups | self.schedules.keys()
+        return self.wakeups | self.delayed | self.schedules.keys()
 
     def types_of(self, mode: DeliveryMode) -> frozenset[str]:
-        """The event types that a handler takes with this `delivery`, with wake-ups and ticks."""
+        """The event types that a handler takes with this `delivery`, and the service's own."""
         own = self._own if mode == "shared" else frozenset[str]()
         return own | {event_type(reading.sent) for reading, _ in self.readings(mode)}
 

@@ -10,6 +10,11 @@ from datetime import datetime, timedelta
 from chassis.backoff import backoff
 from chassis.reasons import Reason
 
+SOON_SECONDS = 0.2
+"""What waits for a time comes back at half of it again and again, until less than this is left."""
+LONGEST_SECONDS = 3600.0
+"""It comes back this often at least: a stream drops what waits for longer than it keeps."""
+
 
 class Reject(Exception):
     """Raised by a handler: this event will never work.
@@ -27,6 +32,10 @@ class RetryAfter(Exception):
     def __init__(self, seconds: float, reason: str = "") -> None:
         super().__init__(reason or f"retry after {seconds:g} s")
         self.seconds = max(0.0, seconds)
+
+
+class SetupFault(RuntimeError):
+    """The service is set up so that a handler cannot work; the message says how to mend it."""
 
 
 class Doomed(Reject):
@@ -50,6 +59,17 @@ class NotYet(Exception):
     def __init__(self, seconds: float) -> None:
         super().__init__(f"not yet, again after {seconds:g} s")
         self.seconds = seconds
+
+
+def not_before(due: datetime, now: datetime) -> None:
+    """Raises NotYet until it is time.
+
+    A bus may round a delay up, to at most twice its length. Therefore what waits comes back at half
+    of its time again and again.
+    """
+    early = (due - now).total_seconds()
+    if early > 0:
+        raise NotYet(min(early / 2, LONGEST_SECONDS) if early > SOON_SECONDS else early)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable, MutableMapping
 from contextlib import AbstractAsyncContextManager
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
@@ -55,16 +55,28 @@ class Service(Generic[Resources]):
 
     `name` is the name of the distribution and of the queue. `version` is read from the installed
     distribution unless given. `lifespan` gives an async context manager: it is entered before the
-    first event and left after the last one, and what it gives is `ctx.resources`. The rest of the
+    first event and left after the last one, and what it gives is `ctx.resources`. With
+    `delayed_events` it may publish events later, which then wait in its own queue. The rest of the
     chassis reads `registry`.
     """
 
     @overload
-    def __init__(self: "Service[None]", name: str, *, version: str | None = None) -> None: ...
+    def __init__(
+        self: "Service[None]",
+        name: str,
+        *,
+        version: str | None = None,
+        delayed_events: bool = False,
+    ) -> None: ...
 
     @overload
     def __init__(
-        self, name: str, *, lifespan: Lifespan[Resources], version: str | None = None
+        self,
+        name: str,
+        *,
+        lifespan: Lifespan[Resources],
+        version: str | None = None,
+        delayed_events: bool = False,
     ) -> None: ...
 
     def __init__(
@@ -73,12 +85,18 @@ class Service(Generic[Resources]):
         *,
         lifespan: Lifespan[Resources] | None = None,
         version: str | None = None,
+        delayed_events: bool = False,
     ) -> None:
         self.name = name
         self.version = installed_version(name) if version is None else version
         self.registry = Registry()
         self.lifespan = lifespan
         self.held = Held()
+        if delayed_events:
+            from chassis.contracts.delayed import Delays, delayed_type  # noqa: PLC0415 - only such a service needs it
+
+            self.held.delays = Delays(name)
+            self.registry.delayed = frozenset({delayed_type(name)})
         self.mounted: AsgiApp | None = None
         self.direct: Direct | None = None
         """Set while the service is connected."""
@@ -214,7 +232,14 @@ class Service(Generic[Resources]):
 
         return register
 
-    async def publish(self, message: Message, *, id: str | None = None) -> str:  # noqa: A002 - what CloudEvents calls it
+    async def publish(
+        self,
+        message: Message,
+        *,
+        after: timedelta | None = None,
+        at: datetime | None = None,
+        id: str | None = None,  # noqa: A002 - what CloudEvents calls it
+    ) -> str:
         """Publish `message` from anywhere but a handler; returns its id once the event is safe.
 
         That is when the broker has confirmed it or, with the inbox in PostgreSQL, when it is in the
@@ -222,8 +247,20 @@ class Service(Generic[Resources]):
         Raises Unavailable if the broker or the database is away, without waiting for its return,
         Unpublishable if the event can never be published, and NotConnected unless the service runs.
         In a script, `async with connected(service):` connects it.
+
+        With `after` the event waits for so long from now, with `at` until then, in the service's
+        own queue; it is never published earlier, and `cancel` takes it back. Raises BadDelay, and
+        NotDelaying unless the service has `delayed_events=True`.
         """
-        return await self._connected("publish").publish(message, id)
+        return await self._connected("publish").publish(message, id, after, at)
+
+    async def cancel(self, id: str) -> bool:  # noqa: A002 - what CloudEvents calls it
+        """Take back the delayed event with this `id`; it is not published then.
+
+        False if it is published already, or taken back. It counts from this call on, whatever
+        becomes of the handler that calls. Raises Unavailable, NotDelaying, NotConnected.
+        """
+        return await self._connected("cancel").cancel(id)
 
     def transaction(self, *, key: str | None = None) -> "AbstractAsyncContextManager[Writing]":
         """A transaction for what a request writes and publishes, with the inbox in PostgreSQL.

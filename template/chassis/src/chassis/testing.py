@@ -25,6 +25,7 @@ from chassis.batches.flushing import Flushing
 from chassis.bus import Failure, OnDelivery
 from chassis.bus.history import History
 from chassis.bus.memory import MemoryBus
+from chassis.contracts.delayed import Delays
 from chassis.contracts.envelope import (
     AMQP_PREFIX,
     EncodedEvent,
@@ -105,8 +106,8 @@ class Harness:
         self.delays: list[float] = []
         """Seconds that each retry would have waited."""
         self.waiting: list[EncodedEvent] = []
-        """Wake-ups of processes that are not due yet."""
-        self.own_types = service.registry.wakeups
+        """Wake-ups of processes and delayed events that are not due yet."""
+        self.own_types = service.registry.wakeups | service.registry.delayed
         self._now = now or datetime.now(UTC)
         self._ticked = dict.fromkeys(service.registry.schedules, self._now)
         self._fence = 0
@@ -132,12 +133,16 @@ class Harness:
                     self._database, settings.lease_seconds, settings.retention_seconds
                 )
                 database = await stack.enter_async_context(scratch)
-                inbox = TellingInbox(database, _current.get, bus.publish)
+                inbox = TellingInbox(database, lambda: _current.get(None), bus.publish)
                 processes = database.processes(self._service.name)
             self._processes = processes
             metrics = assemble.metrics_of(self._service)
             publisher = Publisher(bus, metrics, NoTraces(), settings.max_body_bytes)
-            self._service.direct = Direct(self._service.name, publisher, inbox)
+            held = self._service.held
+            if held.delays is not None:  # which then wait by the harness' time
+                stack.callback(setattr, held, "delays", held.delays)
+                held.delays = Delays(self._service.name, lambda: self._now)
+            self._service.direct = Direct(self._service.name, publisher, inbox, held)
             stack.callback(setattr, self._service, "direct", None)
             self._consumer = assemble.consumer_of(
                 self._service,
@@ -210,7 +215,7 @@ class Harness:
         return outcome if shared is None or outcome == "dead" else shared
 
     async def advance(self, by: timedelta) -> None:
-        """Let the time pass that otherwise stands still, with its wake-ups and ticks in order."""
+        """Let the time pass that otherwise stands still, with all that is due in it, in order."""
         until = self._now + by
         while due := [event for event in self._expected() if _due(event) <= until]:
             first = min(due, key=_due)
@@ -240,7 +245,7 @@ class Harness:
             body.result()
 
     def _expected(self) -> Iterator[EncodedEvent]:
-        """The wake-ups that wait, and the next tick of each schedule."""
+        """What waits, and the next tick of each schedule."""
         yield from self.waiting
         for type_, schedule in self._service.registry.schedules.items():
             from chassis.schedule.ticks import to_tick_event  # noqa: PLC0415 - only schedules need it
@@ -264,8 +269,8 @@ class Harness:
 
 
 def _due(event: EncodedEvent) -> datetime:
-    """When a wake-up is due."""
-    assert event.envelope.time is not None  # noqa: S101 - every wake-up has one
+    """When an event is due that waits."""
+    assert event.envelope.time is not None  # noqa: S101 - each has one
     return event.envelope.time
 
 
@@ -338,4 +343,5 @@ class _Inbox(MemoryInbox):
 
     async def complete(self, lease: Lease) -> None:
         await super().complete(lease)
-        _current.get().handled = True
+        if (delivery := _current.get(None)) is not None:
+            delivery.handled = True

@@ -14,6 +14,7 @@ from urllib.parse import quote, unquote
 
 CONTENT_TYPE = "application/protobuf"
 SPEC_VERSION = "1.0"
+LONGEST_ATTRIBUTE = 1024
 
 AMQP_PREFIX = "cloudEvents:"
 AMQP_PREFIX_ALTERNATIVE = "cloudEvents_"
@@ -89,6 +90,20 @@ class EncodedEvent:
 
     envelope: Envelope
     body: bytes
+
+
+class BadKey(ValueError):
+    """An id or a key that no event can have."""
+
+
+def checked(what: str, given: str) -> str:
+    """`given`, an id or a key. Raises BadKey."""
+    if not 0 < len(given) <= LONGEST_ATTRIBUTE:
+        raise BadKey(
+            f"an {what} has 1 to {LONGEST_ATTRIBUTE} characters, this one has {len(given)}: leave "
+            "it out, or shorten it"
+        )
+    return given
 
 
 def derived_id(key: str, index: int) -> str:
@@ -207,15 +222,12 @@ def _from_rfc_3339(text: str) -> datetime:
     return last + timedelta(seconds=1)
 
 
-_LONGEST_ATTRIBUTE = 1024
-
-
 def _required(name: str, value: object) -> str:
     if not isinstance(value, str) or not value:
         raise EnvelopeError(f"header {name} is {_shown(value)}, expected a non-empty string")
-    if len(value) > _LONGEST_ATTRIBUTE:
+    if len(value) > LONGEST_ATTRIBUTE:
         raise EnvelopeError(
-            f"header {name} has {len(value)} characters, at most {_LONGEST_ATTRIBUTE} allowed"
+            f"header {name} has {len(value)} characters, at most {LONGEST_ATTRIBUTE} allowed"
         )
     return value
 

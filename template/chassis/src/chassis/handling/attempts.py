@@ -19,7 +19,6 @@ from chassis.contracts.event_types import NotAnEvent, event_type, event_without_
 from chassis.handling.deadlines import Deadlines
 from chassis.handling.endings import End, Ending, Interrupted, Retry, class_and_place
 from chassis.handling.leases import Work
-from chassis.handling.setup import SetupFault
 from chassis.handling.surroundings import Surroundings
 from chassis.handling.transactions import Transactions
 from chassis.handling.turns import Turns
@@ -29,9 +28,10 @@ from chassis.inbox import (
     Refusal,
     Refused,
     inbox_key,
+    own_key,
     payload_digest,
 )
-from chassis.retry import NoSuchProcess, NotYet, Reject, RetryPolicy
+from chassis.retry import NoSuchProcess, NotYet, Reject, RetryPolicy, SetupFault
 from chassis.telemetry.logs import handling
 from chassis.telemetry.metrics import HandlerMetrics
 from chassis.telemetry.traces import Carrier
@@ -151,16 +151,15 @@ class Attempts:
             return inbox_key(self._service, route.name, event_key), payload_digest(
                 case.delivery.body
             )
-        own_key = route.event_key(case.event)
-        if not isinstance(own_key, str) or not own_key:
+        own: object = route.event_key(case.event)
+        if not isinstance(own, str) or not own:
             raise ValueError(
-                f"the key function of handler {route.name} gave {own_key!r}, "
+                f"the key function of handler {route.name} gave {own!r}, "
                 "expected a non-empty string"
             )
         # The event is the upcast one, so its key is the same for every version that was sent.
         event = event_without_version(event_type(case.event))
-        key = inbox_key(self._service, route.name, f"{event}\0{own_key}")
-        return key, payload_digest(own_key.encode())
+        return own_key(self._service, route.name, event, own)
 
     def _refused(self, case: Case, route: Route, claim: Refused) -> Ending:
         if claim.refusal is Refusal.DUPLICATE:

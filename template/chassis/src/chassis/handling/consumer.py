@@ -15,8 +15,9 @@ from chassis.handling.intake import Intake
 from chassis.handling.leases import LeaseKeeper
 from chassis.handling.outage import StoreOutage
 from chassis.handling.pauses import Pauses
-from chassis.handling.setup import SetupFault, SetupPause
+from chassis.handling.setup import SetupPause
 from chassis.inbox import InboxUnavailable
+from chassis.retry import SetupFault
 from chassis.telemetry.metrics import Metrics
 
 

@@ -7,12 +7,9 @@ and no broker.
 import structlog
 
 from chassis.handling.pauses import Pauses
+from chassis.retry import SetupFault
 
 _log = structlog.get_logger(__name__)
-
-
-class SetupFault(RuntimeError):
-    """The service is set up so that a handler cannot work; the message says how to mend it."""
 
 
 class SetupPause:

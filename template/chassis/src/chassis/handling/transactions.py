@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 from chassis.contracts.envelope import EncodedEvent
 from chassis.handling.endings import Interrupted
 from chassis.handling.leases import LeaseKeeper, Phase, Work
-from chassis.handling.setup import SetupFault
 from chassis.handling.shared import Group, Share
 from chassis.inbox import Inbox, Lease, LeaseLost, Transaction, TransactionalInbox
+from chassis.retry import SetupFault
 
 if TYPE_CHECKING:
     from psycopg import AsyncConnection

@@ -201,6 +201,11 @@ def inbox_key(service: str, handler: str, event_key: str) -> str:
     return blake2b(f"{service}\0{handler}\0{event_key}".encode(), digest_size=16).hexdigest()
 
 
+def own_key(service: str, handler: str, event: str, key: str) -> tuple[str, str]:
+    """Key and digest of the claim on an `event`, of any version, that has a `key` of its own."""
+    return inbox_key(service, handler, f"{event}\0{key}"), payload_digest(key.encode())
+
+
 def payload_digest(body: bytes) -> str:
     """A 64-bit hash of the payload: tells a duplicate from another event under the same id."""
     return blake2b(body, digest_size=8).hexdigest()

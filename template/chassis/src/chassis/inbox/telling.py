@@ -26,18 +26,21 @@ class Claimant(Protocol):
 
 
 class TellingInbox:
-    """As `inbox`. `claimant` gives who asks now, `publish` takes the stored events."""
+    """As `inbox`. `claimant` gives the event that asks now, if one does.
+
+    `publish` takes the stored events.
+    """
 
     def __init__(
         self,
         inbox: TransactionalInbox,
-        claimant: Callable[[], Claimant],
+        claimant: Callable[[], Claimant | None],
         publish: Callable[[EncodedEvent], Awaitable[None]],
     ) -> None:
         self._inbox = inbox
         self._claimant = claimant
         self._publish = publish
-        self._claimants: dict[str, Claimant] = {}
+        self._claimants: dict[str, Claimant | None] = {}
         self.open, self.close, self.ping = inbox.open, inbox.close, inbox.ping
         self.extend, self.release = inbox.extend, inbox.release
         self.migrate, self.outbox, self.on_stored = inbox.migrate, inbox.outbox, inbox.on_stored
@@ -70,7 +73,8 @@ class TellingInbox:
 
     async def _completed(self, leases: Sequence[Lease], events: Sequence[EncodedEvent]) -> None:
         for lease in leases:
-            self._claimants[lease.key].handled = True
+            if (claimant := self._claimants[lease.key]) is not None:
+                claimant.handled = True
         for event in events:
             await self._publish(event)
 

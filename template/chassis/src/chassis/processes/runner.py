@@ -35,7 +35,7 @@ from chassis.processes.store import (
     decoded,
 )
 from chassis.processes.wakeups import WakeUp, from_body, to_wakeup_event, wakeups_of
-from chassis.retry import Doomed, NoSuchProcess, NotYet
+from chassis.retry import Doomed, NoSuchProcess, NotYet, not_before
 from chassis.telemetry.processes import Counts, ProcessMetrics
 
 if TYPE_CHECKING:
@@ -45,10 +45,6 @@ CONFLICT_SECONDS = (0.01, 0.25)
 """Before a step starts again after a conflict. The first wait is doubled, up to the second."""
 TRIES = 10
 """Conflicts in a row after which the event goes back to the broker for a moment."""
-SOON_SECONDS = 0.2
-"""A wake-up goes to wait for half of its time again and again, until less than this is left."""
-LONGEST_SECONDS = 3600.0
-"""A wake-up shows itself this often: a stream drops what waits for longer than it keeps."""
 LINE_SECONDS = 1.0
 """How long an event waits for an earlier one of its process in this replica."""
 
@@ -87,10 +83,7 @@ class Runner:
             wakeup = from_body(event)
         except ValueError as error:
             raise Doomed("undecodable", str(error)) from error
-        early = (wakeup.due - self._now()).total_seconds()
-        if early > 0:
-            # RabbitMQ rounds a delay up to the next of its own, which is at most twice as long.
-            raise NotYet(min(early / 2, LONGEST_SECONDS) if early > SOON_SECONDS else early)
+        not_before(wakeup.due, self._now())
         process = processes.get(wakeup.at.process)
         step = None if process is None else process.wakers.get(wakeup.name)
         if step is None:

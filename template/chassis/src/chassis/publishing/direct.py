@@ -4,29 +4,36 @@ Knows the ports (bus, inbox), no broker and no store. With an outbox, events go 
 one, the broker confirms them.
 """
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from google.protobuf.message import Message
 
-from chassis.contracts.envelope import EncodedEvent, derived_id
+from chassis.context import Held
+from chassis.contracts.envelope import EncodedEvent, checked, derived_id
 from chassis.contracts.event_types import to_event
 from chassis.inbox import (
     Inbox,
     InboxUnavailable,
+    Lease,
+    Refusal,
     RequestTransaction,
     TransactionalInbox,
     inbox_key,
 )
+from chassis.publishing.delayed import claim_of
 from chassis.publishing.publisher import Publisher
 from chassis.telemetry.traces import incoming
 
 if TYPE_CHECKING:
     from psycopg import AsyncConnection
 
-LONGEST_ID = 1024
+BUSY_SECONDS = 0.1
+"""Between two tries to cancel an event that a replica looks at."""
 _REQUESTS = "<requests>"
 """In the place of a handler's name, which has no such signs."""
 
@@ -35,42 +42,62 @@ class NoOutbox(RuntimeError):
     """`service.transaction()` cannot give one; the message names the setting."""
 
 
-class BadKey(ValueError):
-    """An id or a key that no event can have."""
-
-
 class Direct:
     """Publishes events of the service `source`."""
 
-    def __init__(self, source: str, publisher: Publisher, inbox: Inbox) -> None:
+    def __init__(self, source: str, publisher: Publisher, inbox: Inbox, held: Held) -> None:
         self._source = source
         self._publisher = publisher
-        self._inbox = inbox if isinstance(inbox, TransactionalInbox) else None
+        self._inbox = inbox
+        self._outbox = inbox if isinstance(inbox, TransactionalInbox) else None
+        self._held = held
 
-    async def publish(self, message: Message, id_: str | None) -> str:
+    async def publish(
+        self,
+        message: Message,
+        id_: str | None = None,
+        after: timedelta | None = None,
+        at: datetime | None = None,
+    ) -> str:
         """See Service.publish."""
-        event = to_event(message, source=self._source, id_=_checked("id", id_))
-        if self._inbox is None:
+        id_ = None if id_ is None else checked("id", id_)
+        event = to_event(message, source=self._source, id_=id_)
+        event = self._held.put_off(event, after, at)
+        if self._outbox is None:
             await self._publisher.publish(event, incoming.get())
         else:
             self._publisher.check([event])
-            await self._inbox.store([_traced(event)])
+            await self._outbox.store([_traced(event)])
         return event.envelope.id
+
+    async def cancel(self, id_: str) -> bool:
+        """See Service.cancel. The claim that an event needs to be published is taken for good."""
+        self._held.needs_delays()
+        key, digest = claim_of(self._source, checked("id", id_))
+        while True:
+            claim = await self._inbox.claim(key, digest)
+            if isinstance(claim, Lease):
+                await self._inbox.complete(claim)
+                return True
+            if claim.refusal is not Refusal.BUSY:
+                return False
+            await asyncio.sleep(min(claim.retry_after, BUSY_SECONDS))
 
     @asynccontextmanager
     async def transaction(self, key: str | None) -> AsyncIterator["Writing"]:
         """See Service.transaction."""
-        if self._inbox is None:
+        if self._outbox is None:
             raise NoOutbox(
                 "service.transaction() needs the inbox in the PostgreSQL database of the request's "
                 "tables: set CHASSIS_INBOX_URL=postgresql://… and depend on "
                 "dockyard-chassis[postgres], or use service.publish(); in a test, give the harness "
                 "a database"
             )
-        _checked("key", key)
-        stored_key = None if key is None else inbox_key(self._source, _REQUESTS, key)
-        transaction = await self._inbox.begin_request(stored_key)
-        writing = Writing(transaction, self._source, stored_key or uuid4().hex)
+        stored_key = (
+            None if key is None else inbox_key(self._source, _REQUESTS, checked("key", key))
+        )
+        transaction = await self._outbox.begin_request(stored_key)
+        writing = Writing(transaction, self._source, stored_key or uuid4().hex, self._held)
         try:
             yield writing
             if not transaction.repeated:
@@ -90,12 +117,13 @@ class Direct:
 class Writing:
     """A request's own writes and its events: all or nothing."""
 
-    def __init__(self, transaction: RequestTransaction, source: str, key: str) -> None:
+    def __init__(self, transaction: RequestTransaction, source: str, key: str, held: Held) -> None:
         self.outgoing: list[EncodedEvent] = []
         """The events that `publish` collected so far, in order."""
         self._transaction = transaction
         self._source = source
         self._key = key
+        self._held = held
 
     @property
     def connection(self) -> "AsyncConnection[tuple[Any, ...]]":
@@ -110,23 +138,22 @@ class Writing:
         """
         return self._transaction.repeated
 
-    def publish(self, message: Message) -> str:
-        """Publish `message` with the commit; gives its id.
+    def publish(
+        self,
+        message: Message,
+        *,
+        after: timedelta | None = None,
+        at: datetime | None = None,
+        id: str | None = None,  # noqa: A002 - what CloudEvents calls it
+    ) -> str:
+        """Publish `message` with the commit, or later: see Service.publish. Gives its id.
 
-        The id is derived from the key and the order of the calls.
+        Unless given, the id is derived from the key and the order of the calls.
         """
-        id_ = derived_id(self._key, len(self.outgoing))
-        self.outgoing.append(to_event(message, source=self._source, id_=id_))
+        id_ = derived_id(self._key, len(self.outgoing)) if id is None else checked("id", id)
+        event = to_event(message, source=self._source, id_=id_)
+        self.outgoing.append(self._held.put_off(event, after, at))
         return id_
-
-
-def _checked(what: str, given: str | None) -> str | None:
-    if given is not None and not 0 < len(given) <= LONGEST_ID:
-        raise BadKey(
-            f"an {what} has 1 to {LONGEST_ID} characters, this one has {len(given)}: leave it out, "
-            "or shorten it"
-        )
-    return given
 
 
 def _traced(event: EncodedEvent) -> EncodedEvent:

@@ -29,7 +29,7 @@ from chassis.publishing.direct import Direct
 from chassis.publishing.publisher import Publisher
 from chassis.replica.relay import Relay
 from chassis.replica.routes import Routes
-from chassis.retry import RetryPolicy
+from chassis.retry import LONGEST_SECONDS, RetryPolicy
 from chassis.service import Service, installed_version
 from chassis.settings import Settings, SettingsError
 from chassis.telemetry.metrics import Metrics
@@ -86,7 +86,9 @@ def parts(service: Service, settings: Settings) -> Parts:
     consumer = consumer_of(
         service, settings, bus, inbox, metrics=metrics, traces=traces, processes=processes
     )
-    direct = Direct(service.name, publisher, inbox)
+    if service.held.delays is not None:
+        _require_memory(settings)
+    direct = Direct(service.name, publisher, inbox, service.held)
     ticker = _ticker(service, settings, publisher) if service.registry.schedules else None
     return Parts(bus, inbox, consumer, relay, direct, metrics, traces, processes, ticker)
 
@@ -104,6 +106,20 @@ def _ticker(service: Service, settings: Settings, publisher: Publisher) -> "Tick
                 "handled would be made up for"
             )
     return Ticker(service.name, schedules, publisher)
+
+
+def _require_memory(settings: Settings) -> None:
+    """Raises SettingsError if a delayed event, or that it is cancelled, would be forgotten."""
+    least = 3 * LONGEST_SECONDS
+    for name, seconds in (
+        ("CHASSIS_RETENTION_SECONDS", settings.retention_seconds),
+        ("CHASSIS_NATS_MAX_AGE_SECONDS", settings.nats_max_age_seconds),
+    ):
+        if seconds is not None and seconds < least:
+            raise SettingsError(
+                f"{name}={seconds:g} must be at least {least:g} with delayed_events=True: "
+                "a delayed event shows itself every hour or two, and is looked up then"
+            )
 
 
 def _require_no_transaction(service: Service) -> None:
@@ -136,12 +152,12 @@ def consumer_of(
 ) -> Consumer:
     """The way from `bus` through the handlers of `service`. `hold_seconds`: see Limits.
 
-    A service with processes needs their store; `now` is their clock. `paced`: see Routes.
-    Raises SettingsError.
+    A service with processes needs their store. `now` is the clock of what waits, `paced`: see
+    Routes. Raises SettingsError.
     """
     publisher = Publisher(bus, metrics, traces, settings.max_body_bytes)
     steps = None if processes is None else _steps(processes, service.name, metrics, publisher, now)
-    routes = Routes(service, settings, metrics, steps, paced=paced)
+    routes = Routes(service, settings, metrics, steps, now=now, paced=paced)
     return wire(
         Identity(service.name, service.version),
         routes.entries("shared"),

@@ -4,6 +4,7 @@ Starts nothing. Knows no broker and no store.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
+from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -43,6 +44,7 @@ class Routes:
         metrics: Metrics,
         steps: "Runner | None" = None,
         *,
+        now: Callable[[], datetime],
         paced: bool,
     ) -> None:
         self._registry = service.registry
@@ -52,6 +54,8 @@ class Routes:
         self._own = own_policies(service, settings)
         self._paced = paced
         self._steps = steps
+        self._service = service.name
+        self._now = now
         self._collectors = {
             handler: self._collector(handler)
             for handler in service.registry.handlers
@@ -69,6 +73,7 @@ class Routes:
         if mode == "shared":
             entries |= {type_: self._wakeups(type_) for type_ in self._registry.wakeups}
             entries |= {type_: self._ticks(type_) for type_ in self._registry.schedules}
+            entries |= {type_: self._delayed(type_) for type_ in self._registry.delayed}
         return entries
 
     def _wakeups(self, type_: str) -> Entry:
@@ -91,6 +96,20 @@ class Routes:
         return Entry(
             ticks.parse, (route,), self._metrics.for_type(type_, "shared"), ticks.parse_json
         )
+
+    def _delayed(self, type_: str) -> Entry:
+        """How the events that wait are published."""
+        from chassis.contracts import delayed  # noqa: PLC0415 - only delayed events need it
+        from chassis.publishing.delayed import DELAYED, Delayed  # noqa: PLC0415 - likewise
+
+        route = Route(
+            Delayed(self._service, self._now).publish,
+            DELAYED,
+            delayed.carried_id,
+            self._metrics.for_handler(type_, DELAYED),
+        )
+        metrics = self._metrics.for_type(type_, "shared")
+        return Entry(delayed.parse, (route,), metrics, delayed.parse_json)
 
     def _route(self, type_: str, handler: Registered) -> Route:
         limits = holding(handler, self._settings).limits()

@@ -21,7 +21,7 @@ CONNECT_SECONDS = 5.0
 
 @asynccontextmanager
 async def connected(service: Service[Any], settings: Settings | None = None) -> AsyncIterator[None]:
-    """`service.publish` and `service.transaction` work in the block, where no replica runs.
+    """`service.publish`, `cancel` and `transaction` work in the block, where no replica runs.
 
     CHASSIS_* variables set it up, unless `settings` does. With the inbox in PostgreSQL it needs no
     broker: a replica publishes what the block stores. Raises Unavailable, SettingsError.
@@ -34,9 +34,11 @@ async def connected(service: Service[Any], settings: Settings | None = None) -> 
         if isinstance(inbox, TransactionalInbox):
             await inbox.open()
         else:
+            if service.held.delays is not None:
+                await inbox.open()  # only a cancellation needs it
             await bus.start()
             await _ready(bus, settings)
-        service.direct = Direct(service.name, publisher, inbox)
+        service.direct = Direct(service.name, publisher, inbox, service.held)
         yield
     finally:
         service.direct = None

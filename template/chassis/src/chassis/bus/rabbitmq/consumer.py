@@ -232,7 +232,7 @@ class RabbitDelivery:
     async def later(self, delay: float, *, counted: bool) -> bool:
         if not self.settleable:
             return False
-        if not counted and self._received.failed_deliveries and self._held < HELD_SECONDS:
+        if not counted and self._received.failed_deliveries and self._held + delay <= HELD_SECONDS:
             # A copy would begin a new count, and an event that kills its process would never end:
             # its next delivery waits for the lease that the dead process has left.
             self._held += delay
