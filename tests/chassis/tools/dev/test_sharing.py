@@ -2,6 +2,7 @@
 
 import asyncio
 import fcntl
+import os
 import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
@@ -16,8 +17,10 @@ from chassis.contracts.envelope import EncodedEvent, Envelope
 from chassis.tools.dev import SERVERS
 from chassis.tools.dev.nats import NATS
 from chassis.tools.dev.postgres import POSTGRES
+from chassis.tools.dev.redis import REDIS
 from chassis.tools.dev.server import ServerMissingError
 from chassis.tools.dev.sharing import shared
+from tests.brokers.binaries import find
 from tests.brokers.process import running
 from tests.chassis.conftest import LogLines
 from tests.chassis.tools.dev.conftest import keeper
@@ -172,6 +175,38 @@ async def test_a_server_ends_with_a_keeper_that_was_killed(folder: Path) -> None
     async with shared(NATS, folder, "billing-svc", None):
         keeper(folder).kill()
         await eventually(lambda: not running(folder), PATIENCE_WITH_PROCESSES)
+
+
+DOCKER = """\
+#!/bin/sh
+case "$1" in
+  rm) echo "$3" >> {folder}/removed ;;
+  run)
+    for word; do case "$word" in 127.0.0.1:*:6379) port=${{word#*:}} ;; esac; done
+    echo "requirepass $PASSWORD" | {redis} - --port ${{port%:*}} --dir {folder} ;;
+esac
+"""
+
+
+@pytest.mark.parametrize("killed", [False, True], ids=["stopped", "killed"])
+async def test_a_container_serves_and_is_removed(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, *, killed: bool
+) -> None:
+    """With a docker that runs the program instead of the image."""
+    docker = folder / "docker"
+    docker.write_text(DOCKER.format(folder=folder, redis=find("redis-server")))
+    docker.chmod(0o755)
+    monkeypatch.setenv("PATH", str(folder), prepend=os.pathsep)
+    contained = replace(REDIS, programs={"no-such-server": ()})
+    async with shared(contained, folder / "acme", "billing-svc", "redis:8") as url:
+        assert await written_to_redis(url) == 1
+        removed = folder / "removed"
+        assert not removed.exists()
+        if killed:
+            keeper(folder).kill()
+            await eventually(removed.exists, PATIENCE_WITH_PROCESSES)
+    assert removed.read_text().startswith("dockyard-acme-")
+    await eventually(lambda: not running(folder), PATIENCE_WITH_PROCESSES)
 
 
 async def test_a_server_that_does_not_start_is_told_with_its_own_words(folder: Path) -> None:
