@@ -73,7 +73,7 @@ class RabbitMQ:
             capture_output=True,
             text=True,
             check=True,
-            timeout=60,
+            timeout=300,
         ).stdout
 
     @contextmanager

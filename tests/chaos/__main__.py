@@ -5,7 +5,7 @@ import logging
 import sys
 import tempfile
 from collections.abc import Sequence
-from math import ceil
+from math import ceil, inf
 from pathlib import Path
 
 from tests.chaos.handlers import EXTRAS, HANDLERS
@@ -48,6 +48,9 @@ def main() -> int:
         help="only this store; bus: the bus keeps the inbox too",
     )
     parser.add_argument(
+        "--minutes", type=float, default=inf, help="no fault begins after so many, on each bus"
+    )
+    parser.add_argument(
         "--nodes", type=int, choices=[1, 3], action="append", help="only a bus of so many nodes"
     )
     options = parser.parse_args()
@@ -87,6 +90,7 @@ def main() -> int:
                 faults=faults,
                 seed=options.seed,
                 nodes=nodes,
+                minutes=options.minutes,
             )
             reports.append(report)
     _print(reports)

@@ -16,7 +16,7 @@ from tests.chaos.faults import Fault, kill_replica, suspended, terminate_replica
 from tests.chaos.world import World
 from tests.e2e.publishers import bare_publisher, signed_up
 
-FROZEN_SECONDS = 12.0
+FROZEN_SECONDS = 10.0
 """Longer than the other nodes wait for a leader's sign of life."""
 _PATIENCE = 60.0
 _TIMED_OUT_SECONDS = 4.0
@@ -73,13 +73,13 @@ def freeze_leader(made: World, chance: random.Random) -> None:
 def cut_off_leader(made: World, chance: random.Random) -> None:
     cluster = _of(made)
     with cluster.lines.isolated(cluster.whole()):
-        time.sleep(4 + chance.random() * 8)
+        time.sleep(3 + chance.random() * 5)
 
 
 def cut_off_follower(made: World, chance: random.Random) -> None:
     cluster = _of(made)
     with cluster.lines.isolated(*_followers(cluster, chance)[:1]):
-        time.sleep(4 + chance.random() * 8)
+        time.sleep(3 + chance.random() * 5)
 
 
 def cut_all_apart(made: World, chance: random.Random) -> None:

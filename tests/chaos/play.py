@@ -2,8 +2,11 @@
 
 import asyncio
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from math import inf
 from pathlib import Path
+from time import monotonic
 
 from tests.chaos import cluster_faults, table
 from tests.chaos.faults import WEIGHTS, chosen, inject
@@ -30,11 +33,12 @@ def play(
     faults: int,
     seed: int,
     nodes: int = 1,
+    minutes: float = inf,
 ) -> Report:
     """Publish `events` and inject `faults`, both by chance from `seed`, until each event has ended.
 
-    An event without an end when patience is over is lost. Each pair of bus and store has its own
-    faults, and so has a cluster of `nodes`.
+    No fault begins after `minutes`. An event without an end when patience is over is lost. Each
+    pair of bus and store has its own faults, and so has a cluster of `nodes`.
     """
     chance = random.Random(f"{seed} {bus} {store}")
     with world(bus, service, folder, store=store, nodes=nodes) as made:
@@ -45,7 +49,8 @@ def play(
         odd = chance.sample(ids, 2 * max(1, events // 200))
         poison, slow = set(odd[::2]), set(odd[1::2])
         kinds = dict.fromkeys(poison, "poison") | dict.fromkeys(slow, "slow")
-        copies = asyncio.run(_load(made, ids, kinds, faults, chance))
+        storm = partial(_storm, made, faults, monotonic() + 60 * minutes)
+        copies = asyncio.run(_load(made, ids, kinds, faults, storm, chance))
         good = set(ids) - poison
         at_rest = happens(lambda: _at_rest(made, good), PATIENCE)
         return Report(
@@ -76,12 +81,15 @@ def _at_rest(made: World, good: set[str]) -> bool:
 
 
 async def _load(
-    made: World, ids: Sequence[str], kinds: Mapping[str, str], faults: int, chance: random.Random
+    made: World,
+    ids: Sequence[str],
+    kinds: Mapping[str, str],
+    faults: int,
+    inject_all: Callable[[random.Random], None],
+    chance: random.Random,
 ) -> int:
     """Publish while the faults happen, and again if a confirm fails. Returns the copies sent."""
-    storm = asyncio.create_task(
-        asyncio.to_thread(_storm, made, faults, random.Random(chance.random()))
-    )
+    storm = asyncio.create_task(asyncio.to_thread(inject_all, random.Random(chance.random())))
     waiting = list(ids)
     chance.shuffle(waiting)
     pace = max(1, len(ids) // max(1, faults))
@@ -116,7 +124,9 @@ async def _publish(
     return len(copies)
 
 
-def _storm(made: World, faults: int, chance: random.Random) -> None:
+def _storm(made: World, faults: int, end: float, chance: random.Random) -> None:
     weights = cluster_faults.weights(made) if made.cluster else WEIGHTS
     for fault in chosen(faults, chance, weights):
+        if monotonic() > end:
+            return
         inject(made, fault, chance)
