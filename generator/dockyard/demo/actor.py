@@ -6,7 +6,7 @@ import signal
 import subprocess
 import urllib.request
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.error import URLError
@@ -34,19 +34,22 @@ class Actor:
     _counted: Counter[str] = field(default_factory=Counter)
     """Deliveries by outcome of the processes that have ended: counters end with their process."""
 
-    def run(self, *arguments: str) -> str:
+    def run(self, *arguments: str, meanwhile: Callable[[], None] | None = None) -> str:
         """The output of one of the service's commands. Raises ToolFailed."""
-        done = subprocess.run(  # noqa: S603 - the rendered service's own command
+        with subprocess.Popen(  # noqa: S603 - the rendered service's own command
             [self.folder / ".venv/bin" / self.name, *arguments],
             cwd=self.folder,
             env=self.env,
-            check=False,
-            capture_output=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
-        )
-        if done.returncode:
-            raise ToolFailed(f"run {self.name} {arguments[0]}", done.stderr or done.stdout)
-        return done.stdout
+        ) as command:
+            if meanwhile is not None:
+                meanwhile()
+            output, errors = command.communicate()
+        if command.returncode:
+            raise ToolFailed(f"run {self.name} {arguments[0]}", errors or output)
+        return output
 
     def post(
         self, path: str, body: Mapping[str, object], key: str

@@ -1,6 +1,7 @@
 """The first steps of the story: sign-ups, which two services handle."""
 
 import time
+from collections.abc import Callable
 
 from dockyard.demo import stage, team
 from dockyard.demo.actor import Actor
@@ -51,9 +52,7 @@ class SignUps:
 
     def _kill(self) -> None:
         self._show.step("welcome-svc is killed while it works; sign-ups go on; it catches up")
-        self._publish("early", SIGN_UP, WHILE_KILLED)
-        self._show.command(["kill", "-KILL", str(self._welcome.pid)], "welcome-svc")
-        self._welcome.kill()
+        self._publish("early", SIGN_UP, WHILE_KILLED, meanwhile=self._kill_at_work)
         events = self._publish("late", SIGN_UP, WHILE_KILLED)
         self._until_handled(self._billing, events)
         self._show.fact(f"billing-svc did not notice: all {len(events)} handled")
@@ -63,6 +62,15 @@ class SignUps:
         self._start(self._welcome)
         self._until_handled(self._welcome, everything)
         self._show.fact(f"welcome-svc has caught up: all {len(everything)} handled")
+
+    def _kill_at_work(self) -> None:
+        """Its calls of the provider have been made, and wait for their answers."""
+        stage.wait_for(
+            lambda: self._provider.handled("welcome-svc", _ids("early", WHILE_KILLED)) > 0,
+            "welcome-svc at work",
+        )
+        self._show.command(["kill", "-KILL", str(self._welcome.pid)], "welcome-svc")
+        self._welcome.kill()
 
     def _poison(self) -> None:
         welcome = self._welcome
@@ -108,13 +116,15 @@ class SignUps:
         self._show.command([actor.name, "run"])
         actor.start()
 
-    def _publish(self, id_: str, json: str, count: int = 1) -> list[str]:
+    def _publish(
+        self, id_: str, json: str, count: int = 1, meanwhile: Callable[[], None] | None = None
+    ) -> list[str]:
         arguments = ["publish", "UserSignedUp", "--id", id_, "--json", json]
         if count > 1:
             arguments += ["--count", str(count)]
         self._show.command([self._welcome.name, *arguments])
-        self._welcome.run(*arguments)
-        events = [id_] if count == 1 else [f"{id_}-{number}" for number in range(1, count + 1)]
+        self._welcome.run(*arguments, meanwhile=meanwhile)
+        events = _ids(id_, count)
         self.published += events
         return events
 
@@ -135,6 +145,10 @@ class SignUps:
             lambda: self._provider.handled(actor.name, events) == len(events),
             f"{actor.name} handling {len(events)} events",
         )
+
+
+def _ids(id_: str, count: int) -> list[str]:
+    return [id_] if count == 1 else [f"{id_}-{number}" for number in range(1, count + 1)]
 
 
 def _end_of_traceback(letter: str) -> str:

@@ -15,20 +15,18 @@ service = Service("billing-svc")
 
 @service.on(UserSignedUp)
 async def open_account(event: UserSignedUp, ctx: Context) -> None:
-    await asyncio.sleep(0.005)  # the payment provider's round trip
     call_provider(service.name, ctx.event_id, ctx.idempotency_key)
+    await asyncio.sleep(0.2)  # until the payment provider has answered
     ctx.publish(AccountOpened(user_id=event.user_id, account_id=f"a-{event.user_id}"))
 
 
 @service.on(PaymentWanted)
 async def take_payment(event: PaymentWanted, ctx: Context) -> None:
-    await asyncio.sleep(0.005)
     call_provider(service.name, f"charge {event.order_id}", ctx.idempotency_key)
     ctx.publish(PaymentTaken(order_id=event.order_id))
 
 
 @service.on(RefundWanted)
 async def return_payment(event: RefundWanted, ctx: Context) -> None:
-    await asyncio.sleep(0.005)
     call_provider(service.name, f"refund {event.order_id}", ctx.idempotency_key)
     ctx.publish(PaymentReturned(order_id=event.order_id))

@@ -60,7 +60,7 @@ async def undone(state: OrderState, event: PaymentReturned, ctx: ProcessContext)
 
 @service.on(ShipmentWanted)
 async def ship(event: ShipmentWanted, ctx: Context) -> None:
-    await asyncio.sleep(0.1)  # the carrier's round trip
+    await asyncio.sleep(0.2)  # until the carrier has answered
     if event.country == "atlantis":
         ctx.publish(ShipmentRefused(order_id=event.order_id))
     else:

@@ -15,8 +15,8 @@ service = Service("welcome-svc")
 @service.on(UserSignedUp)
 async def send_welcome(event: UserSignedUp, ctx: Context) -> None:
     name, _domain = event.email.split("@")
-    await asyncio.sleep(0.005)  # the mail provider's round trip
     call_provider(service.name, ctx.event_id, ctx.idempotency_key)
+    await asyncio.sleep(0.2)  # until the mail provider has answered
     ctx.log.info("welcomed", name=name)
     ctx.publish(WelcomeSent(user_id=event.user_id))
 
