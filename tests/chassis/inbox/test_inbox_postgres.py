@@ -11,7 +11,8 @@ from uuid import uuid4
 import psycopg
 import pytest
 
-from chassis.inbox import InboxUnavailable, Lease, Refusal, Refused
+from chassis.contracts.envelope import EncodedEvent, Envelope
+from chassis.inbox import InboxUnavailable, Lease, LeaseLost, Refusal, Refused
 from chassis.inbox.postgres.database import Database
 from chassis.inbox.postgres.inbox import PostgresInbox
 from tests.brokers.process import Server, free_port
@@ -88,6 +89,49 @@ async def test_a_claim_that_somebody_is_committing_holds_up_no_other(
     assert isinstance(stalled, Refused)
     assert stalled.refusal is Refusal.BUSY
     assert len(others) == 20
+
+
+async def test_an_event_that_cannot_be_stored_fails_alone(url: str, admin: Connection) -> None:
+    inbox = PostgresInbox(url, 60, 60)
+    try:
+        await inbox.open()
+        leases = await asyncio.gather(*(_claimed(inbox) for _ in range(3)))
+        ends = await asyncio.gather(
+            inbox.complete_with(leases[0], [_event("a"), _event("b")]),
+            inbox.complete_with(leases[1], [_event("not\0stored")]),
+            inbox.complete_with(leases[2], [_event("c")]),
+            return_exceptions=True,
+        )
+    finally:
+        await inbox.close()
+    assert [type(end) for end in ends] == [type(None), InboxUnavailable, type(None)]
+    stored = await (
+        await admin.execute("SELECT source FROM chassis_outbox ORDER BY position")
+    ).fetchall()
+    assert sorted(stored) == [("a",), ("b",), ("c",)]
+    assert stored.index(("a",)) < stored.index(("b",))
+
+
+async def test_completions_that_travel_together_store_the_events_of_those_that_hold(
+    url: str, admin: Connection
+) -> None:
+    inbox = PostgresInbox(url, 60, 60)
+    try:
+        await inbox.open()
+        leases = await asyncio.gather(*(_claimed(inbox) for _ in range(3)))
+        await inbox.release(leases[1])
+        ends = await asyncio.gather(
+            inbox.complete_with(leases[0], [_event("a"), _event("b")]),
+            inbox.complete_with(leases[1], [_event("lost")]),
+            inbox.complete_with(leases[2], []),
+            return_exceptions=True,
+        )
+    finally:
+        await inbox.close()
+    assert [type(end) for end in ends] == [type(None), LeaseLost, type(None)]
+    stored = await admin.execute("SELECT source FROM chassis_outbox ORDER BY position")
+    assert await stored.fetchall() == [("a",), ("b",)]
+    assert await _value(admin, "SELECT count(*) FROM chassis_inbox WHERE done") == 2
 
 
 async def test_records_that_are_over_are_deleted_in_passing(url: str, admin: Connection) -> None:
@@ -249,3 +293,7 @@ async def test_the_hosts_of_a_url_are_tried_until_one_takes_writes(
         await _claimed(inbox)
     finally:
         await inbox.close()
+
+
+def _event(source: str) -> EncodedEvent:
+    return EncodedEvent(Envelope(uuid4().hex, source, "acme.signup.v1.UserSignedUp"), b"body")

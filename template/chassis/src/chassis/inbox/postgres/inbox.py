@@ -1,13 +1,13 @@
 """The inbox in PostgreSQL: a row a key, the server's clock throughout.
 
-One statement makes all claims that have come together, and one all completions without events. A
-claim commits by itself. The completion commits together with the outgoing events and with the
-handler's own writes, if any: the module `transaction` holds the claim's row until then. Knows
-nothing of buses and handlers.
+One statement makes all claims that have come together, and one all completions. A claim commits by
+itself. The completion commits together with the outgoing events and with the handler's own writes,
+if any: the module `transaction` holds the claim's row until then. Knows nothing of buses and
+handlers.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from types import MappingProxyType
+import asyncio
+from collections.abc import Callable, Sequence
 from typing import LiteralString
 
 import psycopg
@@ -28,7 +28,7 @@ from chassis.inbox.coalesced import Coalesced
 from chassis.inbox.outbox import Outbox
 from chassis.inbox.postgres import schema
 from chassis.inbox.postgres.database import Connection, Database
-from chassis.inbox.postgres.outbox import STORE, Bell, PostgresOutbox, stored
+from chassis.inbox.postgres.outbox import STORE_OF_EACH, Bell, PostgresOutbox, stored
 from chassis.inbox.postgres.processes import PostgresProcesses
 from chassis.inbox.postgres.requests import STORE_ALONE, begin_request
 from chassis.inbox.postgres.transaction import begin, begin_all
@@ -71,21 +71,16 @@ _EXTEND: LiteralString = """
     UPDATE chassis_inbox SET until = clock_timestamp() + make_interval(secs => %(lease)s)
     WHERE key = %(key)s AND fence = %(fence)s AND NOT done AND until > clock_timestamp()
 """
-_COMPLETE: LiteralString = """
-    UPDATE chassis_inbox
-    SET done = true, until = clock_timestamp() + make_interval(secs => %(retention)s)
-    WHERE key = %(key)s AND fence = %(fence)s AND NOT done AND until > clock_timestamp()
-    RETURNING key
-"""
 _COMPLETE_ALL: LiteralString = """
     UPDATE chassis_inbox
     SET done = true, until = clock_timestamp() + make_interval(secs => %(retention)s)
-    FROM unnest(%(keys)s::text[], %(fences)s::bigint[]) AS held (key, fence)
+    FROM unnest(%(keys)s::text[], %(fences)s::bigint[])
+        WITH ORDINALITY AS held (key, fence, number)
     WHERE chassis_inbox.key = held.key AND chassis_inbox.fence = held.fence
         AND NOT done AND until > clock_timestamp()
-    RETURNING held.key, held.fence
+    RETURNING held.number
 """
-_COMPLETE_AND_STORE: LiteralString = f"WITH completed AS ({_COMPLETE}), {STORE}"
+_COMPLETE_ALL_AND_STORE: LiteralString = f"WITH completed AS ({_COMPLETE_ALL}), {STORE_OF_EACH}"
 _RELEASE: LiteralString = (
     "DELETE FROM chassis_inbox WHERE key = %(key)s AND fence = %(fence)s AND NOT done"
 )
@@ -96,6 +91,7 @@ _EXPIRE: LiteralString = """
     ))
 """
 _CLAIMS_PER_EXPIRY = 1000
+_Completion = tuple[Lease, Sequence[EncodedEvent]]
 _HELD_SECONDS = 1.0
 """After this long, an event comes back that met a transaction at work."""
 
@@ -186,28 +182,41 @@ class PostgresInbox:
         return lease
 
     async def complete(self, lease: Lease) -> None:
-        if not await self._completions.ask(lease):
-            raise LeaseLost(lease.key)
-
-    async def _complete_all(self, leases: Sequence[Lease]) -> list[bool]:
-        """Whether each claim was still ours."""
-        parameters = {
-            "keys": [lease.key for lease in leases],
-            "fences": [lease.fence for lease in leases],
-            **self._terms,
-        }
-        async with self._database.statement() as connection:
-            rows = await (await connection.execute(_COMPLETE_ALL, parameters)).fetchall()
-        completed = set(rows)
-        return [(lease.key, lease.fence) in completed for lease in leases]
+        await self.complete_with(lease, ())
 
     async def complete_with(self, lease: Lease, events: Sequence[EncodedEvent]) -> None:
-        if not events:
-            await self.complete(lease)
-            return
-        if not await self._change(_COMPLETE_AND_STORE, lease, stored(events, self._bell)):
+        answer = await self._completions.ask((lease, events))
+        if isinstance(answer, BaseException):
+            raise answer
+        if not answer:
             raise LeaseLost(lease.key)
-        self._bell.ring()
+
+    async def _complete_all(self, asked: Sequence[_Completion]) -> list[bool | BaseException]:
+        """Whether each claim was still ours. Then its events are stored too."""
+        events = [event for _, own in asked for event in own]
+        parameters = {
+            "keys": [lease.key for lease, _ in asked],
+            "fences": [lease.fence for lease, _ in asked],
+            "owners": [number for number, (_, own) in enumerate(asked, 1) for _ in own],
+            **self._terms,
+            **stored(events, self._bell),
+        }
+        statement = _COMPLETE_ALL_AND_STORE if events else _COMPLETE_ALL
+        async with self._database.statement() as connection:
+            try:
+                rows = await (await connection.execute(statement, parameters)).fetchall()
+            except psycopg.DataError:
+                if len(asked) == 1:
+                    raise
+                rows = None
+        if rows is None:  # an event that cannot be stored harms no other
+            each = (self._complete_all([one]) for one in asked)
+            alone = await asyncio.gather(*each, return_exceptions=True)
+            return [one if isinstance(one, BaseException) else one[0] for one in alone]
+        if events:
+            self._bell.ring()
+        completed = {row[0] for row in rows}
+        return [number in completed for number in range(1, len(asked) + 1)]
 
     async def begin(self, lease: Lease) -> Transaction:
         return await begin(self._database, lease, self._terms, self._bell)
@@ -253,11 +262,10 @@ class PostgresInbox:
         self,
         statement: LiteralString,
         lease: Lease,
-        further: Mapping[str, object] = MappingProxyType({}),
     ) -> bool:
         """Whether `statement` changed the row: the claim was still ours."""
         async with self._database.statement() as connection:
-            parameters = {"key": lease.key, "fence": lease.fence, **self._terms, **further}
+            parameters = {"key": lease.key, "fence": lease.fence, **self._terms}
             return (await connection.execute(statement, parameters)).rowcount == 1
 
     async def _expire_for_request(self) -> None:

@@ -40,6 +40,21 @@ STORE: LiteralString = """
     SELECT CASE WHEN %(notify)s::boolean THEN pg_notify('chassis_outbox', '')::text END
     FROM completed
 """
+# As STORE, for completions that travel together: `completed` has their numbers, and `owners` the
+# number that each event belongs to.
+STORE_OF_EACH: LiteralString = """
+    stored AS (
+        INSERT INTO chassis_outbox (source, headers, body)
+        SELECT event.source, event.headers, event.body
+        FROM unnest(%(owners)s::bigint[], %(sources)s::text[], %(headers)s::jsonb[],
+                    %(bodies)s::bytea[])
+            WITH ORDINALITY AS event (owner, source, headers, body, place)
+        WHERE event.owner IN (SELECT number FROM completed)
+        ORDER BY event.place
+    )
+    SELECT number, CASE WHEN %(notify)s::boolean THEN pg_notify('chassis_outbox', '')::text END
+    FROM completed
+"""
 
 # A relay that vanishes without closing its connection would keep its rows locked.
 _LIMIT_IDLING: LiteralString = "SET LOCAL idle_in_transaction_session_timeout = '60s'"
