@@ -6,7 +6,7 @@ Source: the CloudEvents specification 1.0.2 and its AMQP and NATS protocol bindi
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
 from typing import ClassVar
@@ -71,7 +71,9 @@ class Envelope:
         return {"traceparent": self.traceparent, "tracestate": self.tracestate}
 
     def with_trace(self, traceparent: str | None, tracestate: str | None) -> "Envelope":
-        return replace(self, traceparent=traceparent, tracestate=tracestate)
+        return type(self)(
+            self.id, self.source, self.type, self.time, self.subject, traceparent, tracestate
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +115,7 @@ def derived_id(key: str, index: int) -> str:
 
 def to_headers(envelope: Envelope, prefix: str) -> dict[str, str]:
     """Headers of `envelope`, attribute names prefixed with `prefix`."""
-    encode = _percent_encode if prefix == NATS_PREFIX else str
+    encode = percent_encode if prefix == NATS_PREFIX else str
     headers = {
         prefix + "specversion": SPEC_VERSION,
         prefix + "id": encode(envelope.id),
@@ -183,7 +185,7 @@ def from_headers(
 
 def format_time(time: datetime) -> str:
     """RFC 3339 in UTC with microseconds."""
-    return time.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+    return time.astimezone(UTC).isoformat(timespec="microseconds")[:-6] + "Z"
 
 
 def parse_time(text: object) -> datetime:
@@ -236,7 +238,7 @@ def _shown(value: object) -> str:
     return "missing" if value is None else repr(value)[:80]
 
 
-def _percent_encode(text: str) -> str:
+def percent_encode(text: str) -> str:
     """Percent-encoding of the NATS protocol binding.
 
     It leaves printable ASCII as it is, except `"` and `%`.

@@ -76,10 +76,11 @@ class NatsKvInbox:
         self._subject = f"$KV.{bucket}."
         self._lease = max(1, math.ceil(lease_seconds))
         self._retention = max(1, math.ceil(retention_seconds))
-        self._done_expires: int | None = None
+        self._done_headers = _expecting(None)
         self._deletes = True
         self._timeout = timeout
-        self._claim_headers = _expecting(0, self._lease)
+        self._expecting = _expecting(self._lease)
+        self._claim_headers = self._expecting % 0
         self._link = JetStream(
             url,
             name=f"inbox {bucket}",
@@ -111,11 +112,11 @@ class NatsKvInbox:
             found = base64.b64decode(message.get("data", ""))
             if found != _FREE:
                 return self._refusal(message, found, digest)
-            headers = _expecting(int(message["seq"]), self._lease)
+            headers = self._expecting % int(message["seq"])
         return Refused(Refusal.BUSY, float(self._lease))
 
     async def extend(self, lease: Lease) -> Lease:
-        body, headers = _CLAIMED + lease.digest.encode(), _expecting(lease.fence, self._lease)
+        body, headers = _CLAIMED + lease.digest.encode(), self._expecting % lease.fence
         try:
             return Lease(lease.key, lease.digest, await self._follow(lease.key, body, headers))
         except LeaseLost:
@@ -126,7 +127,7 @@ class NatsKvInbox:
             await self._follow(
                 lease.key,
                 _DONE + lease.digest.encode(),
-                _expecting(lease.fence, self._done_expires),
+                self._done_headers % lease.fence,
             )
         except LeaseLost:
             await self.complete(await self._extension_of(lease))
@@ -134,7 +135,7 @@ class NatsKvInbox:
     async def release(self, lease: Lease) -> None:
         if not self._deletes:
             with suppress(LeaseLost):
-                await self._follow(lease.key, _FREE, _expecting(lease.fence, _FREE_SECONDS))
+                await self._follow(lease.key, _FREE, _expecting(_FREE_SECONDS) % lease.fence)
             return
         try:
             await self._link.api(
@@ -234,7 +235,7 @@ class NatsKvInbox:
         self._streams.warn_of_few_replicas()
         self._deletes = not config.get("deny_delete")
         kept = config["max_age"] // 10**9
-        self._done_expires = None if kept == self._retention else self._retention
+        self._done_headers = _expecting(None if kept == self._retention else self._retention)
 
     def _grown(self, config: Config) -> Config:
         """What a bucket lacks that somebody made. Raises InboxUnavailable if it can forget."""
@@ -262,7 +263,10 @@ _GONE = frozenset({NO_MESSAGE, 10043, 10057})
 """Codes of a delete without a message: no message found, invalid sequence, delete failed."""
 
 
-def _expecting(sequence: int, expires: int | None) -> bytes:
-    """Headers of a write that expects `sequence` as the key's last, and expires after `expires`."""
-    headers = {_EXPECTED: str(sequence)}
+def _expecting(expires: int | None) -> bytes:
+    """Headers of a write that expires after `expires` seconds.
+
+    `%` puts in the sequence that the write expects as the key's last.
+    """
+    headers = {_EXPECTED: "%d"}
     return encode_headers(headers if expires is None else headers | {_EXPIRES: str(expires)})

@@ -25,7 +25,7 @@ _log = structlog.get_logger(__name__)
 def encode_headers(headers: Mapping[str, str] | Iterable[tuple[str, str]]) -> bytes:
     """The header block. Line breaks in a value become spaces, so a value never ends its line."""
     pairs = headers.items() if isinstance(headers, Mapping) else headers
-    return header_block(f"{name}: {_one_line(value)}".encode() for name, value in pairs)
+    return header_block(f"{name}: {one_line(value)}".encode() for name, value in pairs)
 
 
 def header_block(lines: Iterable[bytes]) -> bytes:
@@ -165,5 +165,5 @@ async def _unrouted(_: Msg) -> None:
     """nats-py needs a coroutine function to subscribe; messages never reach it."""
 
 
-def _one_line(value: str) -> str:
+def one_line(value: str) -> str:
     return value if value.isprintable() else value.replace("\r", " ").replace("\n", " ")

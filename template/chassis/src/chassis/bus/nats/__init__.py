@@ -43,9 +43,10 @@ from chassis.bus import (
 )
 from chassis.bus.history import History
 from chassis.bus.nats.copies import DEDUPLICATE, carried, named, originals, read_letter
+from chassis.bus.nats.event_headers import event_headers
 from chassis.bus.nats.lane import EVENTS, Lane
 from chassis.bus.nats.lanes import AloneLane, PrivateLane, SharedLane
-from chassis.contracts.envelope import CONTENT_TYPE, NATS_PREFIX, EncodedEvent, to_headers
+from chassis.contracts.envelope import EncodedEvent
 from chassis.jetstream.connection import JetStream
 from chassis.jetstream.errors import (
     NO_CONSUMER,
@@ -54,7 +55,7 @@ from chassis.jetstream.errors import (
     JetStreamError,
 )
 from chassis.jetstream.streams import Config, Streams, longest
-from chassis.jetstream.wire import encode_headers, header_block
+from chassis.jetstream.wire import header_block
 
 _SUBJECTS = ["events.>", "replay.>", "delayed.>", "alone.>"]
 _EVENTS_DEFAULTS: Config = {"max_age": 7 * 86_400 * 10**9}
@@ -164,9 +165,7 @@ class NatsBus:
             if not _TYPE.fullmatch(type_):
                 raise Unpublishable(f"{type_!r} is not the full name of a message type")
             self._types.add(type_)
-        headers = encode_headers(
-            to_headers(message.envelope, NATS_PREFIX) | {"content-type": CONTENT_TYPE}
-        )
+        headers = event_headers(message.envelope)
         if len(headers) + len(message.body) > self._link.max_payload:
             raise Unpublishable(
                 f"the event {type_} has {len(message.body)} bytes, with its headers more than the "
