@@ -28,8 +28,8 @@ _FIXED = {**dict.fromkeys(b"tbB", 1), **dict.fromkeys(b"su", 2), **dict.fromkeys
 _FIXED |= {**dict.fromkeys(b"lLdT", 8), ord("D"): 5, ord("V"): 0, 0: 0}
 _COUNTED = b"SxAF"
 
-_NAMES_BEGIN = {Basic.Deliver.index: 9, Basic.GetOk.index: 9, Basic.Return.index: 2}
-"""How many bytes of arguments come before the names; in Deliver, a tag comes before them too."""
+_NAMES_BEGIN = {Basic.GetOk.index: 9, Basic.Return.index: 2}
+"""How many bytes of arguments come before the names. Deliveries are read by `deliveries`."""
 
 
 class MendedHeader(ContentHeader):
@@ -87,8 +87,6 @@ def _with_readable_names(raw: bytes) -> bytes:
     """The frame of a method with `?` for each byte of its exchange and key that is not ASCII."""
     at = _START + 4
     index = int.from_bytes(raw[_START:at], "big")
-    if index == Basic.Deliver.index:
-        at += 1 + raw[at]
     frame = bytearray(raw)
     at += _NAMES_BEGIN[index]
     for _ in range(3 if index == Basic.Return.index else 2):
