@@ -1,5 +1,6 @@
 """`run`, `dev`, `relay`, `migrate` and `config`: the commands around a running service."""
 
+import gc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
@@ -18,7 +19,11 @@ def run(session: Session) -> Callable[..., None]:
         settings = _with_logs(session)
         from chassis.replica import process
 
-        session.run(process.run(session.service, settings))
+        serving = process.run(session.service, settings)
+        # Modules and handlers live as long as the process: no collection looks at them again.
+        gc.collect()
+        gc.freeze()
+        session.run(serving)
 
     return command
 
