@@ -25,6 +25,7 @@ from dockyard.updating.versions import (
     Step,
     VersionLost,
     behind,
+    moved,
     recorded_template,
     source_of,
     step,
@@ -149,6 +150,7 @@ def _update(path: Path, how: _How) -> Updated:
             warnings.append(
                 f"{uncommitted} uncommitted changes in {source.recorded} are not part of the update"
             )
+        warnings.extend(filter(None, [moved(service, ways[0])]))
         if ways[0].is_none and not how.data:
             return Updated(service, Outcome.NOTHING, (), None, tuple(warnings))
         plans = tuple(_plans(scratch, service, ways, how.data))
@@ -174,6 +176,7 @@ def check(path: Path, to: str | None = None, at: str | None = None) -> Checked:
 def _check(path: Path, to: str | None, at: str | None) -> Checked:
     with _opened(path, at) as (service, scratch, source, warnings):
         way = step(service, source, to)
+        warnings.extend(filter(None, [moved(service, way)]))
         return Checked(
             service, way, behind(way), drift(scratch, service, way.recorded), tuple(warnings)
         )

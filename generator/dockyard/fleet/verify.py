@@ -7,10 +7,11 @@ import os
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 from dockyard.errors import one_line
-from dockyard.programs import git, toolchain
+from dockyard.programs import git, partial, toolchain
 from dockyard.programs.scratch import scratch_folder
 from dockyard.service import Service
 
@@ -29,8 +30,25 @@ def why_tests_fail(service: Service, commit: str, patience: float = PATIENCE) ->
         # It shares the service's objects. If this is killed, no worktree stays registered there.
         how = ("clone", "--quiet", "--shared", "--no-checkout")
         git.run(*how, str(service.repository), str(clone), folder=scratch, env=env)
+        _complete(service, commit, clone, env)
         git.run("checkout", "--quiet", "--detach", commit, folder=clone, env=env)
         return _tests(clone / service.prefix, patience)
+
+
+def _complete(service: Service, commit: str, clone: Path, env: Mapping[str, str]) -> None:
+    """Bring the files of `commit` that a partial clone left with its remote. Raises CannotFetch."""
+    if not partial.is_partial(service.objects):
+        return
+    partial.fetch_trees(service.root, commit)
+    # The clone shares the objects and, unlike the service, fetches none by itself.
+    listed = git.run("ls-tree", "-r", "--format=%(objecttype) %(objectname)", commit, folder=clone)
+    pairs = (line.split(" ") for line in listed.splitlines())
+    oids = {oid for kind, oid in pairs if kind == "blob"}
+    stdin = "".join(f"{oid}\n" for oid in oids).encode()
+    told = git.run("cat-file", "--batch-check", folder=clone, env=env, stdin=stdin)
+    lacking = [line.split()[0] for line in told.splitlines() if line.endswith(" missing")]
+    if lacking:
+        partial.fetch(lacking, service.root)
 
 
 def _tests(folder: Path, patience: float) -> str | None:

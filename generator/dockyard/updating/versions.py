@@ -3,6 +3,7 @@
 Knows a template's tags and history; knows nothing of files.
 """
 
+import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -114,10 +115,14 @@ def recorded_template(
 ) -> Template:
     """The template at the version that `service` records.
 
-    Raises CommitGone, FloatingVersion and NotATemplate.
+    If its tag has moved since, it is still the commit that rendered the service. Raises CommitGone,
+    FloatingVersion and NotATemplate.
     """
     version = service.recorded.version
     commit = resolve(source, version)
+    told = _rendered_by(service, commit) if commit is not None else None
+    if told is not None and told != commit and resolve(source, told):
+        commit = told
     if tags is None:
         tags = version_tags(source)
     if commit is None:
@@ -126,6 +131,38 @@ def recorded_template(
     if what is not None:
         raise FloatingVersion.of(version, what, service.recorded.file)
     return template_at(source, commit, tags)
+
+
+def _rendered_by(service: Service, now: str) -> str | None:
+    """The template's commit that rendered the service, by the message of Dockyard's commit.
+
+    `now` is the commit of the recorded version today. None if a person wrote the answers file last.
+    """
+    version = re.escape(service.recorded.version)
+    said = re.compile(rf"^Version: {version} \(([0-9a-f]{{40}})\)$", re.MULTILINE)
+    env = git.isolated_environment()
+    which = (service.head, "--", service.recorded.file)
+    told = git.run("log", "-1", "--format=%H%n%B", *which, folder=service.root, env=env)
+    since, _, message = told.partition("\n")
+    found = said.search(message)
+    if found is None or found[1] == now:
+        return found[1] if found else None
+    # An update to the tag's new commit leaves the answers file as it is.
+    later = ("log", "--format=%B", "--grep=^Version: ", f"{since}..{service.head}", "--", ".")
+    newest = said.search(git.run(*later, folder=service.root, env=env))
+    return newest[1] if newest else found[1]
+
+
+def moved(service: Service, way: "Step") -> str:
+    """A sentence if the tag that the service records is another commit now; else empty."""
+    version, source = service.recorded.version, way.recorded.source
+    now = resolve(source, version)
+    if now is None or now == way.recorded.commit:
+        return ""
+    return (
+        f"the tag {version} of {source.recorded} has moved since it rendered this service: "
+        f"{way.recorded.commit[:12]} counts, not {now[:12]}"
+    )
 
 
 def step(service: Service, source: Source, to: str | None = None) -> Step:

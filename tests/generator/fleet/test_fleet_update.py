@@ -216,6 +216,24 @@ def test_verified_is_what_passes_its_own_tests(dockyard: Dockyard, fleet: Fleet)
     assert good.state()["status"] == before
 
 
+def test_a_partial_clone_is_verified_with_all_of_its_files(
+    dockyard: Dockyard, fleet: Fleet, tmp_path: Path
+) -> None:
+    origin = fleet.add("a-svc", {"GNUmakefile": "test:\n\ttest -s src/main.py -a -s added.txt\n"})
+    git(origin.root, "config", "uploadpack.allowFilter", "true")
+    git(origin.root, "config", "uploadpack.allowAnySHA1InWant", "true")
+    origin.root.rename(tmp_path / "origin")
+    how = ("clone", "--quiet", "--filter=blob:none", "--no-checkout")
+    git(fleet.folder, *how, (tmp_path / "origin").as_uri(), "a-svc")
+    git(fleet.folder / "a-svc", "sparse-checkout", "set", "--no-cone", "/.copier-answers.yml")
+    git(fleet.folder / "a-svc", "checkout", "--quiet", "trunk")
+    fleet.release()
+
+    found = rows(dockyard, "update", fleet.folder, "--verify", code=0)
+
+    assert states(found) == {"a-svc": "updated"}
+
+
 @pytest.mark.parametrize(("allowed", "failed"), [(0, 1), (1, 2), (9, 3)])
 def test_after_too_many_failures_no_service_is_begun(
     dockyard: Dockyard, fleet: Fleet, allowed: int, failed: int

@@ -131,3 +131,27 @@ def test_a_tag_of_the_name_of_a_branch_is_a_version(
     services.release(evolving, NEWER, "v1.1.0")
 
     assert dockyard("update", service.root).code == 0
+
+
+def test_a_tag_that_moved_is_named_and_is_not_the_teams_drift(
+    dockyard: Dockyard, evolving: Repository, service: Made
+) -> None:
+    services.release(evolving, NEWER, "v1.1.0")
+    assert dockyard("update", service.root).code == 0
+    git(service.root, "merge", "--quiet", "dockyard/v1.1.0")
+    assert dockyard("check", service.root).code == 0
+    newest = LINES.replace("line 2\n", "line 2, newest\n")
+    services.release(evolving, {"template/Makefile": newest})
+    git(evolving.path, "tag", "--force", "v1.1.0")
+
+    checked = dockyard("check", service.root)
+
+    assert checked.code == 1
+    assert f"the tag v1.1.0 of {evolving.path} has moved since it rendered this service" in (
+        checked.err
+    )
+    assert "drifted" not in checked.out
+    assert dockyard("update", service.root).code == 0
+    git(service.root, "merge", "--quiet", "dockyard/v1.1.0")
+    assert (service.root / "Makefile").read_text() == newest
+    assert dockyard("check", service.root).code == 0
