@@ -92,7 +92,13 @@ def file(one: File) -> Record:
 
 def question(one: Question) -> Record:
     """A question that is new to a service."""
-    return {"name": one.name, "answer": one.answer, "given": one.is_given, "help": one.help}
+    return {
+        "name": one.name,
+        "answer": one.answer,
+        "given": one.is_given,
+        "carried": list(one.carried),
+        "help": one.help,
+    }
 
 
 def _head(command: str, service: Service, warnings: tuple[str, ...]) -> dict[str, Any]:

@@ -130,7 +130,8 @@ def _plan(out: Console, service: str, plan: Plan) -> None:
     if plan.notes:
         out.print(Text(plan.notes, style="dim"))
     for question in plan.new_questions:
-        how = "as given" if question.is_given else "the default; another with --data"
+        default = f"from {' and '.join(question.carried)}" if question.carried else "the default"
+        how = "as given" if question.is_given else f"{default}; another with --data"
         out.print(
             Text(f"new question {question.name} = {question.answer!r} ({how}): {question.help}")
         )

@@ -99,6 +99,11 @@ class Ground:
         found = on_disk(self.service) if tree is None else self._in_tree(tree)
         return {path: file for path, file in found.items() if path != ANSWERS_FILE}
 
+    def committed_files(self) -> Files:
+        """The service's files once they are committed: attributes may ask git for other endings."""
+        self.commit("what is there")
+        return self.files("HEAD:./")
+
     def state(self) -> Mapping[str, object]:
         """What an update must not touch before it succeeds: files, index, refs, leftovers."""
         return {

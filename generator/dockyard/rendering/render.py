@@ -8,7 +8,7 @@ import json
 import os
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from hashlib import sha256
 from importlib import metadata
 from pathlib import Path
@@ -76,18 +76,18 @@ def render_tree(
 ) -> Render:
     """The render of `template` for a service in a folder called `name`, cached.
 
-    `data` answers questions first, then what is `recorded`, then the template's defaults. The
+    `data` answers questions first, then what is `recorded`, then the template's defaults, which may
+    be made of answers to questions that are no more. The
     user's settings of Copier do not count, so that every machine renders the same. The render
     records the source as `recorded` has it. Raises as `render` does, with CannotCache instead of
     OSError; BadAnswer also if the template no longer accepts a recorded answer.
     """
     kept = {key: value for key, value in recorded.answers.items() if key in template.questions}
-    known = replace(recorded, answers=kept)
-    key = _key(template, known, name, data or {})
+    key = _key(template, recorded, name, data or {})
     entry = cache_folder("renders") / f"{key}.json"
     found = _cached(entry)
     if found is None:
-        found = _put(entry, template, known, name, data or {})
+        found = _put(entry, template, recorded, name, data or {})
     tree, text = found
     _used.add(tree)
     answers = {key: value for key, value in parsed(text).items() if not key.startswith("_")}

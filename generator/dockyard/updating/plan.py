@@ -4,6 +4,7 @@
 of no step.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -28,6 +29,8 @@ class Question:
     """What the update answers: the given data, else the default."""
     is_given: bool
     help: str
+    carried: tuple[str, ...] = ()
+    """The retired answers that the default is made of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,24 +80,31 @@ def plan(
         is_yours=owned(target.yours),
     )
     known = service.recorded.answers
+    retired = tuple(name for name in known if name not in new.answers)
     return Plan(
         service=service,
         step=chosen,
         merge=merged,
         answers=new.answers,
         new_questions=tuple(
-            Question(name, answer, name in (data or {}), _help(target, name))
+            _new(target, name, answer, data or {}, retired)
             for name, answer in new.answers.items()
             if name not in known
         ),
-        retired=tuple(name for name in known if name not in new.answers),
+        retired=retired,
         notes=between(recorded, target),
     )
 
 
-def _help(template: Template, question: str) -> str:
-    details = template.config.get(question)
-    return str(details.get("help", "")) if isinstance(details, dict) else ""
+def _new(
+    target: Template, name: str, answer: Any, data: Mapping[str, str], retired: tuple[str, ...]
+) -> Question:
+    details = target.config.get(name)
+    details = details if isinstance(details, dict) else {}
+    is_given = name in data
+    words = () if is_given else re.findall(r"\w+", str(details.get("default", "")))
+    carried = tuple(old for old in retired if old in words)
+    return Question(name, answer, is_given, str(details.get("help", "")), carried)
 
 
 def after(done: Plan) -> Service:

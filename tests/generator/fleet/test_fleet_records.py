@@ -59,6 +59,12 @@ def test_new_questions_are_listed_with_what_they_would_be_answered(
 
     found = rows(dockyard, command[0], fleet.folder, *command[1:], code=0)["a-svc"]
 
-    asked = {"name": "region", "answer": "eu", "given": False, "help": "Where it runs."}
+    asked = {
+        "name": "region",
+        "answer": "eu",
+        "given": False,
+        "carried": [],
+        "help": "Where it runs.",
+    }
     assert found["new_questions"] == [asked]
     assert "a-svc: new question region = 'eu'" in dockyard("fleet", command[0], fleet.folder).out

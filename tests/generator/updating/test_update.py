@@ -248,12 +248,47 @@ def test_new_questions_are_listed_with_the_answers_they_take(
     found = json.loads(dockyard("update", service.root, "--data", "tier=1", "--json").out)
 
     assert found["steps"][0]["new_questions"] == [
-        {"name": "region", "answer": "eu", "given": False, "help": "Where it runs"},
-        {"name": "tier", "answer": 1, "given": True, "help": ""},
+        {"name": "region", "answer": "eu", "given": False, "carried": [], "help": "Where it runs"},
+        {"name": "tier", "answer": 1, "given": True, "carried": [], "help": ""},
     ]
     updated = services.branch(service.root, "dockyard/v1.1.0", tmp_path / "updated")
     assert updated["region.txt"][1] == b"eu 1\n"
     assert b"region: eu\n" in updated[".copier-answers.yml"][1]
+
+
+MOVED = """\
+team: {type: str, default: "{{ owner | default('platform') }}", help: Team}
+tier:
+  type: str
+  default: "{{ {'payments': 'gold', 'core': 'silver'}.get(owner | default(''), 'bronze') }}"
+  choices: [gold, silver, bronze]
+"""
+
+
+def test_an_answer_moves_to_another_question_as_the_prediction_says(
+    dockyard: Dockyard, evolving: Repository, service: Made
+) -> None:
+    assert dockyard("update", service.root, "--in-place", "--data", "owner=payments").code == 0
+    service.write({}, "another owner")
+    start = services.QUESTIONS.index("owner:")
+    without = services.QUESTIONS[:start] + services.QUESTIONS[services.QUESTIONS.index("yours:") :]
+    tool = {"template/tool.ini.jinja": f"# {{{{ team }}}} {{{{ tier }}}}\n{LINES}"}
+    services.release(evolving, {"copier.yml": MOVED + without, **tool}, "v1.1.0")
+
+    (step,) = json.loads(dockyard("update", service.root, "--dry-run", "--json").out)["steps"]
+
+    assert step["retired"] == ["owner"]
+    assert [(each["answer"], each["carried"]) for each in step["new_questions"]] == [
+        ("payments", ["owner"]),
+        ("gold", ["owner"]),
+    ]
+    shown = dockyard("update", service.root, "--dry-run").out
+    assert "new question team = 'payments' (from owner; another with --data)" in shown
+    assert dockyard("update", service.root, "--in-place").code == 0
+    assert (service.root / "tool.ini").read_text("utf-8").startswith("# payments gold\n")
+    said = (service.root / ".copier-answers.yml").read_text("utf-8")
+    assert "team: payments" in said
+    assert "owner" not in said
 
 
 def test_an_answer_can_be_changed_without_a_newer_version(
