@@ -145,7 +145,7 @@ class SharedLane(Lane):
         }
 
     def history(self, delivery: NatsDelivery) -> History:
-        return History.read(delivery.marks())
+        return History.read(delivery.marks()) if delivery.moved else _UNTRIED
 
     async def later(self, delivery: NatsDelivery, delay: float, *, counted: bool) -> None:
         target = f"replay.{self.subscription.service}.{delivery.type}"
