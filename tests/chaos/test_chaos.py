@@ -15,6 +15,6 @@ from tests.chaos.play import play
 def test_nothing_is_lost_and_only_kills_repeat_an_effect(
     bus: str, store: str, chaos_service: Path, tmp_path: Path
 ) -> None:
-    report = play(bus, store, chaos_service, tmp_path, events=400, faults=6, seed=20261123)
+    report = play(bus, store, chaos_service, tmp_path, events=300, faults=4, seed=20261123)
     assert report.broken == {}
     assert bool(report.written) == (store == "postgres")

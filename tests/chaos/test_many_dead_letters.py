@@ -10,7 +10,7 @@ from tests.chaos.letters import BODY_BYTES, replay
 from tests.chaos.world import LONG, SHORT_PAIRS
 
 # More than twice what a command keeps in flight, which does not depend on their number.
-OVERSIZE, BROKEN = (4_500, 500) if LONG else (900, 100)
+OVERSIZE, BROKEN = (4_500, 500) if LONG else (700, 50)
 
 _log = logging.getLogger(__name__)
 

@@ -106,7 +106,8 @@ def test_each_line_of_a_team_on_the_real_template_is_in_the_result_or_in_a_repor
 
 @pytest.mark.parametrize(
     ("commit", "answers"),
-    product(_OLDER_COMMITS, _ANSWERS) if LONG else zip(_OLDER_COMMITS, cycle(_ANSWERS)),
+    # Plain Copier updates the oldest and the newest one in every run, in tests/template.
+    product(_OLDER_COMMITS, _ANSWERS) if LONG else zip(_OLDER_COMMITS[1:-1], cycle(_ANSWERS)),
     ids=lambda each: each if isinstance(each, str) else "-".join(each.values()),
 )
 def test_a_service_of_an_older_commit_becomes_a_fresh_render(

@@ -8,7 +8,7 @@ from base64 import b64decode
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from itertools import product
+from itertools import cycle, product
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -25,7 +25,7 @@ INBOXES = list(lab.QUESTIONS["inbox"]["choices"].values())
 REGISTRIES = ["ghcr.io/acme", "registry.example.com:5000"]
 ANSWERS = [
     {"bus": bus, "inbox": inbox, "image_registry": registry}
-    for bus, inbox, registry in product(BUSES, INBOXES, REGISTRIES)
+    for (bus, inbox), registry in zip(product(BUSES, INBOXES), cycle(REGISTRIES))
 ]
 WORKFLOWS = (
     ".github/workflows/ci.yml",

@@ -5,23 +5,19 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
-from allpairspy import AllPairs  # type: ignore[import-untyped]  # it ships no types
 
 from tests.template import lab
 
+STRANGE = r'Größe "quoted" C:\new {{ braces }} # not a comment'
+SHARING = "signup-service"
+"""Its events share a package with those it takes."""
 MATRIX = [
     dict(zip(("inbox", "bus", "http_api", "service_name", "description"), row, strict=True))
-    for row in AllPairs(
-        [
-            list(lab.QUESTIONS["inbox"]["choices"].values()),
-            list(lab.QUESTIONS["bus"]["choices"].values()),
-            ["false", "true"],
-            [
-                "billing-svc",
-                "signup-service",
-            ],  # the second one's events share a package with those it takes
-            ["Handles sign-ups.", r'Größe "quoted" C:\new {{ braces }} # not a comment'],
-        ]
+    for row in (
+        ("nats-kv", "rabbitmq", "true", SHARING, "Handles sign-ups."),
+        ("nats-kv", "nats", "false", "billing-svc", STRANGE),
+        ("redis", "nats", "true", SHARING, STRANGE),
+        ("postgres", "rabbitmq", "true", "billing-svc", "Handles sign-ups."),
     )
 ]
 

@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -9,30 +10,43 @@ import yaml
 
 from tests.template import lab
 
-OLDER_COMMITS = [
+OLDEST_COMMIT, *_, NEWEST_COMMIT = [
     line
     for line in Path(__file__).with_name("older_commits.txt").read_text("utf-8").splitlines()
     if line and not line.startswith("#")
 ]
+"""Those between are updated by Dockyard alone, in the laws."""
+
+
+NIGHTLY = ".github/workflows/nightly.yml"
+
+
+def clone(template: Path, folder: Path) -> Path:
+    lab.git(folder, "clone", "--quiet", str(template), "evolving")
+    return folder / "evolving"
+
+
+def moved(template: Path, rendered: Path, evolving: Path, folder: Path) -> Path:
+    """A committed service rendered from the first commit of `evolving`."""
+    service = Path(shutil.copytree(rendered, folder / "billing-svc", symlinks=True))
+    answers = service / ".copier-answers.yml"
+    recorded = answers.read_text("utf-8")
+    assert str(template) in recorded
+    answers.write_text(recorded.replace(str(template), str(evolving)), "utf-8")
+    lab.commit_all(service, "rendered from elsewhere")
+    return service
 
 
 @pytest.fixture
 def evolving(template: Path, tmp_path: Path) -> Path:
     """A clone of the template that a test may commit to."""
-    lab.git(tmp_path, "clone", "--quiet", str(template), "evolving")
-    return tmp_path / "evolving"
+    return clone(template, tmp_path)
 
 
 @pytest.fixture
 def service(template: Path, rendered: Path, evolving: Path, tmp_path: Path) -> Path:
     """A committed service rendered from the first commit of `evolving`."""
-    folder = Path(shutil.copytree(rendered, tmp_path / "billing-svc", symlinks=True))
-    answers = folder / ".copier-answers.yml"
-    recorded = answers.read_text("utf-8")
-    assert str(template) in recorded
-    answers.write_text(recorded.replace(str(template), str(evolving)), "utf-8")
-    lab.commit_all(folder, "rendered from elsewhere")
-    return folder
+    return moved(template, rendered, evolving, tmp_path)
 
 
 def evolve(repository: Path) -> None:
@@ -91,9 +105,33 @@ def test_an_update_equals_a_fresh_render_of_the_newer_template(
     assert_no_conflict(service)
 
 
-def test_an_update_touches_no_file_of_the_team_and_brings_none_back(
-    evolving: Path, service: Path
-) -> None:
+@dataclass(frozen=True)
+class Updated:
+    """A service after days of work by its team, before and after an update."""
+
+    folder: Path
+    before: Mapping[str, bytes]
+    after: Mapping[str, bytes]
+    commits: tuple[str, str]
+    """Of the template: of the render and of the update."""
+
+
+@pytest.fixture(scope="module")
+def updated(template: Path, rendered: Path, tmp_path_factory: pytest.TempPathFactory) -> Updated:
+    folder = tmp_path_factory.mktemp("updated")
+    evolving = clone(template, folder)
+    service = moved(template, rendered, evolving, folder)
+    first = lab.git(evolving, "rev-parse", "HEAD")
+    work(service)
+    before = lab.tree(service)
+    evolve(evolving)
+    lab.update(service)
+    commits = (first, lab.git(evolving, "rev-parse", "HEAD"))
+    return Updated(service, before, lab.tree(service), commits)
+
+
+def work(service: Path) -> None:
+    """Files of the team deleted, edited and added, and a managed file edited."""
     for path in ("README.md", "deploy/values-staging.yaml", "tests/test_handlers.py", ".gitignore"):
         (service / path).unlink()
     shutil.rmtree(service / "contracts/acme/signup")
@@ -105,40 +143,37 @@ def test_an_update_touches_no_file_of_the_team_and_brings_none_back(
         "uv.lock",
         "src/billing_svc/payments.py",
         "gen/acme/signup/v1/user_signed_up_pb2.py",
+        NIGHTLY,
     ):
         (service / path).parent.mkdir(parents=True, exist_ok=True)
         (service / path).write_text("# ours\n", "utf-8")
-    lab.commit_all(service, "a day's work of the team")
-    before = {path: data for path, data in lab.tree(service).items() if lab.is_yours(path)}
-    evolve(evolving)
-
-    lab.update(service)
-
-    after = lab.tree(service)
-    assert {path: data for path, data in after.items() if lab.is_yours(path)} == before
-    assert after["Makefile"].endswith(b"# newer\n")
-    assert_no_conflict(service)
-
-
-def test_a_file_of_the_teams_own_outside_its_rooms_survives_an_update(
-    evolving: Path, service: Path
-) -> None:
-    (service / ".github/workflows/nightly.yml").write_text("name: nightly\n", "utf-8")
-    lab.commit_all(service, "a workflow of the team's")
-    evolve(evolving)
-    lab.update(service)
-    assert (service / ".github/workflows/nightly.yml").read_text("utf-8") == "name: nightly\n"
-
-
-def test_an_edit_of_a_managed_file_is_merged(evolving: Path, service: Path) -> None:
     makefile = service / "Makefile"
     makefile.write_text("# drift\n" + makefile.read_text("utf-8"), "utf-8")
-    lab.commit_all(service, "drift")
-    evolve(evolving)
-    lab.update(service)
-    assert makefile.read_text("utf-8").startswith("# drift\n")
-    assert makefile.read_text("utf-8").endswith("# newer\n")
-    assert_no_conflict(service)
+    lab.commit_all(service, "days of work")
+
+
+def test_an_update_touches_no_file_of_the_team_and_brings_none_back(updated: Updated) -> None:
+    before, after = (
+        {path: data for path, data in files.items() if lab.is_yours(path)}
+        for files in (updated.before, updated.after)
+    )
+    assert after == before
+    assert_no_conflict(updated.folder)
+
+
+def test_a_file_of_the_teams_own_outside_its_rooms_survives_an_update(updated: Updated) -> None:
+    assert not lab.is_yours(NIGHTLY)
+    assert updated.after[NIGHTLY] == b"# ours\n"
+
+
+def test_an_edit_of_a_managed_file_is_merged(updated: Updated) -> None:
+    assert updated.after["Makefile"].startswith(b"# drift\n")
+    assert updated.after["Makefile"].endswith(b"# newer\n")
+
+
+def test_the_version_is_recorded_without_any_tag_and_moves_with_an_update(updated: Updated) -> None:
+    for files, commit in zip((updated.before, updated.after), updated.commits, strict=True):
+        assert commit.startswith(yaml.safe_load(files[".copier-answers.yml"])["_commit"])
 
 
 def test_a_recopy_leaves_the_teams_edits_and_restores_managed_files(
@@ -155,23 +190,6 @@ def test_a_recopy_leaves_the_teams_edits_and_restores_managed_files(
     assert done.returncode == 0, done.stdout
     assert handlers.read_text("utf-8") == "# ours\n"
     assert (service / "Makefile").read_bytes() == makefile
-
-
-def test_the_version_is_recorded_without_any_tag_and_moves_with_an_update(
-    evolving: Path, service: Path
-) -> None:
-    def recorded() -> str:
-        line = next(
-            line
-            for line in lab.tree(service)[".copier-answers.yml"].decode().splitlines()
-            if "_commit" in line
-        )
-        return line.removeprefix("_commit: ")
-
-    assert lab.git(evolving, "rev-parse", "HEAD").startswith(recorded())
-    evolve(evolving)
-    lab.update(service)
-    assert lab.git(evolving, "rev-parse", "HEAD").startswith(recorded())
 
 
 def test_a_managed_file_that_is_handed_to_the_team_stays_as_it_is(
@@ -208,7 +226,7 @@ def test_a_newer_release_is_found_by_its_tag(evolving: Path, tmp_path: Path) -> 
     assert b"_commit: v1.1.0\n" in lab.tree(service)[".copier-answers.yml"]
 
 
-@pytest.mark.parametrize("commit", OLDER_COMMITS)
+@pytest.mark.parametrize("commit", [OLDEST_COMMIT, NEWEST_COMMIT])
 def test_a_service_of_an_older_commit_updates_to_a_fresh_render(
     commit: str, rendered: Path, tmp_path: Path
 ) -> None:
