@@ -25,12 +25,15 @@ STORES = {"nats-kv": "nats", "redis": "redis", "postgres": "postgres"}
 
 
 @pytest.fixture(scope="module", params=COMBINATIONS, ids="-".join)
-def folder(request: pytest.FixtureRequest, template: Path, run_folder: Path) -> Path:
-    """A committed service. Never written to by a test."""
+def folder(
+    request: pytest.FixtureRequest, template_without_chassis: Path, run_folder: Path
+) -> Path:
+    """A committed service without its chassis. Never written to by a test."""
     bus, inbox = request.param
 
     def make(folder: Path) -> None:
-        lab.copy(template, folder / "billing-svc", service_name="billing-svc", bus=bus, inbox=inbox)
+        target = folder / "billing-svc"
+        lab.copy(template_without_chassis, target, service_name="billing-svc", bus=bus, inbox=inbox)
 
     return made_once(run_folder / f"compose-{bus}-{inbox}", make) / "billing-svc"
 

@@ -13,6 +13,7 @@ import yaml
 from copier import run_copy
 from helm_python import Chart as HelmChart
 from helm_python import Config, _native, lint
+from yaml import CSafeLoader
 
 from tests.template import lab
 
@@ -110,7 +111,7 @@ class Chart:
         return [
             manifest
             for text in texts
-            for manifest in yaml.safe_load_all(text)
+            for manifest in yaml.load_all(text, CSafeLoader)
             if manifest is not None
         ]
 

@@ -17,14 +17,14 @@ from tests.template.chart.charts import Chart, render_service
 
 
 @pytest.fixture(scope="session")
-def chart_of(template: Path, run_folder: Path) -> Callable[[str, str], Chart]:
+def chart_of(template_without_chassis: Path, run_folder: Path) -> Callable[[str, str], Chart]:
     """The chart of a service with this bus and inbox. Never written to by a test."""
 
     @cache
     def rendered(bus: str, inbox: str) -> Chart:
         def make(folder: Path) -> None:
             render_service(
-                template,
+                template_without_chassis,
                 folder / "billing-svc",
                 service_name="billing-svc",
                 owner="team-payments",
