@@ -172,6 +172,24 @@ async def test_a_message_often_lost_with_its_connection_does_not_look_like_a_cra
     assert await letters(lab, SERVICE) == []
 
 
+async def test_what_one_replica_lost_with_its_connections_is_no_crash_to_another(
+    lab: NatsLab, stack: AsyncExitStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("chassis.jetstream.connection._BACKOFF_MAX_SECONDS", 0.2)
+
+    async def lose(_: Delivery) -> None:
+        if len(one.got) == 5:
+            one.bus._lanes[1].paused = True  # type: ignore[attr-defined] # of NATS
+        one.bus._link.suspect("the network is away")  # type: ignore[attr-defined] # of NATS
+
+    one = await stack.enter_async_context(Replica(lab, settle=lose))
+    await publish_suspicious(lab)
+    await one.until(5)
+    other = await stack.enter_async_context(Replica(lab))
+    await other.until(1)
+    assert await letters(lab, SERVICE) == []
+
+
 async def test_a_message_that_comes_during_pauses_again_and_again_does_not_look_like_a_crash(
     lab: NatsLab, stack: AsyncExitStack
 ) -> None:

@@ -110,6 +110,10 @@ class NatsDelivery:
         self._open = False
         self._lane.release(self)
 
+    def acknowledge_late(self) -> None:
+        """Acknowledge although its connection is lost: the next one carries the answer too."""
+        self._lane.post(self._ack, b"+ACK")
+
     def keep_alive(self) -> None:
         self._lane.post(self._ack, b"+WPI")
 

@@ -237,17 +237,18 @@ class Lane:
         return block, body[: max(0, room)]
 
     async def move(self, delivery: NatsDelivery, subject: str, extra: list[bytes]) -> None:
-        """Publish a copy, confirmed, then acknowledge. Raises Unpublishable if it has no room.
+        """Publish a copy, confirmed, then acknowledge. Raises Unpublishable if it has no room."""
+        await self.copy(delivery, subject, extra)
+        delivery.done()
 
-        The server drops a copy that is repeated after a crash, by its id.
-        """
+    async def copy(self, delivery: NatsDelivery, subject: str, extra: list[bytes]) -> None:
+        """Publish a copy, confirmed; the server drops a second one, by its id. Raises as `move`."""
         once = [f"{DEDUPLICATE}: {self.subscription.service}-{delivery.place}".encode()]
         headers = header_block(once + extra + carried(delivery.original_lines()))
         try:
             await self._store(subject, delivery.body, headers)
         except JetStreamError as error:
             raise BusUnavailable(f"{EVENTS} took no copy of a message: {error}") from error
-        delivery.done()
 
     async def _store(self, subject: str, body: bytes, headers: bytes) -> None:
         if not self._fits(headers, body):

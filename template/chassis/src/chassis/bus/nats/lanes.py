@@ -239,16 +239,36 @@ class AloneLane(SharedLane):
 
     When the process dies, only the message in hand gains a delivery. So the message that kills is
     known and goes to the dead letters; its former neighbours are handled. A delivery that the
-    process lost with a connection, or refused, has not killed it and does not count.
+    process lost with a connection, or refused, has not killed it and does not count. Only this
+    process knows that, so after a lost connection it sets the message apart anew: then no replica
+    counts that delivery.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._outlived: dict[str, int] = {}
+        self._survived: set[NatsDelivery] = set()
 
     def config(self) -> dict[str, Any]:
         filters = [f"alone.{self.subscription.service}.>"]
         return super().config() | {"filter_subjects": filters, "max_ack_pending": 1}
+
+    def lost(self) -> None:
+        self._survived |= self._in_hand
+        super().lost()
+
+    async def set_up(self) -> None:
+        for delivery in list(self._survived):
+            await self._begin_anew(delivery)
+        await super().set_up()
+
+    async def _begin_anew(self, delivery: NatsDelivery) -> None:
+        """Set a message apart whose delivery was lost with a connection."""
+        subject = f"alone.{self.subscription.service}.{delivery.type}"
+        with suppress(BusUnavailable, Unpublishable):  # without a copy it is counted here alone
+            await self.copy(delivery, subject, self._passed_on(delivery, counted=False))
+            delivery.acknowledge_late()
+        self._survived.discard(delivery)
 
     async def hand_back(self, delivery: NatsDelivery) -> None:
         await self._set_apart(delivery)
