@@ -9,6 +9,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 CHECKOV := .venv-checkov
+PROOFS := tests/chaos tests/image tests/laws
 PYTHON ?= python3 python3.14 python3.13 python3.12 python3.11
 ARGS ?=
 
@@ -41,9 +42,14 @@ demo: $(READY) ## three services and a broker on this machine, step by step
 	@$(BIN)/dockyard demo $(ARGS)
 
 .PHONY: test
-test: $(READY) ## all tests, against real servers
+test: $(READY) ## all tests but the proofs, against real servers
 	@echo "==> Tests: pytest; the tests start NATS, RabbitMQ, Redis and PostgreSQL themselves"
-	@$(BIN)/pytest -n auto $(ARGS)
+	@$(BIN)/pytest -n auto $(if $(findstring tests/,$(ARGS)),,$(PROOFS:%=--ignore=%)) $(ARGS)
+
+.PHONY: proofs
+proofs: $(READY) ## kills, outages and random updates in short, and the image
+	@echo "==> Proofs: short forms of make chaos and make laws; as root the image, built and run"
+	@$(BIN)/pytest -n auto $(PROOFS) $(ARGS)
 
 .PHONY: check
 check: $(READY) ## lint, format, types, workflows, generated files

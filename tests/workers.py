@@ -4,6 +4,7 @@ Knows names of tests; knows nothing of what the tests are about.
 """
 
 import os
+from pathlib import Path
 
 import pytest
 
@@ -49,9 +50,9 @@ _FIRST = (
 
 
 def number(config: pytest.Config) -> int:
-    """The workers of `-n auto`: one a core for a part of the tests, more for all of them."""
+    """The workers of `-n auto`: one a core for a few files, more for whole folders."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    part = config.option.keyword or config.args_source is pytest.Config.ArgsSource.ARGS
+    part = config.option.keyword or not all(Path(given).is_dir() for given in config.args)
     return (cores or 1) * (1 if part else WORKERS_PER_CORE)
 
 
