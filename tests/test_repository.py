@@ -166,7 +166,7 @@ def test_what_ci_runs_can_be_run() -> None:
     subprocess.run(["bash", "-n", ".ci/run"], cwd=ROOT, check=True)
     lines = re.findall(r"^(?:alone|side_by_side) (.+)$", text(".ci/run"), re.MULTILINE)
     targets = {words.split()[0] for line in lines for words in shlex.split(line)}
-    assert targets == {"setup", "check", "recording", "manifests", "test"}
+    assert targets == {"setup", "check", "recording", "manifests", "test", "proofs"}
     assert targets <= set(re.findall(r"^(\w+):", text("Makefile"), re.MULTILINE))
 
 
