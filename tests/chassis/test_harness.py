@@ -10,6 +10,7 @@ from chassis import Context, Reject, RetryAfter, Service
 from chassis.contracts.envelope import AMQP_PREFIX, to_headers
 from chassis.contracts.event_types import to_event
 from chassis.handling.transactions import NoTransaction
+from chassis.inbox.postgres.inbox import PostgresInbox
 from chassis.settings import SettingsError
 from chassis.testing import Harness
 from tests.chassis.conftest import LogLines
@@ -218,6 +219,15 @@ async def test_with_a_database_a_handler_writes_in_its_transaction(db: Database)
         assert len(harness.delays) == 1
         assert harness.published == [AccountOpened(account_id="a-twice")]
     assert await db.effects() == ["twice"]
+
+
+async def test_a_harness_leaves_the_tables_of_a_service_in_its_database_alone(db: Database) -> None:
+    inbox = PostgresInbox(db.url, 60, 3600)
+    await inbox.open()
+    await inbox.close()
+    async with Harness(writing(), database=db.url) as harness:
+        assert await harness.send(UserSignedUp(user_id="u-1"), id="e-1") == "done"
+        assert await db.value("SELECT count(*) FROM chassis_inbox") == 0
 
 
 async def test_a_harness_leaves_nothing_of_its_own_in_the_database_and_knows_nothing_of_another(

@@ -234,7 +234,10 @@ class Harness:
 
         self._fence += 1
         lead: Lead[Any] = Lead(name, self._fence, self._service.held)
-        body = asyncio.ensure_future(self._service.registry.leaders[name].body(lead))
+        leaders = self._service.registry.leaders
+        if name not in leaders:
+            raise ValueError(f"no leader {name!r}; there are {sorted(leaders)}")
+        body = asyncio.ensure_future(leaders[name].body(lead))
         await asyncio.sleep(0)
         try:
             yield lead

@@ -112,9 +112,12 @@ def _poke(session: Session) -> Callable[..., None]:
         from chassis.processes import operations
 
         published: list[int] = []
+        said = ["nothing to publish: it waits"]
 
         async def poke(store: "ProcessStore") -> None:
             record = await _one(session, store, process, key)
+            if record.status != "active":
+                said[0] = f"nothing to publish: it is {record.status}"
             async with session.bus() as bus:
                 published.append(
                     await operations.poke(
@@ -123,7 +126,7 @@ def _poke(session: Session) -> Callable[..., None]:
                 )
 
         _with_store(session, poke)
-        say(f"published {published[0]}" if published[0] else "nothing to publish: it waits")
+        say(f"published {published[0]}" if published[0] else said[0])
 
     return command
 

@@ -80,7 +80,7 @@ STEPS: tuple[tuple[str, tuple[LiteralString, ...]], ...] = (
 # else locks in this database.
 _LOCK: LiteralString = "SELECT pg_advisory_xact_lock(7140776813503812)"
 _PATIENCE: LiteralString = "SET LOCAL lock_timeout = '1min'"
-_STEPS_TABLE: LiteralString = """
+STEPS_TABLE: LiteralString = """
     CREATE TABLE IF NOT EXISTS chassis_schema (
         version integer PRIMARY KEY,
         applied timestamptz NOT NULL DEFAULT clock_timestamp()
@@ -103,7 +103,7 @@ async def migrate(database: Database) -> list[str]:
             return []
         await connection.execute(_PATIENCE)
         await connection.execute(_LOCK)
-        await connection.execute(_STEPS_TABLE)
+        await connection.execute(STEPS_TABLE)
         done = await _version(connection)
         said = []
         for number, (what, statements) in enumerate(STEPS[done:], start=done + 1):

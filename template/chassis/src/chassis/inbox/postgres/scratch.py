@@ -4,11 +4,18 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from uuid import uuid4
 
-import psycopg
+try:
+    import psycopg
+except ModuleNotFoundError as missing:
+    raise ModuleNotFoundError(
+        "a harness with a database needs psycopg: add dockyard-chassis[postgres] to the "
+        "dependencies in pyproject.toml"
+    ) from missing
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
 from chassis.inbox.postgres.inbox import PostgresInbox
+from chassis.inbox.postgres.schema import STEPS_TABLE
 
 
 @asynccontextmanager
@@ -25,6 +32,9 @@ async def scratch_inbox(
         await admin.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(schema)))
         try:
             found = await (await admin.execute("SHOW search_path")).fetchone()
+            # The service's own tables may be in the database too, and would be taken for these.
+            await admin.execute(sql.SQL("SET search_path = {}").format(sql.Identifier(schema)))
+            await admin.execute(STEPS_TABLE)
             path = f"{schema}, {'public' if found is None else found[0]}".replace(" ", "")
             inbox = PostgresInbox(
                 make_conninfo(url, options=f"-c search_path={path}"),
