@@ -12,7 +12,7 @@ from tempfile import gettempdir
 
 from tests.brokers.binaries import MissingProgramError, find
 
-_SUITE, _MIRROR = "trixie", "http://deb.debian.org/debian"
+_SUITE = "trixie"
 _BIN = "/usr/lib/rabbitmq/bin"
 _PROGRAMS = ("rabbitmq-diagnostics", "rabbitmq-plugins", "rabbitmq-server", "rabbitmqctl")
 _SHARED = ("/proc", "/dev", gettempdir())
@@ -31,7 +31,7 @@ def provide(folder: Path) -> None:
     """Make what is missing in `folder`. Raises CalledProcessError and MissingProgramError."""
     root, programs = folder / "root", folder / "programs"
     if not (root / "usr/lib/rabbitmq/bin").is_dir():
-        _run(find("debootstrap"), "--variant=minbase", _SUITE, root, _MIRROR)
+        _run(find("debootstrap"), "--variant=minbase", _SUITE, root)
         policy = root / "usr/sbin/policy-rc.d"
         policy.write_text(_START_NOTHING)
         policy.chmod(0o755)

@@ -1,4 +1,7 @@
-"""The faults of a cluster. Each returns once all nodes run again."""
+"""The faults of a cluster. Each returns once all nodes run again.
+
+The waits are how long a fault lasts, by chance: nothing is expected of them.
+"""
 
 import asyncio
 import os
@@ -108,19 +111,19 @@ def fill_disk(made: World, chance: random.Random) -> None:
 
 
 def alarm_of_memory(made: World, chance: random.Random) -> None:
-    cluster = _rabbitmq(made)
-    cluster.whole()
-    cluster.control("set_vm_memory_high_watermark", "0.0000001")
-    time.sleep(1 + chance.random() * 5)
-    cluster.control("set_vm_memory_high_watermark", "0.4")
+    _alarm(made, chance, "set_vm_memory_high_watermark", "0.0000001", "0.4")
 
 
 def alarm_of_disk(made: World, chance: random.Random) -> None:
+    _alarm(made, chance, "set_disk_free_limit", "100000GB", "50MB")
+
+
+def _alarm(made: World, chance: random.Random, setting: str, alarming: str, usual: str) -> None:
     cluster = _rabbitmq(made)
     cluster.whole()
-    cluster.control("set_disk_free_limit", "100000GB")
+    cluster.control(setting, alarming)
     time.sleep(1 + chance.random() * 5)
-    cluster.control("set_disk_free_limit", "50MB")
+    cluster.control(setting, usual)
 
 
 def time_out_consumer(made: World, chance: random.Random) -> None:

@@ -19,7 +19,7 @@ from dockyard.rendering.source import default_source
 from dockyard.rendering.template import Template, open_template
 
 _ANSWERS = {"inbox": "nats-kv", "http_api": "false", "organisation": "acme"}
-"""What the teams' code needs beside, whatever the defaults of a fork are."""
+"""What the teams' code needs beside. A fork's defaults may differ."""
 _STAGES = {
     "rendering": "rendering",
     "locking": "locking dependencies",

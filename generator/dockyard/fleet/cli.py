@@ -237,7 +237,7 @@ def export(
     jobs: _Jobs = None,
 ) -> None:
     """Write version, lag and drift of every service, with their age, for other programs."""
-    from dockyard.fleet.export import as_csv, as_prometheus  # noqa: PLC0415 - as above
+    from dockyard.fleet.export import as_csv, as_prometheus  # noqa: PLC0415 - nothing heavy before it is used
     from dockyard.fleet.report import written  # noqa: PLC0415 - as above
 
     whole, members = _chosen(fleet, group)

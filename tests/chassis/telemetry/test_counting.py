@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from math import inf
+from typing import Any
 
 import prometheus_client
 import pytest
@@ -19,6 +20,16 @@ VALUES = st.lists(
 )
 
 
+def count(values: list[float], counter: Any, histogram: Any, alone: Any, size: Any) -> None:
+    """The same, with the metrics of either library."""
+    for value in values:
+        counter.labels("a\nb", "done").inc()
+        counter.labels("c", "dead").inc(abs(value))
+        histogram.labels("c").observe(value)
+        alone.inc()
+        size.observe(value)
+
+
 def plain(values: list[float]) -> CollectorRegistry:
     registry = CollectorRegistry()
     counter = counting.counters("events", 'Events "all".', ("type", "outcome"), registry=registry)
@@ -28,12 +39,7 @@ def plain(values: list[float]) -> CollectorRegistry:
     alone = counting.counter("reconnects", "Reconnects.", registry=registry)
     size = counting.histogram("size", "Size.", buckets=BUCKETS, registry=registry)
     counting.counters("never", "Never counted.", ("type",), registry=registry)
-    for value in values:
-        counter.labels("a\nb", "done").inc()
-        counter.labels("c", "dead").inc(abs(value))
-        histogram.labels("c").observe(value)
-        alone.inc()
-        size.observe(value)
+    count(values, counter, histogram, alone, size)
     return registry
 
 
@@ -48,12 +54,7 @@ def original(values: list[float]) -> CollectorRegistry:
     alone = prometheus_client.Counter("reconnects", "Reconnects.", registry=registry)
     size = prometheus_client.Histogram("size", "Size.", buckets=BUCKETS, registry=registry)
     prometheus_client.Counter("never", "Never counted.", ("type",), registry=registry)
-    for value in values:
-        counter.labels("a\nb", "done").inc()
-        counter.labels("c", "dead").inc(abs(value))
-        histogram.labels("c").observe(value)
-        alone.inc()
-        size.observe(value)
+    count(values, counter, histogram, alone, size)
     return registry
 
 

@@ -9,7 +9,7 @@ import time
 
 
 def call_provider(service: str, effect: str, idempotency_key: str) -> None:
-    """Have `effect`, such as that of an event. A call with a known key has no effect."""
+    """Have `effect`. A call with a known key has no effect."""
     with sqlite3.connect(os.environ["DEMO_PROVIDER"], timeout=30) as records:
         call = (service, effect, idempotency_key, time.time())
         # A kill of the service takes nothing from the file: only a power cut would.

@@ -1,11 +1,10 @@
 """Gitea and Forgejo. https://docs.gitea.com/api/"""
 
 from typing import Any
-from urllib.parse import quote
 
-from dockyard.fleet.apis.github import people_and_teams
+from dockyard.fleet.apis.github import Pulls
 from dockyard.fleet.apis.http import RefusedError, Server
-from dockyard.fleet.apis.port import Checks, Open, PullRequest
+from dockyard.fleet.apis.port import Checks, Open
 
 _STATES = {
     "success": Checks.PASSED,
@@ -16,12 +15,11 @@ _STATES = {
 _PAGE = 50
 
 
-class Gitea:
+class Gitea(Pulls):
     """One repository, `owner/name`."""
 
     def __init__(self, base: str, token: str, path: str) -> None:
-        self._server = Server(base, {"Authorization": f"token {token}"})
-        self._repository = f"/repos/{quote(path)}"
+        super().__init__(Server(base, {"Authorization": f"token {token}"}), path, _open)
 
     def find(self, branch: str) -> Open | None:
         number = 1
@@ -36,15 +34,6 @@ class Gitea:
             number += 1
         return None
 
-    def create(self, wanted: PullRequest) -> Open:
-        text = {"title": wanted.title, "body": wanted.body}
-        branches = {"head": wanted.branch, "base": wanted.into}
-        return _open(self._server.ask("POST", f"{self._repository}/pulls", text | branches))
-
-    def edit(self, which: Open, wanted: PullRequest) -> None:
-        text = {"title": wanted.title, "body": wanted.body}
-        self._server.ask("PATCH", f"{self._repository}/pulls/{which.number}", text)
-
     def label(self, which: Open, labels: tuple[str, ...]) -> None:
         known = self._server.get(f"{self._repository}/labels", limit=str(_PAGE))
         ids = {each["name"]: each["id"] for each in known}
@@ -52,10 +41,6 @@ class Gitea:
             raise RefusedError(f"it has no label {unknown[0]}")
         path = f"{self._repository}/issues/{which.number}/labels"
         self._server.ask("POST", path, {"labels": [ids[name] for name in labels]})
-
-    def ask(self, which: Open, reviewers: tuple[str, ...]) -> None:
-        path = f"{self._repository}/pulls/{which.number}/requested_reviewers"
-        self._server.ask("POST", path, people_and_teams(reviewers))
 
     def merge_itself(self, which: Open) -> None:
         body = {"Do": "merge", "merge_when_checks_succeed": True}

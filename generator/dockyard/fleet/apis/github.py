@@ -1,5 +1,6 @@
 """GitHub and GitHub Enterprise. https://docs.github.com/en/rest/pulls"""
 
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import quote
 
@@ -13,38 +14,47 @@ _AUTO_MERGE = (
 _GOOD = {"success", "neutral", "skipped"}
 
 
-class GitHub:
+class Pulls:
+    """What the APIs of GitHub and Gitea have in common for the repository `owner/name`."""
+
+    def __init__(self, server: Server, path: str, opened: Callable[[dict[str, Any]], Open]) -> None:
+        self._server = server
+        self._repository = f"/repos/{quote(path)}"
+        self._opened = opened
+
+    def create(self, wanted: PullRequest) -> Open:
+        text = {"title": wanted.title, "body": wanted.body}
+        branches = {"head": wanted.branch, "base": wanted.into}
+        said = self._server.ask("POST", f"{self._repository}/pulls", text | branches)
+        return self._opened(said)
+
+    def edit(self, which: Open, wanted: PullRequest) -> None:
+        text = {"title": wanted.title, "body": wanted.body}
+        self._server.ask("PATCH", f"{self._repository}/pulls/{which.number}", text)
+
+    def ask(self, which: Open, reviewers: tuple[str, ...]) -> None:
+        teams = [name.partition("/")[2] for name in reviewers if "/" in name]
+        people = [name for name in reviewers if "/" not in name]
+        path = f"{self._repository}/pulls/{which.number}/requested_reviewers"
+        self._server.ask("POST", path, {"reviewers": people, "team_reviewers": teams})
+
+
+class GitHub(Pulls):
     """One repository, `owner/name`."""
 
     def __init__(self, base: str, token: str, path: str) -> None:
-        self._server = Server(
-            base,
-            {"Authorization": f"Bearer {token}", "X-GitHub-Api-Version": "2022-11-28"},
-        )
+        said = {"Authorization": f"Bearer {token}", "X-GitHub-Api-Version": "2022-11-28"}
+        super().__init__(Server(base, said), path, _open)
         self._owner = path.partition("/")[0]
-        self._repository = f"/repos/{quote(path)}"
 
     def find(self, branch: str) -> Open | None:
         head = f"{self._owner}:{branch}"
         found = self._server.get(f"{self._repository}/pulls", state="open", head=head)
         return _open(found[0]) if found else None
 
-    def create(self, wanted: PullRequest) -> Open:
-        text = {"title": wanted.title, "body": wanted.body}
-        branches = {"head": wanted.branch, "base": wanted.into}
-        return _open(self._server.ask("POST", f"{self._repository}/pulls", text | branches))
-
-    def edit(self, which: Open, wanted: PullRequest) -> None:
-        text = {"title": wanted.title, "body": wanted.body}
-        self._server.ask("PATCH", f"{self._repository}/pulls/{which.number}", text)
-
     def label(self, which: Open, labels: tuple[str, ...]) -> None:
         path = f"{self._repository}/issues/{which.number}/labels"
         self._server.ask("POST", path, {"labels": list(labels)})
-
-    def ask(self, which: Open, reviewers: tuple[str, ...]) -> None:
-        path = f"{self._repository}/pulls/{which.number}/requested_reviewers"
-        self._server.ask("POST", path, people_and_teams(reviewers))
 
     def merge_itself(self, which: Open) -> None:
         base = self._server.base.removesuffix("/v3")
@@ -63,12 +73,6 @@ class GitHub:
 
 
 _STATES = {"success": Checks.PASSED, "failure": Checks.FAILED, "error": Checks.FAILED}
-
-
-def people_and_teams(reviewers: tuple[str, ...]) -> dict[str, list[str]]:
-    """The reviewers as GitHub and Gitea take them."""
-    teams = [name.partition("/")[2] for name in reviewers if "/" in name]
-    return {"reviewers": [name for name in reviewers if "/" not in name], "team_reviewers": teams}
 
 
 def _state_of_run(run: dict[str, Any]) -> Checks:

@@ -111,22 +111,21 @@ def _poke(session: Session) -> Callable[..., None]:
         """
         from chassis.processes import operations
 
-        published: list[int] = []
-        said = ["nothing to publish: it waits"]
+        said: list[str] = []
 
         async def poke(store: "ProcessStore") -> None:
             record = await _one(session, store, process, key)
-            if record.status != "active":
-                said[0] = f"nothing to publish: it is {record.status}"
             async with session.bus() as bus:
-                published.append(
-                    await operations.poke(
-                        store, record.address, session.name, bus.publish, datetime.now(UTC)
-                    )
+                published = await operations.poke(
+                    store, record.address, session.name, bus.publish, datetime.now(UTC)
                 )
+            state = "waits" if record.status == "active" else f"is {record.status}"
+            said.append(
+                f"published {published}" if published else f"nothing to publish: it {state}"
+            )
 
         _with_store(session, poke)
-        say(f"published {published[0]}" if published[0] else said[0])
+        say(said[0])
 
     return command
 

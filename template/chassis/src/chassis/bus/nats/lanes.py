@@ -187,10 +187,14 @@ class SharedLane(Lane):
                 subject=f"events.{delivery.type}",
             )
 
-    async def _set_apart(self, delivery: NatsDelivery) -> None:
+    def _apart(self, delivery: NatsDelivery) -> tuple[str, list[bytes]]:
+        """The subject of a copy that is set apart, and its header lines."""
         subject = f"alone.{self.subscription.service}.{delivery.type}"
+        return subject, self._passed_on(delivery, counted=False)
+
+    async def _set_apart(self, delivery: NatsDelivery) -> None:
         try:
-            await self.move(delivery, subject, self._passed_on(delivery, counted=False))
+            await self.move(delivery, *self._apart(delivery))
         except Unpublishable:
             await self._condemn(
                 delivery,
@@ -264,9 +268,8 @@ class AloneLane(SharedLane):
 
     async def _begin_anew(self, delivery: NatsDelivery) -> None:
         """Set a message apart whose delivery was lost with a connection."""
-        subject = f"alone.{self.subscription.service}.{delivery.type}"
         with suppress(BusUnavailable, Unpublishable):  # without a copy it is counted here alone
-            await self.copy(delivery, subject, self._passed_on(delivery, counted=False))
+            await self.copy(delivery, *self._apart(delivery))
             delivery.acknowledge_late()
         self._survived.discard(delivery)
 
